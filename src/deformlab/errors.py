@@ -1,0 +1,26 @@
+"""Errors that a user can act on: one line that says what, where and how to mend it.
+
+The command line prints these without a traceback and exits with code 2; anything else is a bug of ours.
+"""
+
+__all__ = ["CheckpointError", "ConfigError", "DatasetError", "DeformlabError", "RunFolderError"]
+
+
+class DeformlabError(Exception):
+    """Something the user can mend; its text is one complete line."""
+
+
+class ConfigError(DeformlabError):
+    """A configuration or sweep file asks for something that does not exist or cannot work."""
+
+
+class DatasetError(DeformlabError):
+    """A data set is missing, incomplete or unreadable."""
+
+
+class CheckpointError(DeformlabError):
+    """A checkpoint cannot be read or belongs to another architecture."""
+
+
+class RunFolderError(DeformlabError):
+    """A run folder is missing, broken or in use."""
