@@ -3,14 +3,21 @@
 The command line prints these without a traceback and exits with code 2; anything else is a bug of ours.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DatasetError", "DeformlabError", "RunFolderError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DatasetError",
+    "DeformlabError",
+    "RunFolderError",
+    "TrainingError",
+]
 
 
 class DeformlabError(Exception):
     """Something the user can mend; its text is one complete line."""
 
 
-class ConfigError(DeformlabError):
+class ConfigError(DeformlabError, ValueError):
     """A configuration or sweep file asks for something that does not exist or cannot work."""
 
 
@@ -19,8 +26,12 @@ class DatasetError(DeformlabError):
 
 
 class CheckpointError(DeformlabError):
-    """A checkpoint cannot be read or belongs to another architecture."""
+    """A checkpoint cannot be read or written, or belongs to another architecture."""
 
 
 class RunFolderError(DeformlabError):
     """A run folder is missing, broken or in use."""
+
+
+class TrainingError(DeformlabError):
+    """A training cannot go on."""

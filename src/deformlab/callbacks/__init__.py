@@ -1,0 +1,20 @@
+"""What is logged, drawn and saved while training."""
+
+from deformlab.callbacks.checkpoints import AtomicCheckpointIO
+from deformlab.callbacks.console import EpochLines
+from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
+from deformlab.callbacks.run_folder import RunFolder, RunIdentity, write_atomically
+from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "EpochLines",
+    "LogTablesAndPictures",
+    "PredictionPictures",
+    "PredictionWriter",
+    "ResilientWandbLogger",
+    "RunFolder",
+    "RunIdentity",
+    "colourise",
+    "write_atomically",
+]

@@ -1,0 +1,42 @@
+"""Checkpoints that survive a full disk: the old file stays until the new one is whole."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from deformlab.errors import CheckpointError
+
+__all__ = ["AtomicCheckpointIO"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the old checkpoint, flushes to disk, then takes the old one's place."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Saves a checkpoint.
+
+        Args:
+            checkpoint: What to save.
+            path: Where to; what is there already survives a failure.
+            storage_options: As Lightning's.
+
+        Raises:
+            CheckpointError: The disk is full or the folder cannot be written.
+        """
+        target = Path(path)
+        part = target.with_name(target.name + ".part")
+        try:
+            super().save_checkpoint(checkpoint, part, storage_options)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        # torch's own writer reports a full disk as a RuntimeError.
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{target}: cannot be written ({reason}); the previous checkpoint is kept: free space and start the "
+                "same command again to resume from it"
+            ) from error

@@ -1,0 +1,119 @@
+"""Pictures of what the network predicts: image, label and prediction side by side."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from PIL import Image
+from pytorch_lightning.callbacks import BasePredictionWriter
+from torch import Tensor
+
+__all__ = ["PredictionPictures", "PredictionWriter", "colourise"]
+
+UNLABELLED = (0, 0, 0)
+
+
+def colourise(classes: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Paints a class map; ignored pixels are black.
+
+    Args:
+        classes: (H, W) class indices, 255 for ignored.
+        palette: (C, 3) RGB.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    table = np.full((256, 3), UNLABELLED, dtype=np.uint8)
+    table[: len(palette)] = palette
+    return table[classes.astype(np.uint8)]
+
+
+class PredictionPictures(pl.Callback):
+    """Writes `predictions/<name>.png` of the first images at every validation.
+
+    Args:
+        run_dir: The run folder.
+        count: How many images.
+    """
+
+    def __init__(self, run_dir: Path, count: int = 4) -> None:
+        self.directory = run_dir / "predictions"
+        self.count = count
+        self._written = 0
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins with the first image again."""
+        self._written = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Writes pictures until there are enough."""
+        if not trainer.is_global_zero or self._written >= self.count:
+            return
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for image, label, prediction, name in zip(
+            batch["image"], batch["label"], outputs, batch["name"], strict=True
+        ):
+            if self._written >= self.count:
+                return
+            prediction = prediction.cpu().numpy()
+            label = label.cpu().numpy()
+            panels = [
+                _photograph(image, datamodule.eval_transform, label.shape),
+                colourise(label, datamodule.palette),
+                colourise(np.where(label == 255, 255, prediction), datamodule.palette),
+            ]
+            picture = Image.fromarray(np.concatenate(panels, axis=1))
+            picture.save(self.directory / f"{self._written:02d}-{Path(name).stem}.png")
+            self._written += 1
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes class maps of `predict` as PNG: `<name>.png` with class indices, `<name>_color.png` to look at.
+
+    Args:
+        output: Folder; made if it is not there.
+    """
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(write_interval="batch")
+        self.output = output
+        self.written = 0
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Any,
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Writes one batch."""
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.output.mkdir(parents=True, exist_ok=True)
+        for name, classes in zip(batch["name"], prediction, strict=True):
+            stem = Path(name).stem
+            array = classes.cpu().numpy()
+            Image.fromarray(array).save(self.output / f"{stem}.png")
+            Image.fromarray(colourise(array, datamodule.palette)).save(self.output / f"{stem}_color.png")
+            self.written += 1
+
+
+def _photograph(image: Tensor, transform: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The network's input as an RGB picture of the label's size."""
+    array = image.detach().float().cpu().permute(1, 2, 0).numpy()
+    array = (array * np.asarray(transform.std) + np.asarray(transform.mean)) * 255
+    picture = Image.fromarray(array.round().clip(0, 255).astype(np.uint8))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -1,0 +1,218 @@
+"""The run folder: the only thing that analysis reads of a training."""
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.utilities import rank_zero_only
+
+from deformlab import ops, provenance
+from deformlab.errors import RunFolderError
+from deformlab.metrics import EffectiveDilationRow
+from deformlab.tasks import SemanticSegmentation
+
+__all__ = ["RunFolder", "RunIdentity", "write_atomically"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old text or the new one, never half of it.
+
+    Raises:
+        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunFolderError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run is called and which sweep it belongs to; a sweep passes it through the environment."""
+
+    trial: str
+    sweep: str | None = None
+    role: str = "trial"
+    init_from: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], default_trial: str) -> "RunIdentity":
+        """Reads `DEFORMLAB_TRIAL`, `_SWEEP`, `_ROLE` and `_INIT_FROM`."""
+        return cls(
+            trial=environment.get("DEFORMLAB_TRIAL") or default_trial,
+            sweep=environment.get("DEFORMLAB_SWEEP") or None,
+            role=environment.get("DEFORMLAB_ROLE") or "trial",
+            init_from=environment.get("DEFORMLAB_INIT_FROM") or None,
+        )
+
+
+class RunFolder(pl.Callback):
+    """Writes config.yaml, metrics.csv, result.json and effective_dilation.csv while training.
+
+    Args:
+        directory: The run folder; made if it is not there.
+        identity: The run's name and sweep.
+        config: The resolved configuration.
+    """
+
+    def __init__(self, directory: Path, identity: RunIdentity, config: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.config = dict(config)
+        self.epochs: list[dict[str, Any]] = []
+        self.effective_dilation: list[EffectiveDilationRow] = []
+        self._earlier_seconds = 0.0
+        self._started = time.monotonic()
+        self._epoch_started = 0.0
+        self._images = 0
+        self._losses: list[Any] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Makes the folder and says that the run has begun."""
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._earlier_seconds = float(self._previous_result().get("seconds") or 0.0)
+        write_atomically(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        self._write_result(trainer, pl_module, "running")
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes up the epochs of an interrupted run."""
+        self.epochs = [row for row in self._previous_epochs() if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self._epoch_started = time.monotonic()
+        self._images = 0
+        self._losses = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts images and keeps the loss, without waiting for the device."""
+        self._images += len(batch["label"]) * trainer.world_size
+        self._losses.append(outputs["loss"].detach())
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the epoch's clock: images per second are those of training."""
+        self._train_seconds = time.monotonic() - self._epoch_started
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Adds the epoch's row and writes the folder."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        assert isinstance(pl_module, SemanticSegmentation)
+        # Every process takes part in the reduction, one of them writes.
+        self.effective_dilation = pl_module.effective_dilation.compute()
+        if not trainer.is_global_zero:
+            return
+        logged = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        optimizer = trainer.optimizers[0]
+        row: dict[str, Any] = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "train/loss": float(sum(float(loss) for loss in self._losses) / max(1, len(self._losses))),
+            "lr": optimizer.param_groups[0]["lr"],
+            "images_per_second": self._images / max(self._train_seconds, 1e-9),
+            **logged,
+        }
+        self.epochs.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics({"images_per_second": row["images_per_second"]}, trainer.global_step)
+        write_atomically(self.directory / "metrics.csv", _csv_text(list(row), self.epochs))
+        write_atomically(
+            self.directory / "effective_dilation.csv",
+            _csv_text(EffectiveDilationRow._fields, [line._asdict() for line in self.effective_dilation]),
+        )
+        self._write_result(trainer, pl_module, "running")
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Marks the run finished."""
+        if trainer.interrupted:
+            return
+        self._write_result(trainer, pl_module, "finished")
+
+    @rank_zero_only
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Marks the run interrupted or failed, with the reason."""
+        if trainer.state.fn != "fit":
+            return
+        status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+        reason = None if status == "interrupted" else f"{type(exception).__name__}: {exception}".splitlines()[0]
+        self._write_result(trainer, pl_module, status, reason)
+
+    def _write_result(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, status: str, error: str | None = None
+    ) -> None:
+        assert isinstance(pl_module, SemanticSegmentation)
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        last: dict[str, Any] = self.epochs[-1] if self.epochs else {}
+        scores = [float(row["val/miou"]) for row in self.epochs if row.get("val/miou") not in (None, "")]
+        result = {
+            "status": status,
+            "error": error,
+            "trial": self.identity.trial,
+            "sweep": self.identity.sweep,
+            "role": self.identity.role,
+            "init_from": self.identity.init_from,
+            "seed": self.config.get("seed_everything"),
+            "miou": scores[-1] if scores else None,
+            "best_miou": max(scores) if scores else None,
+            "iou": {name: _number(last.get(f"val/iou/{name}")) for name in datamodule.classes},
+            "epochs": len(self.epochs),
+            "max_epochs": trainer.max_epochs,
+            "dataset": datamodule.dataset,
+            "classes": list(datamodule.classes),
+            "model": pl_module.configuration,
+            "thresholds": list(pl_module.evaluation.object_sizes),
+            "parameters": sum(parameter.numel() for parameter in pl_module.model.parameters()),
+            "seconds": round(self._earlier_seconds + time.monotonic() - self._started, 2),
+            "images_per_second": _number(last.get("images_per_second")),
+            "peak_memory_bytes": provenance.peak_memory_bytes(),
+            "precision": str(trainer.precision),
+            "versions": provenance.versions(),
+            "git_revision": provenance.git_revision(),
+            "operator_backend": ops.backend(pl_module.device.type),
+            "machine": provenance.machine(),
+        }
+        write_atomically(self.directory / "result.json", json.dumps(result, indent=2) + "\n")
+
+    def _previous_result(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.directory / "result.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def _previous_epochs(self) -> list[dict[str, Any]]:
+        try:
+            with (self.directory / "metrics.csv").open(newline="") as file:
+                return list(csv.DictReader(file))
+        except OSError:
+            return []
+
+
+def _csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [",".join(columns)]
+    for row in rows:
+        lines.append(",".join(str(row.get(column, "")) for column in columns))
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: Any) -> float | None:
+    """JSON has no NaN: a class that occurs nowhere has no IoU."""
+    if value in (None, "") or math.isnan(float(value)):
+        return None
+    return float(value)

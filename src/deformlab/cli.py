@@ -1,0 +1,187 @@
+"""The command line: training verbs by LightningCLI, and sweep, report, data check and doctor.
+
+A user's mistake is one line on stderr and exit code 2; a traceback is a bug of ours.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import deformlab
+from deformlab.errors import ConfigError, DeformlabError
+
+__all__ = ["main"]
+
+TRAINING_VERBS = ("fit", "validate", "test", "predict")
+
+OVERVIEW = """\
+usage: deformlab VERB ...
+
+Semantic segmentation with Deformable ConvNets: how far should a network look?
+
+  deformlab fit       --config FILE.yaml         train one network
+  deformlab validate  --run_dir RUN              measure mIoU and effective dilation of a trained network
+  deformlab test      --run_dir RUN              the same on the test split
+  deformlab predict   --run_dir RUN --data.predict_root IMAGES --output FOLDER
+                                                 segment your own images
+  deformlab sweep     SWEEP.yaml                 train a list of variants and compare them
+  deformlab report    RUNS                       tables, plots and report.html of a sweep
+  deformlab data check NAME ROOT                 is a data set complete, are its labels legal
+  deformlab doctor                               what is installed, what will be slow and why
+
+Every verb explains itself with --help. Every training option can stand in the YAML file or on the command line,
+for example --model.dilation 6 or --trainer.max_epochs 20.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments after the program's name; None for those of the process.
+
+    Returns:
+        0 done, 1 a trial of a sweep or a check failed, 2 the user's mistake, 130 interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(arguments)
+    except DeformlabError as error:
+        print(f"deformlab: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("deformlab: interrupted; the same command with the same --run_dir continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing is left to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(OVERVIEW, end="")
+        return 0
+    if verb == "--version":
+        print(f"deformlab {deformlab.__version__}")
+        return 0
+    if verb in TRAINING_VERBS:
+        return _train(arguments)
+    verbs = {"sweep": _sweep, "report": _report, "data": _data, "doctor": _doctor}
+    if verb not in verbs:
+        raise ConfigError(f"there is no verb {verb!r}; the verbs are {', '.join([*TRAINING_VERBS, *verbs])}")
+    return verbs[verb](arguments[1:])
+
+
+def _train(arguments: list[str]) -> int:
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    from deformlab.training_cli import one_line, run_training_verb
+
+    try:
+        run_training_verb(arguments)
+    except MisconfigurationException as error:
+        raise ConfigError(one_line(str(error))) from error
+    return 0
+
+
+def _sweep(arguments: list[str]) -> int:
+    parser = _parser("sweep", "Trains every trial of a sweep file, then writes the report. The same command again "
+                     "skips what is finished and continues what is not.")  # fmt: skip
+    parser.add_argument("file", type=Path, help="sweep file, for example experiments/sweeps/dilation.yaml")
+    parser.add_argument("--output", type=Path, help="folder for the runs (default: runs/<name of the sweep>)")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at the same time (default: 1)")
+    parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="where trials run")
+    parser.add_argument("--root", help="the data set's folder, short for --set data.root=ROOT")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="an option for every trial, for example --set trainer.max_epochs=5; may be repeated")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
+    options = parser.parse_args(arguments)
+    from rich.console import Console
+
+    from deformlab.analysis import write_report
+    from deformlab.sweep import run_sweep, sweep_folder
+    from deformlab.training_cli import ConfigurationResolver
+
+    overrides = _overrides(options.overrides)
+    if options.root is not None:
+        overrides["data.root"] = options.root
+    code = run_sweep(
+        options.file,
+        output=options.output,
+        jobs=options.jobs,
+        executor=options.executor,
+        dry_run=options.dry_run,
+        overrides=overrides,
+        resolve=ConfigurationResolver(),
+    )
+    if not options.dry_run and code in (0, 1):
+        report = write_report(sweep_folder(options.file, options.output))
+        report.print(Console())
+    return code
+
+
+def _report(arguments: list[str]) -> int:
+    parser = _parser("report", "Writes the papers' tables (Markdown, LaTeX, CSV), plots and one self-contained "
+                     "report.html from the runs of a sweep.")  # fmt: skip
+    parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
+    parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
+    options = parser.parse_args(arguments)
+    from rich.console import Console
+
+    from deformlab.analysis import write_report
+
+    write_report(options.runs, options.output).print(Console())
+    return 0
+
+
+def _data(arguments: list[str]) -> int:
+    parser = _parser("data", "Looks at data sets.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    check = verbs.add_parser(
+        "check",
+        help="counts, missing pairs, unreadable files, illegal labels, pixel shares and object sizes",
+        description="Reads every image and label of a data set. Exit code 1 and one line per problem.",
+    )
+    check.add_argument("name", help="camvid, cityscapes, voc or shapes")
+    check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")
+    options = parser.parse_args(arguments)
+    from deformlab.data import check_dataset
+
+    report = check_dataset(options.name, options.root)
+    print(report.format())
+    for problem in report.problems:
+        print(problem, file=sys.stderr)
+    return 1 if report.problems else 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    _parser("doctor", "Says what is installed, which operators are compiled, what will be slow and why.").parse_args(
+        arguments
+    )
+    from deformlab.doctor import examine
+
+    print(examine().format())
+    return 0
+
+
+def _parser(verb: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"deformlab {verb}", description=description)
+
+
+def _overrides(assignments: list[str]) -> dict[str, Any]:
+    import yaml
+
+    overrides = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {assignment}: wants KEY=VALUE, for example --set trainer.max_epochs=5")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
+    return overrides

@@ -1,0 +1,6 @@
+"""LightningModules: what is trained, on which loss, measured by what."""
+
+from deformlab.tasks.optimization import Optimization
+from deformlab.tasks.segmentation import Evaluation, SemanticSegmentation
+
+__all__ = ["Evaluation", "Optimization", "SemanticSegmentation"]

@@ -1,0 +1,157 @@
+"""SGD as the papers use it: parameter groups, warm-up, and the step and poly schedules.
+
+DCNv1 section 4.1 (step at two thirds), DeepLab v2 section 4.1.2 (poly), DCNv2 section 4.1 (0.1 for offsets).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
+from deformlab.errors import ConfigError
+
+__all__ = ["Optimization", "parameter_groups", "schedule_factor", "sgd_with_schedule"]
+
+OFFSET_MODULE = "conv_offset"
+
+
+@dataclass
+class Optimization:
+    """How the network is trained.
+
+    Args:
+        learning_rate: Base learning rate, > 0.
+        momentum: SGD momentum in [0, 1).
+        weight_decay: L2 penalty, >= 0.
+        decay_norms_and_biases: Whether normalisation parameters and biases are decayed too (the papers: yes).
+        schedule: `step` (times 0.1 from `step_at` on) or `poly` (power 0.9, to zero).
+        step_at: Share of all steps after which the step comes, in (0, 1] (DCNv1: two thirds).
+        warmup_steps: Steps at the start with a smaller rate, >= 0.
+        warmup: `linear` grows from a tenth to the base rate, `constant` stays at a tenth (DCNv1's code).
+        offset_warmup_steps: Steps over which the offsets' rate grows linearly from zero, after which
+            `offset_lr_multiplier` holds in full. Keeps offsets at rest until the features mean something.
+        offset_lr_multiplier: β, the offset convolutions' learning rate as a multiple of the base rate
+            (DCNv1: 1, DCNv2: 0.1).
+        offset_bias_lr_multiplier: The same for their biases; None means as `offset_lr_multiplier`
+            (DCNv1's DeepLab code: 2).
+    """
+
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norms_and_biases: bool = True
+    schedule: Literal["step", "poly"] = "step"
+    step_at: float = 2 / 3
+    warmup_steps: int = 0
+    warmup: Literal["linear", "constant"] = "linear"
+    offset_warmup_steps: int = 0
+    offset_lr_multiplier: float = 0.1
+    offset_bias_lr_multiplier: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot train."""
+        if self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate must be > 0, got {self.learning_rate}")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum must be in [0, 1), got {self.momentum}")
+        if not 0 < self.step_at <= 1:
+            raise ConfigError(f"step_at must be in (0, 1], got {self.step_at}")
+        for name in (
+            "weight_decay",
+            "warmup_steps",
+            "offset_warmup_steps",
+            "offset_lr_multiplier",
+            "offset_bias_lr_multiplier",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} must be >= 0, got {value}")
+        for name, legal in (("schedule", ("step", "poly")), ("warmup", ("linear", "constant"))):
+            if getattr(self, name) not in legal:
+                raise ConfigError(f"{name} must be one of {', '.join(legal)}, got {getattr(self, name)!r}")
+
+
+def parameter_groups(model: nn.Module, config: Optimization) -> list[dict[str, Any]]:
+    """Splits the trainable parameters by learning rate and weight decay.
+
+    Args:
+        model: The network.
+        config: The multipliers and the decay.
+
+    Returns:
+        Groups for `torch.optim.SGD`, each with a `name` of `base`, `no_decay`, `offset` or `offset_bias`;
+        empty groups are left out.
+    """
+    norm_types = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    groups: dict[str, list[nn.Parameter]] = {"base": [], "no_decay": [], "offset": [], "offset_bias": []}
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            if module_name.split(".")[-1] == OFFSET_MODULE:
+                groups["offset_bias" if name == "bias" else "offset"].append(parameter)
+            elif name == "bias" or isinstance(module, norm_types):
+                groups["base" if config.decay_norms_and_biases else "no_decay"].append(parameter)
+            else:
+                groups["base"].append(parameter)
+
+    beta = config.offset_lr_multiplier
+    bias_beta = beta if config.offset_bias_lr_multiplier is None else config.offset_bias_lr_multiplier
+    multiplier = {"base": 1.0, "no_decay": 1.0, "offset": beta, "offset_bias": bias_beta}
+    without_decay = {"no_decay"} if config.decay_norms_and_biases else {"no_decay", "offset_bias"}
+    return [
+        {
+            "name": name,
+            "params": parameters,
+            "lr": config.learning_rate * multiplier[name],
+            "weight_decay": 0.0 if name in without_decay else config.weight_decay,
+        }
+        for name, parameters in groups.items()
+        if parameters
+    ]
+
+
+def schedule_factor(config: Optimization, total_steps: int, group: str) -> Callable[[int], float]:
+    """The factor on a group's learning rate as a function of the step.
+
+    Args:
+        config: Schedule and warm-up.
+        total_steps: Steps of the whole training, >= 1.
+        group: The group's name, as `parameter_groups` gives it.
+
+    Returns:
+        A function from step (0-based) to factor.
+    """
+
+    def factor(step: int) -> float:
+        if config.schedule == "step":
+            value = 1.0 if step < total_steps * config.step_at else 0.1
+        else:
+            value = max(0.0, 1 - step / total_steps) ** 0.9
+        if step < config.warmup_steps:
+            value *= 0.1 + (0.9 * step / config.warmup_steps if config.warmup == "linear" else 0.0)
+        if group.startswith("offset") and step < config.offset_warmup_steps:
+            value *= step / config.offset_warmup_steps
+        return value
+
+    return factor
+
+
+def sgd_with_schedule(model: nn.Module, config: Optimization, total_steps: int) -> tuple[SGD, LambdaLR]:
+    """The optimizer and its per-step schedule.
+
+    Args:
+        model: The network.
+        config: How to train it.
+        total_steps: Steps of the whole training, >= 1.
+
+    Returns:
+        The optimizer, and the scheduler that is to be stepped after every optimizer step.
+    """
+    groups = parameter_groups(model, config)
+    optimizer = SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    factors = [schedule_factor(config, total_steps, group["name"]) for group in groups]
+    return optimizer, LambdaLR(optimizer, factors)

@@ -1,0 +1,265 @@
+"""Semantic segmentation with DeepLab: atrous against deformable conv5 (DCNv1 sections 2.3 and 4.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformlab.errors import CheckpointError, ConfigError, DatasetError, TrainingError
+from deformlab.layers import record_offsets
+from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
+from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
+from deformlab.tasks.optimization import Optimization, sgd_with_schedule
+
+__all__ = ["Evaluation", "SemanticSegmentation"]
+
+
+@dataclass
+class Evaluation:
+    """How the network is validated, always on whole images at the labels' own resolution.
+
+    Args:
+        scales: Factors on the network's input size, each > 0; softmax scores are averaged over them.
+        flip: Whether each scale is also run mirrored.
+        object_sizes: Two areas of an object's bounding box in pixels of the label map, increasing; objects
+            below the first are small, above the second large (DCNv1 table 2: 96² and 224²).
+    """
+
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+    object_sizes: tuple[float, float] = (96.0**2, 224.0**2)
+
+    def __post_init__(self) -> None:
+        """Refuses scales and thresholds that mean nothing."""
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError(f"scales must be one or more factors > 0, got {list(self.scales)}")
+        small, large = self.object_sizes
+        if not 0 < small < large:
+            raise ConfigError(f"object_sizes must be two increasing areas > 0, got {list(self.object_sizes)}")
+
+
+class SemanticSegmentation(pl.LightningModule):
+    """Trains and evaluates DeepLab on a segmentation data set.
+
+    Args:
+        num_classes: Classes of the data set; the command line fills it in from the data.
+        backbone: `resnet10`, `resnet18`, `resnet34`, `resnet50`, `resnet101` or `resnet152`.
+        width: Factor on the channels of the backbone, > 0; below 1 for small machines.
+        output_stride: Input pixels per cell of the last feature map: 8, 16 or 32.
+        conv5: What conv5's last 3x3 convolutions are: `atrous`, `deformable` (DCNv1) or `modulated` (DCNv2).
+        dilation: Dilation of conv5's 3x3 convolutions, in cells, >= 1.
+        num_deformable_layers: How many 3x3 convolutions are deformable, counted from the end of the backbone;
+            `all` for every one of conv3 to conv5 (DCNv2).
+        deform_groups: Channel groups with offsets of their own.
+        offset_dilation: Dilation of the convolution that predicts the offsets; None for the layer's own (the
+            paper), 1 for the authors' code.
+        modulation_scale: Factor on the modulation's sigmoid: 1 (DCNv2's paper) or 2 (its code).
+        batch_norm: `trainable`, `frozen` (global statistics, the papers) or `sync` (over all GPUs).
+        freeze_at: Freezes the stem and the first stages: 0 nothing, 1 conv1, 2 conv1 and conv2 (the authors).
+        head_channels: Channels that the 1x1 reduction leaves for the classifier.
+        backbone_weights: ImageNet weights: a checkpoint file in torchvision's naming, or `imagenet`.
+        init_weights: A checkpoint of this task to start from, atrous or deformable; offsets that it does not
+            have start at zero.
+        optimization: Learning rates and schedule.
+        evaluation: Scales, flip and the thresholds of object size.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        width: float = 1.0,
+        output_stride: Literal[8, 16, 32] = 16,
+        conv5: Literal["atrous", "deformable", "modulated"] = "deformable",
+        dilation: int = 2,
+        num_deformable_layers: int | Literal["all"] = 3,
+        deform_groups: int = 1,
+        offset_dilation: int | None = None,
+        modulation_scale: float = 1.0,
+        batch_norm: Literal["trainable", "frozen", "sync"] = "trainable",
+        freeze_at: int = 0,
+        head_channels: int = 1024,
+        backbone_weights: str | None = None,
+        init_weights: Path | None = None,
+        optimization: Optimization = Optimization(),  # noqa: B008 (a dataclass that nobody changes)
+        evaluation: Evaluation = Evaluation(),  # noqa: B008
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.optimization = optimization
+        self.evaluation = evaluation
+        self.configuration = {
+            "backbone": backbone,
+            "width": width,
+            "output_stride": output_stride,
+            "conv5": conv5,
+            "dilation": dilation,
+            "num_deformable_layers": 0 if conv5 == "atrous" else num_deformable_layers,
+            "deform_groups": deform_groups,
+            "offset_dilation": offset_dilation,
+            "modulation_scale": modulation_scale,
+            "batch_norm": batch_norm,
+            "offset_lr_multiplier": optimization.offset_lr_multiplier,
+            "num_classes": num_classes,
+        }
+        self.model = DeepLab(
+            ResNet(
+                backbone,
+                width=width,
+                output_stride=output_stride,
+                conv5=conv5,
+                dilation=dilation,
+                num_deformable_layers=num_deformable_layers,
+                deform_groups=deform_groups,
+                offset_dilation=offset_dilation,
+                modulation_scale=modulation_scale,
+                batch_norm=batch_norm,
+                freeze_at=freeze_at,
+            ),
+            num_classes,
+            head_channels=head_channels,
+        )
+        if backbone_weights is not None:
+            load_backbone_weights(self.model.backbone, backbone_weights)
+        if init_weights is not None:
+            load_model_weights(self.model, init_weights)
+        self.loss = nn.CrossEntropyLoss(ignore_index=255)
+        self.tracked_layers = self.model.backbone.tracked_layers()
+        self.mean_iou = MeanIoU(num_classes)
+        self.effective_dilation = EffectiveDilation(
+            {
+                name: LayerGeometry(
+                    cast("tuple[int, int]", layer.kernel_size), cast("tuple[int, int]", layer.dilation)
+                )
+                for name, layer in self.tracked_layers.items()
+            },
+            thresholds=evaluation.object_sizes,
+        )
+
+    def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Class scores.
+
+        Args:
+            image: (N, 3, H, W), normalised.
+            size: Height and width of the scores; None for the image's own.
+
+        Returns:
+            Scores (N, C, *size) before the softmax.
+        """
+        return self.model(image, size=size)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Cross-entropy over all pixels that are not ignored."""
+        loss = self.loss(self(batch["image"]).float(), batch["label"])
+        if not torch.isfinite(loss):
+            # A batch of nothing but ignored pixels has no mean; it teaches nothing either.
+            if bool((batch["label"] == 255).all()):
+                loss = torch.zeros_like(loss, requires_grad=True)
+            else:
+                raise TrainingError(
+                    f"the loss became {loss.item()} at step {self.global_step}: "
+                    "lower --model.optimization.learning_rate or lengthen its warmup_steps"
+                )
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["label"]))
+        return loss
+
+    def scores(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class scores at a given resolution, averaged over the evaluation's scales and mirror images.
+
+        Args:
+            image: (N, 3, H, W), normalised.
+            size: Height and width of the result.
+
+        Returns:
+            (N, C, *size): logits for a single pass, probabilities where several were averaged; the largest
+            is the prediction in either case.
+        """
+        passes = [(scale, flip) for scale in self.evaluation.scales for flip in sorted({False, self.evaluation.flip})]
+        if passes == [(1.0, False)]:
+            return self(image, size=size).float()
+        total = image.new_zeros((len(image), self.num_classes, *size), dtype=torch.float32)
+        for scale, flip in passes:
+            scaled = F.interpolate(image, scale_factor=scale, mode="bilinear", antialias=scale < 1)
+            scores = self(scaled.flip(-1) if flip else scaled, size=size).float().softmax(1)
+            total += scores.flip(-1) if flip else scores
+        return total / len(passes)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Updates mIoU and effective dilation; returns the predicted class map (N, H, W)."""
+        label = batch["label"]
+        size = (label.shape[-2], label.shape[-1])
+        with record_offsets(self.tracked_layers) as offsets:
+            logits = self(batch["image"], size=size)
+        self.effective_dilation.update(offsets, batch["instance"], label)
+        single_pass = not self.evaluation.flip and list(self.evaluation.scales) == [1.0]
+        prediction = (logits if single_pass else self.scores(batch["image"], size)).argmax(1)
+        try:
+            self.mean_iou.update(prediction, label)
+        except ValueError as error:
+            raise DatasetError(f"{', '.join(batch['name'])}: {error}") from error
+        return prediction
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs mIoU and IoU per class."""
+        result = self.mean_iou.compute()
+        self.log("val/miou", result.miou.float(), prog_bar=True, sync_dist=False, rank_zero_only=False)
+        for name, value in zip(self._class_names(), result.iou.tolist(), strict=True):
+            self.log(f"val/iou/{name}", value)
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts both metrics anew; their last values stay readable until here."""
+        self.mean_iou.reset()
+        self.effective_dilation.reset()
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """As in validation."""
+        return self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_start(self) -> None:
+        """As in validation."""
+        self.on_validation_epoch_start()
+
+    def on_test_epoch_end(self) -> None:
+        """As in validation, under `test/`."""
+        result = self.mean_iou.compute()
+        self.log("test/miou", result.miou.float(), prog_bar=True)
+        for name, value in zip(self._class_names(), result.iou.tolist(), strict=True):
+            self.log(f"test/iou/{name}", value)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[Tensor]:
+        """Class maps, each (H, W) uint8 at its image's original size."""
+        return [
+            self.scores(image[None], (int(height), int(width)))[0].argmax(0).to(torch.uint8)
+            for image, (height, width) in zip(batch["image"], batch["size"], strict=True)
+        ]
+
+    def configure_optimizers(self) -> Any:
+        """SGD with the groups and the schedule of `Optimization`."""
+        total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        optimizer, scheduler = sgd_with_schedule(self.model, self.optimization, total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another architecture in one line.
+
+        Raises:
+            CheckpointError: A weight is missing, unknown or of another shape.
+        """
+        theirs, ours = checkpoint["state_dict"], self.state_dict()
+        for name in sorted(set(theirs) | set(ours)):
+            theirs_shape = list(theirs[name].shape) if name in theirs else "not there"
+            ours_shape = list(ours[name].shape) if name in ours else "not there"
+            if theirs_shape != ours_shape:
+                raise CheckpointError(
+                    f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint and "
+                    f"{ours_shape} in this network; use the config.yaml that lies beside the checkpoint's folder"
+                )
+
+    def _class_names(self) -> Sequence[str]:
+        datamodule = getattr(self.trainer, "datamodule", None)
+        return datamodule.classes if datamodule is not None else [str(i) for i in range(self.num_classes)]

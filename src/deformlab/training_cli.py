@@ -1,0 +1,276 @@
+"""The training verbs of the command line: LightningCLI with a run folder.
+
+fit, validate, test and predict take their options from the signatures of Trainer, SemanticSegmentation and
+SegmentationDataModule; nothing is parsed by hand.
+"""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from deformlab.callbacks import (
+    AtomicCheckpointIO,
+    EpochLines,
+    LogTablesAndPictures,
+    PredictionPictures,
+    PredictionWriter,
+    ResilientWandbLogger,
+    RunFolder,
+    RunIdentity,
+)
+from deformlab.data import SegmentationDataModule
+from deformlab.errors import CheckpointError, ConfigError
+from deformlab.tasks import SemanticSegmentation
+
+__all__ = ["ConfigurationResolver", "run_training_verb"]
+
+DESCRIPTIONS = {
+    "fit": "Trains a network and writes a run folder: deformlab fit --config experiments/camvid.yaml "
+    "--data.root PATH. The same command with the same --run_dir continues an interrupted training.",
+    "validate": "Measures mIoU and effective dilation of a trained network on the validation split: "
+    "deformlab validate --run_dir runs/NAME.",
+    "test": "Measures mIoU on the test split: deformlab test --run_dir runs/NAME.",
+    "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME --data.predict_root IMAGES "
+    "--output PREDICTIONS.",
+}
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI over SemanticSegmentation and SegmentationDataModule, writing a run folder."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what belongs to a run rather than to the trainer, the model or the data."""
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        parser.add_argument(
+            "--run_dir",
+            type=Path | None,
+            default=None,
+            help="Run folder. fit: where to write, and to resume from if a checkpoint is there "
+            "(default: runs/fit/<data set>-<conv5>-<time>). Other verbs: the run whose configuration and last "
+            "checkpoint to use.",
+        )
+        parser.add_argument(
+            "--wandb",
+            type=Literal["auto", "online", "offline", "off"],
+            default="auto",
+            help="Weights & Biases: auto logs online where a key and a network are found, offline otherwise.",
+        )
+        parser.add_argument(
+            "--output",
+            type=Path,
+            default=Path("predictions"),
+            help="predict: folder for the class maps (PNG).",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Chooses the run folder and the checkpoint."""
+        config = self.config[self.subcommand]
+        if self.subcommand == "fit":
+            if config.run_dir is None:
+                name = f"{config.data.dataset}-{config.model.conv5}-{time.strftime('%Y%m%d-%H%M%S')}"
+                config.run_dir = Path("runs") / "fit" / name
+            last = config.run_dir / "checkpoints" / "last.ckpt"
+            if config.ckpt_path is None and last.is_file():
+                config.ckpt_path = str(last)
+        elif config.ckpt_path is None:
+            if config.run_dir is None:
+                raise ConfigError(f"{self.subcommand}: which network? give --run_dir RUN or --ckpt_path FILE.ckpt")
+            config.ckpt_path = str(config.run_dir / "checkpoints" / "last.ckpt")
+        if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
+            raise CheckpointError(f"{config.ckpt_path}: there is no such checkpoint; train one with deformlab fit")
+        config.weights_only = True
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Adds the run folder's callbacks and the logger."""
+        config = self.config[self.subcommand]
+        callbacks: list[Any] = [] if sys.stderr.isatty() else [EpochLines()]
+        options: dict[str, Any] = {"logger": False, "plugins": [AtomicCheckpointIO()]}
+        if self.subcommand == "predict":
+            callbacks.append(PredictionWriter(config.output))
+        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            callbacks += self._run_folder_callbacks(config, options)
+        else:
+            options["enable_checkpointing"] = False
+        if not sys.stderr.isatty():
+            options["enable_progress_bar"] = False
+        configured = self._get(self.config_init, "trainer").get("callbacks") or []
+        if configured and not isinstance(configured, list):
+            configured = [configured]
+        return super().instantiate_trainer(**options, callbacks=[*configured, *callbacks], **kwargs)
+
+    def _run_folder_callbacks(self, config: Any, options: dict[str, Any]) -> list[Any]:
+        run_dir = Path(config.run_dir)
+        identity = RunIdentity.from_environment(os.environ, default_trial=run_dir.name)
+        resolved = self.resolved_configuration(config)
+        run_folder = RunFolder(run_dir, identity, resolved)
+        callbacks: list[Any] = [
+            run_folder,
+            PredictionPictures(run_dir),
+            ModelCheckpoint(
+                run_dir / "checkpoints",
+                filename="best",
+                monitor="val/miou",
+                mode="max",
+                save_last=True,
+                enable_version_counter=False,
+            ),
+        ]
+        if config.wandb != "off":
+            logger = ResilientWandbLogger(config.wandb, run_dir, identity.trial, identity.sweep, resolved)
+            options["logger"] = logger
+            callbacks += [
+                LearningRateMonitor(logging_interval="epoch"),
+                LogTablesAndPictures(logger, run_dir, lambda: run_folder.effective_dilation),
+            ]
+        return callbacks
+
+    def resolved_configuration(self, config: Any) -> dict[str, Any]:
+        """The whole configuration as plain values, without what belongs to one call only."""
+        parser = self._parser("fit")
+        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        return {
+            key: value
+            for key, value in plain.items()
+            if key not in {"config", "run_dir", "output", "ckpt_path", "weights_only"}
+        }
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as stop:
+            # Lightning ends the process on Ctrl-C; the command line wants to say how to continue.
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise
+
+    def _parse_ckpt_path(self) -> None:
+        """The network's options come from the configuration, not from the checkpoint."""
+
+
+class ConfigurationResolver(TrainingCLI):
+    """Parses configurations without running anything; building the parser once serves many of them."""
+
+    def __init__(self) -> None:
+        super().__init__(args={"subcommand": "fit", "fit": {}}, **_options())
+
+    def __call__(self, configuration: dict[str, Any]) -> dict[str, Any]:
+        """Checks a configuration of `fit` and fills in every default.
+
+        Args:
+            configuration: Nested options, as in a YAML file.
+
+        Returns:
+            The same with all defaults.
+
+        Raises:
+            ConfigError: An option does not exist or has a value that is not legal.
+        """
+        try:
+            parsed = self._parser("fit").parse_object(configuration)
+        except ArgumentError as error:
+            raise ConfigError(one_line(str(error))) from error
+        return self.resolved_configuration(parsed)
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is run."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+    def _set_seed(self) -> None:
+        """Nothing is random."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+def run_training_verb(arguments: list[str]) -> None:
+    """Runs fit, validate, test or predict.
+
+    Args:
+        arguments: The command line from the verb on.
+
+    Raises:
+        DeformlabError: Something the user can mend.
+    """
+    _quiet()
+    try:
+        TrainingCLI(args=_with_run_configuration(arguments), **_options())
+    except ArgumentError as error:
+        raise ConfigError(one_line(str(error))) from error
+
+
+def one_line(message: str) -> str:
+    """The first sentence of jsonargparse's explanation, and the reason inside it, on one line."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    return " ".join(lines)
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "model_class": SemanticSegmentation,
+        "datamodule_class": SegmentationDataModule,
+        "save_config_callback": None,
+        "seed_everything_default": 0,
+        "auto_configure_optimizers": False,
+        "load_from_checkpoint_support": False,
+        "trainer_defaults": {
+            "num_sanity_val_steps": 0,
+            "enable_model_summary": False,
+            "log_every_n_steps": 10,
+        },
+        "parser_kwargs": {
+            "exit_on_error": False,
+            **{
+                verb: {"description": text, "exit_on_error": False, "default_env": False}
+                for verb, text in DESCRIPTIONS.items()
+            },
+        },
+    }
+
+
+def _with_run_configuration(arguments: list[str]) -> list[str]:
+    """For `validate --run_dir RUN` and the like, reads RUN/config.yaml unless another one is named."""
+    if arguments[0] == "fit" or any(word in ("-c", "--config") or word.startswith("--config=") for word in arguments):
+        return arguments
+    for position, word in enumerate(arguments):
+        run_dir = arguments[position + 1] if word == "--run_dir" and position + 1 < len(arguments) else None
+        if word.startswith("--run_dir="):
+            run_dir = word.split("=", 1)[1]
+        if run_dir is not None:
+            configuration = Path(run_dir) / "config.yaml"
+            if not configuration.is_file():
+                raise ConfigError(f"{configuration}: there is no such file; --run_dir names a folder that fit wrote")
+            return [arguments[0], "--config", str(configuration), *arguments[1:]]
+    return arguments
+
+
+def _quiet() -> None:
+    """Silences what Lightning says to developers rather than to users."""
+    for text in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*",
+        ".*args parameter is intended to run from within Python.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*The `srun` command is available.*",
+        ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
+    ):
+        warnings.filterwarnings("ignore", message=text)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(_says_something_to_users)
+
+
+def _says_something_to_users(record: logging.LogRecord) -> bool:
+    noise = ("GPU available", "TPU available", "HPU available", "IPU available", "Tip:", "💡", "Seed set to",
+             "`Trainer.fit` stopped", "Restor", "Detected KeyboardInterrupt", "Using bfloat16", "Using 16bit", "litlogger")  # fmt: skip
+    return not any(text in record.getMessage() for text in noise)
