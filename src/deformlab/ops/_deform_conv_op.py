@@ -1,0 +1,108 @@
+"""The compiled deform_conv2d as PyTorch sees it: shapes for tracing and the backward formula."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deformlab.ops._check import Geometry
+from deformlab.ops._native import native_status
+
+__all__ = ["native_deform_conv2d"]
+
+
+def native_deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    geometry: Geometry,
+) -> Tensor:
+    """Call the compiled operator; the arguments are legal and the library is loaded."""
+    return torch.ops.deformlab.deform_conv2d(input, offset, weight, bias, mask, *map(list, geometry))
+
+
+def _forward_fake(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> Tensor:
+    N, _, P, Q = offset.shape
+    return input.new_empty((N, weight.shape[0], P, Q)).contiguous(memory_format=_memory_format(input))
+
+
+def _backward_fake(
+    grad: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    needs_input: bool,
+    needs_offset: bool,
+    needs_weight: bool,
+    needs_mask: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gradient(tensor: Tensor | None, needed: bool, memory_format: torch.memory_format) -> Tensor:
+        if tensor is None or not needed:
+            return input.new_empty(0)
+        return tensor.new_empty(tensor.shape).contiguous(memory_format=memory_format)
+
+    return (
+        gradient(input, needs_input, _memory_format(input)),
+        gradient(offset, needs_offset, torch.contiguous_format),
+        gradient(weight, needs_weight, _memory_format(weight)),
+        gradient(mask, needs_mask, torch.contiguous_format),
+    )
+
+
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    """Channels_last stays channels_last; everything else becomes contiguous, as the kernels do."""
+    if not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, offset, weight, _bias, mask, *ctx.geometry = inputs
+    ctx.save_for_backward(input, offset, weight, mask)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    input, offset, weight, mask = ctx.saved_tensors
+    needs_input, needs_offset, needs_weight, needs_bias, needs_mask = ctx.needs_input_grad[:5]
+    grad_bias = grad.sum((0, 2, 3)) if needs_bias else None
+    needed = (needs_input, needs_offset, needs_weight, needs_mask)
+    if not any(needed):
+        return None, None, None, grad_bias, None, None, None, None
+    # Autocast would change the type of the matrix products inside.
+    with torch.autocast(grad.device.type, enabled=False):
+        gradients = torch.ops.deformlab.deform_conv2d_backward(
+            grad, input, offset, weight, mask, *ctx.geometry, *needed
+        )
+    grad_input, grad_offset, grad_weight, grad_mask = (
+        gradient if need else None for gradient, need in zip(gradients, needed, strict=True)
+    )
+    return grad_input, grad_offset, grad_weight, grad_bias, grad_mask, None, None, None
+
+
+def _double_backward(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        "deform_conv2d: its gradient cannot be differentiated again; for second derivatives use "
+        "deformlab.ops.reference.deform_conv2d"
+    )
+
+
+if native_status().loaded:
+    torch.library.register_fake("deformlab::deform_conv2d", _forward_fake)
+    torch.library.register_fake("deformlab::deform_conv2d_backward", _backward_fake)
+    torch.library.register_autograd("deformlab::deform_conv2d", _backward, setup_context=_setup_context)
+    torch.library.register_autograd("deformlab::deform_conv2d_backward", _double_backward)

@@ -1,0 +1,105 @@
+"""Deformable convolution in plain PyTorch: what the native kernels must agree with, and what runs without them.
+
+Deformable ConvNets, section 2.1, and Deformable ConvNets v2, section 2.1 (`mask`).
+
+Shape letters: N batch, C and O channels in and out, H W input size, P Q output size, K taps of the kernel,
+G offset groups.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["deform_conv2d"]
+
+
+def deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Compute what `deformlab.ops.deform_conv2d` does, differentiable by PyTorch's own rules.
+
+    It keeps all the sampled columns for the backward pass, so it needs about 4·K times the input's memory.
+    Arguments are those of `deformlab.ops.deform_conv2d`, which checks them; here they are taken as legal.
+    """
+    columns_NCKPQ = _sample(input, offset, weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation))
+    if mask is not None:
+        columns_NCKPQ = _modulate(columns_NCKPQ, mask)
+    N, C, K, P, Q = columns_NCKPQ.shape
+    O, channels_per_group = weight.shape[:2]
+    groups = C // channels_per_group
+    output = torch.einsum(
+        "ngckp,gock->ngop",
+        columns_NCKPQ.reshape(N, groups, channels_per_group, K, P * Q),
+        weight.reshape(groups, O // groups, channels_per_group, K),
+    ).reshape(N, O, P, Q)
+    return output if bias is None else output + bias[:, None, None]
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _sample(
+    input: Tensor,
+    offset: Tensor,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Bilinear samples at every tap of every output position: (N, C, K, P, Q)."""
+    N, C, H, W = input.shape
+    K = kernel_size[0] * kernel_size[1]
+    P, Q = offset.shape[2:]
+    G = offset.shape[1] // (2 * K)
+    # bf16 holds a coordinate near 128 only to a whole cell.
+    coordinate_dtype = torch.float64 if input.dtype == torch.float64 else torch.float32
+
+    def grid(axis: int, size: int) -> tuple[Tensor, Tensor]:
+        positions = torch.arange(size, device=input.device, dtype=coordinate_dtype)
+        taps = torch.arange(kernel_size[axis], device=input.device, dtype=coordinate_dtype)
+        return positions * stride[axis] - padding[axis], taps * dilation[axis]
+
+    y_P, tap_y = grid(0, P)
+    x_Q, tap_x = grid(1, Q)
+    base_y = tap_y.repeat_interleave(kernel_size[1])[:, None, None] + y_P[:, None]
+    base_x = tap_x.repeat(kernel_size[0])[:, None, None] + x_Q
+    offset_NGK2PQ = offset.to(coordinate_dtype).reshape(N, G, K, 2, P, Q)
+    y = base_y + offset_NGK2PQ[:, :, :, 0]
+    x = base_x + offset_NGK2PQ[:, :, :, 1]
+
+    # Convention B: a sample counts when it is less than one cell outside. NaN compares as outside; `where`
+    # stops its gradient as well.
+    inside = (y > -1) & (y < H) & (x > -1) & (x < W)
+    y = torch.where(inside, y, torch.zeros_like(y))
+    x = torch.where(inside, x, torch.zeros_like(x))
+    y0, x0 = y.detach().floor(), x.detach().floor()
+    fraction_y, fraction_x = y - y0, x - x0
+
+    pixels = input.reshape(N, G, C // G, H * W)
+    samples = pixels.new_zeros(N, G, C // G, K * P * Q, dtype=coordinate_dtype)
+    for dy, weight_y in ((0, 1 - fraction_y), (1, fraction_y)):
+        for dx, weight_x in ((0, 1 - fraction_x), (1, fraction_x)):
+            row, column = y0 + dy, x0 + dx
+            exists = inside & (row >= 0) & (row < H) & (column >= 0) & (column < W)
+            index = (row.clamp(0, H - 1) * W + column.clamp(0, W - 1)).long()
+            corner_weight = torch.where(exists, weight_y * weight_x, torch.zeros_like(weight_y))
+            index = index.reshape(N, G, 1, -1).expand(-1, -1, C // G, -1)
+            corner = pixels.gather(3, index).to(coordinate_dtype)
+            samples = samples + corner * corner_weight.reshape(N, G, 1, -1)
+    return samples.reshape(N, C, K, P, Q).to(input.dtype)
+
+
+def _modulate(columns_NCKPQ: Tensor, mask: Tensor) -> Tensor:
+    """Multiply each sample by its mask value, shared by the channels of an offset group."""
+    N, C, K, P, Q = columns_NCKPQ.shape
+    G = mask.shape[1] // K
+    return (columns_NCKPQ.reshape(N, G, C // G, K, P, Q) * mask.reshape(N, G, 1, K, P, Q)).reshape(
+        N, C, K, P, Q
+    )
