@@ -1,4 +1,4 @@
-"""What `deform_conv2d` accepts: an illegal argument becomes one line with its name, value and what is legal."""
+"""What `deform_conv2d` accepts: an illegal argument becomes one line: name, value, what is legal."""
 
 from typing import NamedTuple
 
@@ -133,7 +133,7 @@ def _check_shapes(
         _check_map("mask", mask, (N, offset_groups * K, *size))
     if bias is not None and bias.shape[0] != out_channels:
         raise ValueError(
-            f"deform_conv2d: bias has {bias.shape[0]} values; it must have one per output channel, {out_channels}"
+            f"deform_conv2d: bias has {bias.shape[0]} values; it must have {out_channels}, one per output channel"
         )
 
 

@@ -57,8 +57,8 @@ def backend(device_type: str = "cpu") -> str:
 def warn_without_native() -> None:
     """Say once per process that the slow path is taken."""
     warnings.warn(
-        f"deformlab runs its operators on plain PyTorch, which is slower: {native_status().reason}",
-        stacklevel=4,
+        f"deformlab runs its operators on plain PyTorch (slow): {native_status().reason}",
+        stacklevel=3,
     )
 
 

@@ -1,8 +1,8 @@
-"""Deformable convolution in plain PyTorch: what the native kernels must agree with, and what runs without them.
+"""Deformable convolution in plain PyTorch: the native kernels must agree with it, and it runs without them.
 
 Deformable ConvNets, section 2.1, and Deformable ConvNets v2, section 2.1 (`mask`).
 
-Shape letters: N batch, C and O channels in and out, H W input size, P Q output size, K taps of the kernel,
+Shape letters: N batch, C input channels, H W input size, P Q output size, K taps of the kernel,
 G offset groups.
 """
 
@@ -31,13 +31,13 @@ def deform_conv2d(
     if mask is not None:
         columns_NCKPQ = _modulate(columns_NCKPQ, mask)
     N, C, K, P, Q = columns_NCKPQ.shape
-    O, channels_per_group = weight.shape[:2]
+    out_channels, channels_per_group = weight.shape[:2]
     groups = C // channels_per_group
     output = torch.einsum(
         "ngckp,gock->ngop",
         columns_NCKPQ.reshape(N, groups, channels_per_group, K, P * Q),
-        weight.reshape(groups, O // groups, channels_per_group, K),
-    ).reshape(N, O, P, Q)
+        weight.reshape(groups, out_channels // groups, channels_per_group, K),
+    ).reshape(N, out_channels, P, Q)
     return output if bias is None else output + bias[:, None, None]
 
 
@@ -92,6 +92,8 @@ def _sample(
             corner_weight = torch.where(exists, weight_y * weight_x, torch.zeros_like(weight_y))
             index = index.reshape(N, G, 1, -1).expand(-1, -1, C // G, -1)
             corner = pixels.gather(3, index).to(coordinate_dtype)
+            # A cell that is not there must not bring in a NaN of the cell that stands in for it.
+            corner = torch.where(exists.reshape(N, G, 1, -1), corner, torch.zeros_like(corner))
             samples = samples + corner * corner_weight.reshape(N, G, 1, -1)
     return samples.reshape(N, C, K, P, Q).to(input.dtype)
 
@@ -100,6 +102,5 @@ def _modulate(columns_NCKPQ: Tensor, mask: Tensor) -> Tensor:
     """Multiply each sample by its mask value, shared by the channels of an offset group."""
     N, C, K, P, Q = columns_NCKPQ.shape
     G = mask.shape[1] // K
-    return (columns_NCKPQ.reshape(N, G, C // G, K, P, Q) * mask.reshape(N, G, 1, K, P, Q)).reshape(
-        N, C, K, P, Q
-    )
+    samples = columns_NCKPQ.reshape(N, G, C // G, K, P, Q)
+    return (samples * mask.reshape(N, G, 1, K, P, Q)).reshape(N, C, K, P, Q)
