@@ -1,0 +1,22 @@
+"""Data sets, transforms and loaders."""
+
+from deformlab.data.camvid import CamVid
+from deformlab.data.datamodule import SegmentationDataModule
+from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
+from deformlab.data.registry import DATASETS
+from deformlab.data.shapes import Shapes
+from deformlab.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
+
+__all__ = [
+    "DATASETS",
+    "IGNORE_INDEX",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CamVid",
+    "EvalTransform",
+    "Sample",
+    "SegmentationDataModule",
+    "SegmentationDataset",
+    "Shapes",
+    "TrainTransform",
+]

@@ -1,0 +1,7 @@
+"""The data sets by the name that configurations use."""
+
+from deformlab.data.camvid import CamVid
+from deformlab.data.dataset import SegmentationDataset
+from deformlab.data.shapes import Shapes
+
+DATASETS: dict[str, type[SegmentationDataset]] = {dataset.name: dataset for dataset in (Shapes, CamVid)}

@@ -1,0 +1,44 @@
+"""Order and random seeds of training samples, the same for any number of workers and after a restart."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from deformlab.data.dataset import SegmentationDataset
+from deformlab.data.transforms import TrainTransform
+
+
+class SeededSampler(DistributedSampler[Any]):
+    """PyTorch's DistributedSampler that yields (index, seed of the sample's augmentation).
+
+    The seed depends on the sampler's own seed, the epoch and the index, so that no two epochs repeat an
+    augmentation. Also right for a single process: `num_replicas=1, rank=0`.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in super().__iter__():
+            state = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)
+            yield index, int(state[0])
+
+
+class AugmentedDataset(Dataset[Any]):
+    """A data set under a random transform, indexed by the pairs of `SeededSampler`.
+
+    Args:
+        dataset: where the samples come from.
+        transform: applied with the pair's seed.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        index, seed = key
+        return self.transform(self.dataset.raw(index), seed)

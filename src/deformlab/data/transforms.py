@@ -1,0 +1,174 @@
+"""From a data set's sample to tensors: scale, crop with padding, flip, colour, normalise.
+
+The only module that imports albumentations. Label and instance maps are never interpolated.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from deformlab.data.dataset import Sample
+from deformlab.errors import ConfigError
+
+# albumentations asks its package index for a newer version on import unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import albumentations as A
+
+# Statistics of ImageNet in [0, 1], RGB: what torchvision's checkpoints expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random scale, crop, flip and colour of one training sample.
+
+    Image, label and instance map come out at the same size. Padding has the mean colour, label 255 and
+    instance 0, so it belongs to nothing.
+
+    Args:
+        scale: smallest and largest random factor on the image's size, drawn uniformly.
+        short_side: side in pixels to which the shorter side is brought before the random factor; None keeps
+            the image's own size.
+        crop: height and width of the random crop in pixels; None keeps the whole image.
+        flip: probability of a horizontal flip.
+        color: strength of the change of brightness, contrast and saturation, 0 (off) to 1.
+        mean: mean per channel, in [0, 1].
+        std: standard deviation per channel, in [0, 1].
+
+    Raises:
+        ConfigError: an argument is outside its range.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    short_side: int | None = None
+    crop: tuple[int, int] | None = None
+    flip: float = 0.5
+    color: float = 0.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ConfigError(
+                f"scale={list(self.scale)}: must be [smallest, largest] with 0 < smallest <= largest"
+            )
+        if self.crop is not None and min(self.crop) < 1:
+            raise ConfigError(f"crop={list(self.crop)}: must be [height, width] of at least 1 pixel, or null")
+        if not 0 <= self.flip <= 1:
+            raise ConfigError(f"flip={self.flip}: must be a probability from 0 to 1")
+        if not 0 <= self.color <= 1:
+            raise ConfigError(f"color={self.color}: must be from 0 (off) to 1")
+        _check_normalization(self.short_side, self.mean, self.std)
+        object.__setattr__(self, "_pipeline", self._build())
+
+    def _build(self) -> A.Compose:
+        steps: list[Any] = []
+        if self.short_side is not None:
+            # One resize to a random short side, not two in a row, so that nothing is resampled twice.
+            sides = range(round(self.short_side * self.scale[0]), round(self.short_side * self.scale[1]) + 1)
+            steps.append(A.SmallestMaxSize(max_size=list(sides), p=1, **_RESIZE))
+        elif tuple(self.scale) != (1.0, 1.0):
+            limits = (self.scale[0] - 1, self.scale[1] - 1)
+            steps.append(A.RandomScale(scale_limit=limits, p=1, **_RESIZE))
+        if self.crop is not None:
+            fill = tuple(round(255 * value) for value in self.mean)
+            steps.append(
+                A.RandomCrop(
+                    *self.crop, pad_if_needed=True, pad_position="random", fill=fill, fill_mask=0, p=1
+                )
+            )
+        if self.flip > 0:
+            steps.append(A.HorizontalFlip(p=self.flip))
+        if self.color > 0:
+            limits = (max(0.0, 1 - self.color), 1 + self.color)
+            steps.append(A.ColorJitter(brightness=limits, contrast=limits, saturation=limits, hue=0, p=1))
+        return A.Compose(steps, additional_targets={"instance": "mask"})
+
+    def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
+        """Transform `sample`.
+
+        Args:
+            sample: one sample of a data set.
+            seed: decides every random choice; None draws it from PyTorch's generator, which `seed_everything`
+                and the DataLoader's workers seed.
+
+        Returns:
+            `image` (3, H, W) float, `label` (H, W) long, `instance` (H, W) long, `name`.
+        """
+        if seed is None:
+            seed = int(torch.randint(2**31, ()))
+        pipeline: A.Compose = self._pipeline  # type: ignore[attr-defined]
+        # albumentations keeps a generator of its own, which workers and epochs would repeat.
+        pipeline.set_random_seed(seed)
+        # Padding is 0 in every mask, so the ignored label must be 0 while it is padded: 255 + 1 wraps to it.
+        shifted = sample["label"] + np.uint8(1)
+        result = pipeline(image=sample["image"], mask=shifted, instance=sample["instance"])
+        return {
+            "image": _to_tensor(result["image"], self.mean, self.std),
+            "label": torch.from_numpy((result["mask"] - np.uint8(1)).astype(np.int64)),
+            "instance": torch.from_numpy(result["instance"].astype(np.int64)),
+            "name": sample["name"],
+        }
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """Resize and normalise the image; label and instance map stay at the original resolution.
+
+    Args:
+        short_side: side in pixels to which the image's shorter side is brought; None keeps its size.
+        mean: mean per channel, in [0, 1].
+        std: standard deviation per channel, in [0, 1].
+
+    Raises:
+        ConfigError: an argument is outside its range.
+    """
+
+    short_side: int | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        _check_normalization(self.short_side, self.mean, self.std)
+
+    def image(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """The network's input (3, H', W') for an RGB image (H, W, 3)."""
+        if self.short_side is not None:
+            image = A.SmallestMaxSize(max_size=self.short_side, p=1, **_RESIZE)(image=image)["image"]
+        return _to_tensor(image, self.mean, self.std)
+
+    def __call__(self, sample: Sample) -> dict[str, Any]:
+        """As `TrainTransform`'s call, but `label` and `instance` keep their size."""
+        return {
+            "image": self.image(sample["image"]),
+            "label": torch.from_numpy(sample["label"].astype(np.int64)),
+            "instance": torch.from_numpy(sample["instance"].astype(np.int64)),
+            "name": sample["name"],
+        }
+
+
+# Exact nearest samples at pixel centres as the image's resize does; plain nearest is half a pixel off.
+_RESIZE: dict[str, Any] = {
+    "interpolation": cv2.INTER_LINEAR,
+    "mask_interpolation": cv2.INTER_NEAREST_EXACT,
+    "area_for_downscale": "image",
+}
+
+
+def _to_tensor(image: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+    shift = torch.tensor(mean)[:, None, None] * 255
+    return tensor.sub_(shift).div_(torch.tensor(std)[:, None, None] * 255)
+
+
+def _check_normalization(short_side: int | None, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    if short_side is not None and short_side < 1:
+        raise ConfigError(f"short_side={short_side}: must be at least 1 pixel, or null")
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ConfigError(f"mean={list(mean)}, std={list(std)}: must be three values each, std above 0")
