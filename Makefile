@@ -1,0 +1,56 @@
+# make setup    a virtual environment with everything, native operators compiled
+# make demo     the dilation sweep on generated images: tables, findings and a report in a few minutes
+# make test     all tests
+# make lint     ruff and mypy
+# make cuda     compiles the CUDA sources, where nvcc is there (needs no GPU)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE_SOURCES := setup.py $(shell find csrc -type f)
+# One build tool for all: isolation would fetch another torch, and another one than is used later.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: setup demo test lint format cuda clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.native
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "deformlab needs Python 3.10 or later; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV): about two minutes, once"
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.dependencies: $(VENV)/.python constraints.txt pyproject.toml
+	@$(PIP_INSTALL) setuptools wheel ninja torch
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.dependencies $(NATIVE_SOURCES)
+	@$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/deformlab sweep experiments/sweeps/demo.yaml --jobs $$($(BIN)/python -c 'import os; print(max(1, min(5, os.cpu_count() or 1)))')
+
+test: setup
+	@$(BIN)/python -m pytest -n 2
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+cuda: setup
+	@bash scripts/compile_cuda.sh
+
+clean:
+	rm -rf $(VENV) build runs src/*.egg-info
+	find src -name '*.so' -delete
