@@ -133,7 +133,8 @@ def _check_shapes(
         _check_map("mask", mask, (N, offset_groups * K, *size))
     if bias is not None and bias.shape[0] != out_channels:
         raise ValueError(
-            f"deform_conv2d: bias has {bias.shape[0]} values; it must have {out_channels}, one per output channel"
+            f"deform_conv2d: bias has {bias.shape[0]} values; it must have one per output channel, "
+            f"{out_channels}"
         )
 
 
