@@ -1,0 +1,170 @@
+"""Tables as Markdown, LaTeX (booktabs), CSV and HTML.
+
+Text formats print a spread as `mean ± std`; CSV gives mean, std and count a column each, unrounded.
+"""
+
+import csv
+import html
+import io
+import math
+from dataclasses import dataclass
+
+from deformlab.analysis.measure import Measure
+
+Cell = str | int | float | Measure | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    `name` is its file name, `note` says what the numbers are and where they come from. Floats print with one
+    decimal, `None` as a dash.
+    """
+
+    name: str
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def text(cell: Cell) -> str:
+    """A cell as plain text."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, Measure):
+        return _measure_text(cell)
+    if isinstance(cell, bool | str):
+        return str(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:.1f}"
+
+
+def _measure_text(measure: Measure) -> str:
+    if math.isnan(measure.mean):
+        return "–"
+    words = f"{measure.mean:.{measure.digits}f}"
+    if measure.std is not None:
+        words += f" ± {measure.std:.{measure.digits}f}"
+    if measure.count is not None:
+        words += f" (n = {measure.count:,})"
+    return words
+
+
+def markdown(table: Table) -> str:
+    """The table with its title and note as GitHub Markdown."""
+    lines = [
+        f"### {table.title}",
+        "",
+        _markdown_row(table.header),
+        _markdown_row([":--" if words else "--:" for words in text_columns(table)]),
+        *(_markdown_row([text(cell) for cell in row]) for row in table.rows),
+        "",
+        table.note,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: list[str] | tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def text_columns(table: Table) -> list[bool]:
+    """For each column whether it holds words, which align left; numbers align right."""
+    return [any(isinstance(row[column], str) for row in table.rows) for column in range(len(table.header))]
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "²": r"$^2$",
+        "–": "--",
+    }
+)
+
+
+def latex(table: Table) -> str:
+    r"""The table as a LaTeX float; the document needs `\usepackage{booktabs}`."""
+    columns = "".join("l" if words else "r" for words in text_columns(table))
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{table.title.translate(_LATEX)}. {table.note.translate(_LATEX)}}}",
+        rf"  \label{{tab:{table.name}}}",
+        rf"  \begin{{tabular}}{{{columns}}}",
+        r"    \toprule",
+        f"    {_latex_row(table.header)}",
+        r"    \midrule",
+        *(f"    {_latex_row(tuple(text(cell) for cell in row))}" for row in table.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: tuple[str, ...]) -> str:
+    return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+
+
+def comma_separated(table: Table) -> str:
+    """The table as CSV, numbers unrounded; a column of measures becomes mean, std and count columns."""
+    columns = [_csv_column(table, column) for column in range(len(table.header))]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for row in zip(*columns, strict=True):
+        writer.writerow([field for fields in row for field in fields])
+    return buffer.getvalue()
+
+
+def _csv_column(table: Table, column: int) -> list[list[str]]:
+    name = table.header[column]
+    cells = [row[column] for row in table.rows]
+    measures = [cell for cell in cells if isinstance(cell, Measure)]
+    if not measures:
+        return [[name], *([_csv_number(cell)] for cell in cells)]
+    counted = any(measure.count is not None for measure in measures)
+    fields = [[name, f"{name} std", f"{name} count"][: 3 if counted else 2]]
+    for cell in cells:
+        parts = (cell.mean, cell.std, cell.count) if isinstance(cell, Measure) else (cell, None, None)
+        fields.append([_csv_number(part) for part in parts[: 3 if counted else 2]])
+    return fields
+
+
+def _csv_number(value: Cell) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def html_table(table: Table) -> str:
+    """The table as an HTML fragment with its title and note."""
+    classes = ["text" if words else "number" for words in text_columns(table)]
+
+    def row(cells: list[str] | tuple[str, ...], tag: str) -> str:
+        return "".join(
+            f'<{tag} class="{kind}">{html.escape(cell)}</{tag}>'
+            for cell, kind in zip(cells, classes, strict=True)
+        )
+
+    body = "\n".join(f"<tr>{row([text(cell) for cell in cells], 'td')}</tr>" for cells in table.rows)
+    return (
+        f'<h3 id="{table.name}">{html.escape(table.title)}</h3>\n<div class="scroll"><table>\n'
+        f"<thead><tr>{row(table.header, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
+        f'<p class="note">{html.escape(table.note)}</p>\n'
+    )

@@ -1,0 +1,124 @@
+"""The runs of a sweep folder: which ones a report can use, and why the others are left out.
+
+Trials of one report share their data set and classes; the same trial with several seeds is one group.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from deformlab.analysis.run import Run, first_line, natural, read_run
+from deformlab.analysis.trial import Trial, trials_of
+from deformlab.errors import RunFolderError
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """The runs of one report.
+
+    `trials` are compared, in the order of the tables; `pretraining` only says what two-stage trials started
+    from; `warnings` has one line for each folder that was left out and for each file that is missing.
+    """
+
+    folder: Path
+    trials: tuple[Trial, ...]
+    pretraining: tuple[Run, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set that all runs share."""
+        return self.trials[0].first.dataset
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that all runs share."""
+        return self.trials[0].first.classes
+
+
+def read_runs(sweep_dir: Path) -> RunSet:
+    """Read the finished runs of a sweep folder, or the single run that `sweep_dir` itself is.
+
+    If the folder has a `trials.json`, only the trial folders listed there are read. Of two runs with the
+    same trial and seed the one that ended last counts.
+
+    Raises:
+        RunFolderError: The folder does not exist or has no finished run, or its runs belong to different
+            data sets or class lists.
+    """
+    runs: list[Run] = []
+    warnings: list[str] = []
+    for folder in _run_folders(sweep_dir):
+        try:
+            run, missing = read_run(folder)
+        except RunFolderError as error:
+            warnings.append(f"left out: {error}")
+        else:
+            runs.append(run)
+            warnings += missing if run.role == "trial" else []
+    if not any(run.role == "trial" for run in runs):
+        reason = f"; {warnings[0]}" if warnings else ""
+        raise RunFolderError(f"{sweep_dir}: no finished trial to report on{reason}")
+    _require_same_classes(runs)
+    newest, dropped = _newest_per_seed(runs)
+    return RunSet(
+        folder=sweep_dir,
+        trials=trials_of([run for run in newest if run.role == "trial"]),
+        pretraining=tuple(run for run in newest if run.role != "trial"),
+        warnings=(*warnings, *dropped),
+    )
+
+
+def _run_folders(sweep_dir: Path) -> list[Path]:
+    if not sweep_dir.is_dir():
+        raise RunFolderError(f"{sweep_dir}: no such folder; give the folder that `deformlab sweep` wrote")
+    if (sweep_dir / "result.json").is_file():
+        return [sweep_dir]
+    listing = sweep_dir / "trials.json"
+    if listing.is_file():
+        try:
+            names = json.loads(listing.read_text())
+            return [sweep_dir / name for name in names]
+        except (OSError, ValueError, TypeError) as error:
+            raise RunFolderError(f"{listing}: not a list of trial folders ({first_line(error)})") from error
+    folders = [
+        folder
+        for folder in sorted(sweep_dir.iterdir(), key=lambda path: natural(path.name))
+        if any((folder / name).is_file() for name in ("result.json", "config.yaml", "metrics.csv"))
+    ]
+    if not folders:
+        raise RunFolderError(
+            f"{sweep_dir}: has no run folders; give the folder that `deformlab sweep` wrote, "
+            "whose sub-folders hold a result.json each"
+        )
+    return folders
+
+
+def _require_same_classes(runs: list[Run]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        if run.dataset != first.dataset:
+            raise RunFolderError(
+                f"runs of different data sets cannot share a report: {first.folder.name} is on "
+                f"{first.dataset}, {run.folder.name} on {run.dataset}; report each in a folder of its own"
+            )
+        if run.classes != first.classes:
+            different = sorted(set(first.classes) ^ set(run.classes)) or ["their order"]
+            raise RunFolderError(
+                f"runs of different class lists cannot share a report: {first.folder.name} has "
+                f"{len(first.classes)} classes, {run.folder.name} {len(run.classes)} "
+                f"(different: {', '.join(different)}); report each in a folder of its own"
+            )
+
+
+def _newest_per_seed(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    newest: dict[tuple[str, int], Run] = {}
+    dropped = []
+    for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
+        older = newest.pop((run.trial, run.seed), None)
+        if older:
+            dropped.append(
+                f"left out: {older.folder}: {run.folder.name} is a later run of {run.trial}, seed {run.seed}"
+            )
+        newest[run.trial, run.seed] = run
+    return list(newest.values()), dropped

@@ -1,0 +1,79 @@
+"""A trial: the runs of one configuration that differ in their seed only.
+
+Its scores are those after the last epoch, as the papers report them, never the best epoch's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deformlab.analysis.measure import Measure, over_seeds, pool
+from deformlab.analysis.run import CONV5_KINDS, Run, natural
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Runs of one configuration, seeds ascending; never empty."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        """The run of the smallest seed, for what all runs of the trial share."""
+        return self.runs[0]
+
+    @property
+    def name(self) -> str:
+        """Name in the sweep file."""
+        return self.first.trial
+
+    @property
+    def deformable(self) -> bool:
+        """Whether some layer learns offsets, modulated or not."""
+        return self.first.conv5 != "atrous"
+
+    @property
+    def dilation(self) -> int:
+        """Dilation of the 3x3 convolutions of conv5."""
+        return self.first.dilation
+
+    @property
+    def description(self) -> str:
+        """What it is in the papers' terms: `deformable, 3 layers, d = 2`."""
+        if not self.deformable:
+            return f"atrous, d = {self.dilation}"
+        number = self.first.deformable_layers
+        return f"{self.first.conv5}, {number} layer{'' if number == 1 else 's'}, d = {self.dilation}"
+
+    @property
+    def miou(self) -> Measure:
+        """Mean IoU in percent over seeds."""
+        measure = over_seeds([100 * run.miou for run in self.runs])
+        assert measure is not None
+        return measure
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers whose effective dilation was measured, the last one first, as the paper lists them."""
+        names = {part.layer for run in self.runs for part in run.effective_dilation}
+        return sorted(names, key=natural, reverse=True)
+
+    def effective_dilation(self, layer: str, size: str) -> Measure:
+        """Effective dilation of a layer's filters of one object size, the filters of all seeds pooled."""
+        parts = (part for run in self.runs for part in run.effective_dilation)
+        return pool(part for part in parts if (part.layer, part.size) == (layer, size))
+
+    @property
+    def order(self) -> tuple:
+        """Sort key: atrous, deformable, modulated; then number of layers; then dilation."""
+        first = self.first
+        number = math.inf if first.deformable_layers == "all" else first.deformable_layers
+        return CONV5_KINDS.index(first.conv5), number, first.dilation, natural(self.name)
+
+
+def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
+    """Runs grouped by the name of their trial, in the order of the tables."""
+    groups: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        groups.setdefault(run.trial, []).append(run)
+    return tuple(sorted((Trial(tuple(group)) for group in groups.values()), key=lambda trial: trial.order))
