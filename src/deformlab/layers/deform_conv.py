@@ -1,0 +1,208 @@
+"""Deformable convolution that predicts its own offsets, with modulation as an option.
+
+DCNv1 (arXiv 1703.06211) section 2.1; DCNv2 (arXiv 1811.11168) section 3.2.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from deformlab.ops import deform_conv2d
+
+__all__ = ["DeformConv2d"]
+
+
+class _OffsetConv2d(nn.Conv2d):
+    """A convolution that starts at zero, also when somebody resets it, and draws no random numbers."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class DeformConv2d(nn.Conv2d):
+    """A drop-in for `nn.Conv2d` whose taps move: each output cell samples where its input tells it to.
+
+    A convolution over the same input, `conv_offset`, predicts the offsets. It starts at zero, so that the
+    layer starts as the plain convolution (times `modulation_scale / 2` when modulated). `weight` and `bias`
+    have the names, shapes and initial values of `nn.Conv2d`'s, so that its checkpoints load with
+    `strict=False`, `conv_offset.*` being all that is missing.
+
+    It is a subclass of `nn.Conv2d` because everything but the sampling is that class's own.
+
+    Args:
+        in_channels: Channels of the input; a multiple of `groups` and of `deform_groups`.
+        out_channels: Channels of the output; a multiple of `groups`.
+        kernel_size: Taps, one number or (height, width), each >= 1.
+        stride: Input cells per output cell, one number or a pair, each >= 1.
+        padding: Zeros on each side, one number or a pair, each >= 0; `valid` for none; `same` for as many
+            as keep the size, where that is the same number on both sides and the stride is 1.
+        dilation: Cells between neighbouring taps of the undeformed filter, one number or a pair, each >= 1.
+        groups: Channel groups of the weight.
+        bias: Whether a bias is added.
+        deform_groups: Channel groups of the input that have offsets of their own.
+        modulated: Whether each sample is also weighted by `modulation_scale * sigmoid(logit)` (DCNv2).
+        offset_dilation: Dilation of `conv_offset`, one number or a pair, each >= 1; None for the layer's
+            own (the paper; the authors' DeepLab code has 1).
+        modulation_scale: Largest weight of a sample, > 0: 1 (DCNv2's paper) or 2 (its code, where the
+            layer then starts exactly as the plain convolution).
+        device: Where the parameters are made.
+        dtype: The parameters' type.
+
+    Shape:
+        Input (N, C_in, H, W), output (N, C_out, H_out, W_out) as for `nn.Conv2d`.
+
+    Raises:
+        ValueError: An argument is out of its range, or no padding gives `conv_offset` the layer's output
+            size at this `offset_dilation`.
+
+    Example:
+        >>> DeformConv2d(8, 16, 3, padding=2, dilation=2)(torch.rand(1, 8, 32, 32)).shape
+        torch.Size([1, 16, 32, 32])
+    """
+
+    # Narrower than `nn.Conv2d`'s, which allows for any number of dimensions and for names.
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        deform_groups: int = 1,
+        modulated: bool = False,
+        offset_dilation: int | tuple[int, int] | None = None,
+        modulation_scale: float = 1.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        kernel_size = _checked_pair("kernel_size", kernel_size, minimum=1)
+        stride = _checked_pair("stride", stride, minimum=1)
+        dilation = _checked_pair("dilation", dilation, minimum=1)
+        if isinstance(padding, str):
+            padding = _named_padding(padding, kernel_size, stride, dilation)
+        padding = _checked_pair("padding", padding, minimum=0)
+        for name, value in (
+            ("in_channels", in_channels),
+            ("out_channels", out_channels),
+            ("deform_groups", deform_groups),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+        if in_channels % deform_groups:
+            raise ValueError(
+                f"deform_groups must divide in_channels, got deform_groups={deform_groups} and "
+                f"in_channels={in_channels}"
+            )
+        if not modulation_scale > 0:
+            raise ValueError(f"modulation_scale must be > 0, got {modulation_scale}")
+        if offset_dilation is None:
+            offset_dilation = dilation
+        offset_dilation = _checked_pair("offset_dilation", offset_dilation, minimum=1)
+
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            device=device,
+            dtype=dtype,
+        )
+        self.deform_groups = deform_groups
+        self.modulated = modulated
+        self.modulation_scale = modulation_scale
+        self.num_samples = deform_groups * kernel_size[0] * kernel_size[1]
+        self.conv_offset = _OffsetConv2d(
+            in_channels,
+            (3 if modulated else 2) * self.num_samples,
+            kernel_size,
+            stride,
+            _offset_padding(kernel_size, padding, dilation, offset_dilation),
+            offset_dilation,
+            device=device,
+            dtype=dtype,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Samples the input where its offsets point and convolves.
+
+        Args:
+            input: (N, C_in, H, W).
+
+        Returns:
+            (N, C_out, H_out, W_out).
+        """
+        if input.dim() != 4:
+            raise ValueError(f"input must be (N, C, H, W), got a tensor of shape {tuple(input.shape)}")
+        offset, mask = self.conv_offset(input), None
+        if self.modulated:
+            offset, logits = offset.split([2 * self.num_samples, self.num_samples], dim=1)
+            mask = self.modulation_scale * logits.sigmoid()
+        return deform_conv2d(
+            input, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask
+        )
+
+    def extra_repr(self) -> str:
+        """As `nn.Conv2d`'s, with what is deformable about it."""
+        extra = f", deform_groups={self.deform_groups}"
+        if self.modulated:
+            extra += f", modulated=True, modulation_scale={self.modulation_scale}"
+        return super().extra_repr() + extra
+
+
+def _checked_pair(name: str, value: int | tuple[int, int], minimum: int) -> tuple[int, int]:
+    pair = tuple(_pair(value))
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= minimum for v in pair):
+        raise ValueError(f"{name} must be one integer or two, each >= {minimum}, got {value!r}")
+    return pair
+
+
+def _named_padding(
+    name: str, kernel_size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    if name == "valid":
+        return (0, 0)
+    if name != "same":
+        raise ValueError(f"padding must be integers, 'valid' or 'same', got {name!r}")
+    if stride != (1, 1):
+        raise ValueError(f"padding='same' needs stride 1, got stride={stride}")
+    total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
+    if any(t % 2 for t in total):
+        raise ValueError(
+            f"padding='same' needs as many zeros on both sides, which kernel_size={kernel_size} with "
+            f"dilation={dilation} does not allow; pad the input before the layer"
+        )
+    return (total[0] // 2, total[1] // 2)
+
+
+def _offset_padding(
+    kernel_size: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    offset_dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """The padding at which `conv_offset` has the layer's output size and is centred on the same cells."""
+    result = []
+    for k, p, d, o in zip(kernel_size, padding, dilation, offset_dilation, strict=True):
+        excess = (d - o) * (k - 1)
+        if excess % 2 or p < excess // 2:
+            raise ValueError(
+                f"offset_dilation={offset_dilation} cannot give the layer's output size with "
+                f"kernel_size={kernel_size}, padding={padding}, dilation={dilation}; leave it at None"
+            )
+        result.append(p - excess // 2)
+    return (result[0], result[1])
