@@ -1,0 +1,101 @@
+"""Mean intersection over union, as Cityscapes' official evaluator counts it.
+
+DCNv1 section 4.1; equal to cityscapesscripts' evalPixelLevelSemanticLabeling on the same maps.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+__all__ = ["MeanIoU", "MeanIoUResult"]
+
+
+class MeanIoUResult(NamedTuple):
+    """Scores as fractions in [0, 1].
+
+    Attributes:
+        miou: Scalar, the mean over the classes that occur; nan where none does.
+        iou: (C,), nan for a class that is in neither target nor prediction.
+    """
+
+    miou: Tensor
+    iou: Tensor
+
+
+class MeanIoU(Metric):
+    """Intersection over union per class and their mean, over all pixels seen since the last reset.
+
+    Args:
+        num_classes: Classes C, >= 1; legal labels are 0 to C - 1.
+        ignore_index: Label that is left out where it is the target. Where it is predicted on a labelled
+            pixel it counts as a miss, as in the official evaluator. Not in 0 to C - 1.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    confusion: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+        if 0 <= ignore_index < num_classes:
+            raise ValueError(
+                f"ignore_index must not be one of the classes 0 to {num_classes - 1}, got {ignore_index}"
+            )
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        # Row: target, column: prediction; the last of each is `ignore_index`.
+        size = num_classes + 1
+        self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Counts one batch.
+
+        Args:
+            preds: Predicted classes (N, H, W) or any other shape, of an integer type.
+            target: Labels of the same shape, of an integer type.
+
+        Raises:
+            ValueError: The shapes differ, a type is not an integer one, or a value is neither a class nor
+                `ignore_index`; the values are named.
+        """
+        if preds.shape != target.shape:
+            raise ValueError(
+                f"preds and target must have the same shape, got {tuple(preds.shape)} and "
+                f"{tuple(target.shape)}; preds are class maps, not scores"
+            )
+        size = self.num_classes + 1
+        codes = self._codes("target", target) * size + self._codes("preds", preds)
+        self.confusion += torch.bincount(codes.flatten(), minlength=size * size).view(size, size)
+
+    def compute(self) -> MeanIoUResult:
+        """The scores of everything counted so far, in float64."""
+        counted = self.confusion[:-1].double()
+        hits = counted.diagonal()
+        union = counted.sum(1) + counted[:, :-1].sum(0) - hits
+        iou = hits / union
+        return MeanIoUResult(iou.nanmean(), iou)
+
+    def _codes(self, name: str, values: Tensor) -> Tensor:
+        """Classes as they are, `ignore_index` as C, in the smallest type that holds a pair of them."""
+        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+            raise ValueError(f"{name} must be of an integer type, got {values.dtype}")
+        ignored = values == self.ignore_index
+        illegal = ((values < 0) | (values >= self.num_classes)) & ~ignored
+        if illegal.any():
+            found = values[illegal].unique().tolist()
+            shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+            raise ValueError(
+                f"{name} has values that are no class: {shown}; legal are 0 to {self.num_classes - 1} and "
+                f"{self.ignore_index} (ignored)"
+            )
+        pairs = (self.num_classes + 1) ** 2
+        dtype = torch.int16 if pairs <= 2**15 else torch.int64
+        return values.to(dtype).masked_fill_(ignored, self.num_classes)
