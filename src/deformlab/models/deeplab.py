@@ -1,0 +1,58 @@
+"""DeepLab as in DCNv1, sections 2.3 and 4.1: conv5's features, reduced, classified and upsampled."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformlab.errors import ConfigError
+from deformlab.models.resnet import ResNet
+
+__all__ = ["DeepLab"]
+
+
+class DeepLab(nn.Module):
+    """Class scores of every pixel.
+
+    Args:
+        backbone: The network whose feature map is classified.
+        num_classes: Classes C, >= 1.
+        head_channels: Channels of the 1x1 reduction, >= 1.
+        head_relu: Whether a ReLU follows the reduction (the authors' code; the paper names none).
+
+    Raises:
+        ConfigError: An argument is out of its range.
+    """
+
+    def __init__(
+        self, backbone: ResNet, num_classes: int, head_channels: int = 1024, head_relu: bool = True
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ConfigError(f"num_classes must be >= 1, got {num_classes}")
+        if head_channels < 1:
+            raise ConfigError(f"head_channels must be >= 1, got {head_channels}")
+        self.backbone = backbone
+        self.reduce = nn.Conv2d(backbone.out_channels, head_channels, 1)
+        self.relu = nn.ReLU(inplace=True) if head_relu else nn.Identity()
+        self.classifier = nn.Conv2d(head_channels, num_classes, 1)
+        nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="relu")
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        for layer in (self.reduce, self.classifier):
+            nn.init.zeros_(cast(Tensor, layer.bias))
+
+    def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Scores before the softmax, upsampled bilinearly.
+
+        Args:
+            image: (N, 3, H, W), normalised.
+            size: Height and width of the scores; None for the image's.
+
+        Returns:
+            (N, C, *size), float32 also under autocast: in bf16 the upsampled scores would tie.
+        """
+        scores = self.classifier(self.relu(self.reduce(self.backbone(image))))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        size = (image.shape[-2], image.shape[-1]) if size is None else size
+        return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,137 @@
+"""Weights from files and from torch hub, never executing what a file contains (weights_only)."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deformlab.errors import CheckpointError, ConfigError
+from deformlab.models.deeplab import DeepLab
+from deformlab.models.resnet import ResNet
+
+__all__ = ["load_backbone_weights", "load_model_weights"]
+
+# torchvision's ResNet*_Weights.IMAGENET1K_V1; there is none for resnet10.
+IMAGENET_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+    "resnet152": "resnet152-394f9c45.pth",
+}
+IMAGENET_URL = "https://download.pytorch.org/models/"
+
+
+def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
+    """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
+
+    Args:
+        backbone: The network to load into.
+        source: A checkpoint file with torchvision's names, or `imagenet` for torchvision's weights of this
+            backbone, which torch hub downloads once.
+
+    Returns:
+        The names that the checkpoint does not have, which are those of offset convolutions; they start at
+        zero.
+
+    Raises:
+        ConfigError: There are no ImageNet weights for this backbone.
+        CheckpointError: The file cannot be had, cannot be read, or is of another architecture.
+    """
+    if source == "imagenet":
+        weights, source = _from_hub(backbone)
+    else:
+        weights = _read(Path(source))
+    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    return _load(backbone, weights, source, "--model.backbone and --model.width")
+
+
+def load_model_weights(model: DeepLab, path: str | Path) -> list[str]:
+    """Loads a whole network's weights, for instance an atrous network's into a deformable one.
+
+    Args:
+        model: The network to load into.
+        path: A checkpoint of the segmentation task, or a file with the network's own `state_dict`.
+
+    Returns:
+        The names that the checkpoint does not have, which are those of offset convolutions; they start at
+        zero.
+
+    Raises:
+        CheckpointError: The file cannot be read or is of another architecture.
+    """
+    weights = _read(Path(path))
+    prefix = "model."
+    if any(name.startswith(prefix) for name in weights):
+        weights = {
+            name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
+        }
+    return _load(
+        model,
+        weights,
+        path,
+        "--model.backbone, --model.width, --model.conv5, --model.head_channels and the data set's classes",
+    )
+
+
+def _from_hub(backbone: ResNet) -> tuple[dict[str, Tensor], Path]:
+    if backbone.name not in IMAGENET_FILES or backbone.width != 1:
+        raise ConfigError(
+            f"there are no ImageNet weights for {backbone.name} at width {backbone.width:g}: take one of "
+            f"{', '.join(IMAGENET_FILES)} at width 1, or leave backbone_weights out"
+        )
+    file_name = IMAGENET_FILES[backbone.name]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / file_name
+    if not path.exists():
+        try:
+            torch.hub.load_state_dict_from_url(
+                IMAGENET_URL + file_name, map_location="cpu", check_hash=True, weights_only=True
+            )
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"cannot download {file_name} ({error}): fetch {IMAGENET_URL}{file_name} on a machine that "
+                f"is online and put it into {folder}"
+            ) from error
+    return _read(path), path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint file {path}: check the path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint of tensors ({reason}): it may be cut short, fetch or "
+            f"write it again"
+        ) from error
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(f"{path} holds no weights: a checkpoint or a state_dict is expected")
+    return dict(weights)
+
+
+def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, options: str) -> list[str]:
+    """Loads if everything fits but offsets that are not there; nothing is loaded otherwise."""
+    own = module.state_dict()
+    missing = []
+    for name in own | weights:
+        if name in weights and name in own and weights[name].shape == own[name].shape:
+            continue
+        if name not in weights and "conv_offset." in name:
+            missing.append(name)
+        elif name in weights or not name.endswith(".num_batches_tracked"):
+            raise CheckpointError(
+                f"{source} is of another architecture: {name} is {_shape(weights, name)} there and "
+                f"{_shape(own, name)} in this network; check {options}"
+            )
+    module.load_state_dict(weights, strict=False)
+    return missing
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> str:
+    return str(list(weights[name].shape)) if name in weights else "not there"
