@@ -32,7 +32,7 @@ def deform_conv2d(
 
     A sample at (y, x) is bilinear between the four cells around it; cells outside the image are zero. It
     counts where -1 < y < H and -1 < x < W and is zero elsewhere, with zero gradient to its offset (convention
-    B of the authors' v2 operator and of mmcv; torchvision differs only in the offset's gradient at exactly -1).
+    B of the authors' v2 operator and of mmcv; torchvision differs only in that gradient at exactly -1).
     An offset that is NaN or infinite is outside. Zero offsets give conv2d's result up to rounding.
 
     Coordinates are computed in float32, or float64 for float64 input, whatever the other types are. Under
