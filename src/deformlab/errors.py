@@ -16,6 +16,12 @@ __all__ = [
 class DeformlabError(Exception):
     """Something the user can mend; its text is one complete line."""
 
+    def __init__(self, message: str = "") -> None:
+        # A DataLoader re-raises a worker's error with the worker's traceback around the message.
+        if message.startswith("Caught "):
+            message = message.rpartition(f"{type(self).__module__}.{type(self).__qualname__}: ")[2].strip()
+        super().__init__(message)
+
 
 class ConfigError(DeformlabError, ValueError):
     """A configuration or sweep file asks for something that does not exist or cannot work."""

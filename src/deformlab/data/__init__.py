@@ -1,8 +1,10 @@
 """Data sets, transforms and loaders."""
 
 from deformlab.data.camvid import CamVid
+from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.datamodule import SegmentationDataModule
 from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
+from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.registry import DATASETS
 from deformlab.data.shapes import Shapes
 from deformlab.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
@@ -13,7 +15,9 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "CamVid",
+    "Cityscapes",
     "EvalTransform",
+    "PascalVOC",
     "Sample",
     "SegmentationDataModule",
     "SegmentationDataset",

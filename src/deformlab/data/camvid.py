@@ -3,31 +3,22 @@
 Brostow et al., "Segmentation and Recognition Using Structure from Motion Point Clouds", ECCV 2008.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from deformlab.data.dataset import (
-    IGNORE_INDEX,
-    Sample,
-    SegmentationDataset,
-    read_image,
-    read_label,
-    require_folder,
-    require_root,
-)
+from deformlab.data.dataset import IGNORE_INDEX, Sample
+from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
+from deformlab.data.reading import read_image, read_label
 from deformlab.errors import DatasetError
 
-_LAYOUT = "train/, trainannot/, val/ and valannot/"
 _UNLABELLED = 11
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-class CamVid(SegmentationDataset):
+class CamVid(FileDataset):
     """CamVid as `root/<split>/` (PNG or JPEG) and `root/<split>annot/` (PNG of the same stem).
 
     There are no instance annotations: an object is an 8-connected component of one thing class, so objects of
@@ -68,48 +59,45 @@ class CamVid(SegmentationDataset):
         dtype=np.uint8,
     )
     splits = ("train", "val", "test")
+    layout = "train/, trainannot/, val/ and valannot/"
 
-    def __init__(
-        self,
-        root: str | Path | None,
-        split: str = "train",
-        transform: Callable[[Sample], Any] | None = None,
-        cache: bool = False,
-    ) -> None:
-        super().__init__(root, split, transform, cache)
-        folder = require_root(root, self.name, _LAYOUT)
-        hint = f"split {split!r} of CamVid needs {split}/ and {split}annot/ in data.root"
+    @classmethod
+    def find(cls, folder: Path, split: str) -> list[SampleFiles]:
+        """Images and label maps of one stem."""
+        image_folder, label_folder = folder / split, folder / f"{split}annot"
+        there = [part for part in (image_folder, label_folder) if part.is_dir()]
+        if not there:
+            raise MissingSplitError(
+                f"{image_folder}: no such folder; {cls.name!r} needs {cls.layout} in data.root"
+            )
+        if len(there) == 1:
+            absent = label_folder if there == [image_folder] else image_folder
+            raise DatasetError(
+                f"{absent}: no such folder, though there is {there[0].name}/; add the missing half"
+            )
         images = {
-            file.stem: file
-            for file in sorted(require_folder(folder / split, hint).iterdir())
-            if file.suffix.lower() in _IMAGE_SUFFIXES
+            file.stem: file for file in image_folder.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES
         }
-        annotations = require_folder(folder / f"{split}annot", hint)
-        labels = {file.stem: file for file in annotations.glob("*.png")}
-        if not images:
-            raise DatasetError(f"{folder / split}: holds no .png or .jpg images; {hint}")
-        for stem, file in images.items():
-            if stem not in labels:
-                raise DatasetError(
-                    f"{file}: its label map {annotations / stem}.png is missing; add it or remove the image"
-                )
-        self.names = list(images)
-        self._images = list(images.values())
-        self._labels = [labels[stem] for stem in images]
-
-    def label_file(self, index: int) -> Path:
-        """The label map's file."""
-        return self._labels[index]
+        stems = sorted(images | {file.stem: file for file in label_folder.glob("*.png")})
+        if not stems:
+            raise DatasetError(
+                f"{image_folder}: holds no {' or '.join(_IMAGE_SUFFIXES)} images; unpack {cls.name!r} there"
+            )
+        return [
+            SampleFiles(stem, images.get(stem, image_folder / f"{stem}.png"), label_folder / f"{stem}.png")
+            for stem in stems
+        ]
 
     def load(self, index: int) -> Sample:
         """Read sample `index`; the unlabelled value 11 becomes 255."""
-        label = read_label(self._labels[index])
+        files = self.files[index]
+        label = read_label(files.label)
         label[label == _UNLABELLED] = IGNORE_INDEX
         return Sample(
-            image=read_image(self._images[index]),
+            image=read_image(files.image),
             label=label,
             instance=connected_objects(label, [self.classes.index(thing) for thing in self.things]),
-            name=self.names[index],
+            name=files.name,
         )
 
 

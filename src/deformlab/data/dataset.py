@@ -9,7 +9,6 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from torch.utils.data import Dataset
 
 from deformlab.errors import DatasetError
@@ -49,7 +48,7 @@ class SegmentationDataset(Dataset[Any]):
         root: folder of the data set.
         split: one of `splits`.
         transform: called with a `Sample`; what it returns is what indexing returns.
-        cache: keep decoded samples in memory (5 to 8 bytes per pixel, in every worker process).
+        cache: keep decoded samples in memory (mostly 5 bytes per pixel, in every worker process).
 
     Raises:
         DatasetError: the folder is missing or half there; on indexing: a file is unreadable, image and label
@@ -76,10 +75,10 @@ class SegmentationDataset(Dataset[Any]):
             raise ValueError(
                 f"split={split!r} of data set {self.name!r}: choose one of {', '.join(self.splits)}"
             )
-        self.root = Path(root) if root is not None else None
+        self.root = root
         self.split = split
         self.transform = transform
-        self._cache: dict[int, Sample] | None = {} if cache else None
+        self._cache: dict[int, tuple[npt.NDArray[Any], ...]] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -92,24 +91,29 @@ class SegmentationDataset(Dataset[Any]):
     def raw(self, index: int) -> Sample:
         """Sample `index` before the transform, checked, from memory if it is cached."""
         if self._cache is not None and index in self._cache:
-            sample = self._cache[index]
-        else:
-            sample = self.load(index)
-            self._check(sample, index)
-            if self._cache is not None:
-                self._cache[index] = sample
+            image, label, instance = self._cache[index]
+            return Sample(
+                image=image, label=label, instance=instance.astype(np.int32), name=self.names[index]
+            )
+        sample = self.load(index)
+        self._check(sample, index)
+        if self._cache is not None:
+            # Most images have fewer than 256 objects: one byte per pixel instead of four.
+            instance = sample["instance"]
+            compact = instance.astype(np.min_scalar_type(instance.max(initial=0)))
+            self._cache[index] = (sample["image"], sample["label"], compact)
         return sample
 
     def load(self, index: int) -> Sample:
         """Read sample `index` from its files."""
         raise NotImplementedError
 
-    def label_file(self, index: int) -> Path | None:
-        """The file that `label` comes from, for error messages; None for generated data."""
-        return None
+    def source(self, index: int) -> str:
+        """Where the labels of sample `index` come from, for error messages."""
+        return self.names[index]
 
     def _check(self, sample: Sample, index: int) -> None:
-        where = self.label_file(index) or sample["name"]
+        where = self.source(index)
         height, width = sample["image"].shape[:2]
         for kind in ("label", "instance"):
             found = sample[kind].shape
@@ -125,78 +129,6 @@ class SegmentationDataset(Dataset[Any]):
                 f"{where}: label values {_shortened(np.unique(illegal))} are illegal; "
                 f"data set {self.name!r} has 0 to {len(self.classes) - 1} and {IGNORE_INDEX} (ignored)"
             )
-
-
-def require_root(root: str | Path | None, dataset: str, layout: str) -> Path:
-    """The data set's folder as a path.
-
-    Args:
-        root: what the user gave.
-        dataset: the data set's name, for the message.
-        layout: what must be inside, for the message.
-
-    Raises:
-        DatasetError: no folder was given or it does not exist.
-    """
-    if root is None:
-        raise DatasetError(
-            f"data set {dataset!r} needs its folder: set data.root to the folder with {layout}"
-        )
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise DatasetError(
-            f"{folder}: no such folder; data.root of {dataset!r} must be the folder with {layout}"
-        )
-    return folder
-
-
-def require_folder(folder: Path, hint: str) -> Path:
-    """`folder` itself; DatasetError with the way out in `hint` when it is not there."""
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; {hint}")
-    return folder
-
-
-def read_image(file: Path) -> npt.NDArray[np.uint8]:
-    """An image file as RGB, shape (H, W, 3)."""
-    return _decode(file, lambda image: np.asarray(image.convert("RGB"), dtype=np.uint8))
-
-
-def read_label(file: Path) -> npt.NDArray[np.uint8]:
-    """An 8-bit single-channel label map, palette indices unchanged, shape (H, W)."""
-    values = read_integers(file)
-    if values.size and (values.min() < 0 or values.max() > 255):
-        raise DatasetError(
-            f"{file}: label values up to {values.max()}; a label map is an 8-bit PNG, 0 to 255"
-        )
-    return values.astype(np.uint8)
-
-
-def read_integers(file: Path) -> npt.NDArray[np.int32]:
-    """A single-channel map of integers (8-bit, palette or 16-bit PNG), shape (H, W)."""
-    values = _decode(file, np.asarray)
-    if values.ndim != 2:
-        raise DatasetError(
-            f"{file}: has {values.shape[-1]} channels; a label map has one (class numbers, not colours)"
-        )
-    return values.astype(np.int32)
-
-
-def _decode(file: Path, convert: Callable[[Image.Image], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    try:
-        with Image.open(file) as image:
-            return convert(image)
-    except FileNotFoundError:
-        raise DatasetError(f"{file}: file is missing; restore it or remove its partner") from None
-    # Pillow raises OSError, SyntaxError (broken PNG), ValueError or its own bomb error, by format and damage.
-    except Exception as error:
-        raise DatasetError(
-            f"{file}: cannot be read ({_one_line(error)}); replace or remove the file"
-        ) from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _shortened(values: npt.NDArray[Any], limit: int = 8) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from deformlab.data.dataset import read_image
+from deformlab.data.reading import read_image
 from deformlab.data.transforms import EvalTransform
 from deformlab.errors import DatasetError
 

@@ -1,7 +1,11 @@
 """The data sets by the name that configurations use."""
 
 from deformlab.data.camvid import CamVid
+from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.dataset import SegmentationDataset
+from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.shapes import Shapes
 
-DATASETS: dict[str, type[SegmentationDataset]] = {dataset.name: dataset for dataset in (Shapes, CamVid)}
+DATASETS: dict[str, type[SegmentationDataset]] = {
+    dataset.name: dataset for dataset in (Shapes, CamVid, Cityscapes, PascalVOC)
+}

@@ -1,0 +1,97 @@
+"""Cityscapes in its official layout: 2,975 / 500 images of 2048x1024, 19 classes.
+
+Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from cityscapesscripts.helpers.labels import labels as LABELS
+
+from deformlab.data.dataset import Sample
+from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
+from deformlab.data.reading import read_image, read_integers
+from deformlab.errors import DatasetError
+
+_CLASSES = sorted(
+    (label for label in LABELS if label.trainId not in (-1, 255)), key=lambda label: label.trainId
+)
+# Of every value that a label map may hold; -1 where it may not.
+_TRAIN_IDS = np.full(256, -1, dtype=np.int16)
+for _label in LABELS:
+    if _label.id >= 0:
+        _TRAIN_IDS[_label.id] = _label.trainId
+# An id below 1000 is a class, its objects not told apart; above, it is 1000 times the class plus a number.
+_FIRST_INSTANCE = 1000
+
+
+class Cityscapes(FileDataset):
+    """Cityscapes as `root/leftImg8bit/<split>/<city>/` and `root/gtFine/<split>/<city>/`.
+
+    Labels come from `labelIds` by cityscapesscripts' own table, so that nothing needs to be prepared;
+    instances from `instanceIds`. Groups whose members the annotators did not tell apart have no instance.
+
+    Args and errors as in `SegmentationDataset`.
+    """
+
+    name = "cityscapes"
+    classes = tuple(label.name for label in _CLASSES)
+    things = tuple(label.name for label in _CLASSES if label.hasInstances)
+    palette = np.array([label.color for label in _CLASSES], dtype=np.uint8)
+    layout = "leftImg8bit/ and gtFine/"
+
+    @classmethod
+    def find(cls, folder: Path, split: str) -> list[SampleFiles]:
+        """Frames by city, with their label and instance maps."""
+        image_folder, label_folder = folder / "leftImg8bit" / split, folder / "gtFine" / split
+        there = [part for part in (image_folder, label_folder) if part.is_dir()]
+        if not there:
+            raise MissingSplitError(
+                f"{image_folder}: no such folder; {cls.name!r} needs {cls.layout} in data.root"
+            )
+        if len(there) == 1:
+            absent, archive = (
+                (label_folder, "gtFine_trainvaltest.zip")
+                if there == [image_folder]
+                else (image_folder, "leftImg8bit_trainvaltest.zip")
+            )
+            raise DatasetError(f"{absent}: no such folder, though there is {there[0]}; unpack {archive}")
+        frames = {
+            (file.parent.name, file.name.removesuffix(suffix))
+            for part, suffix in ((image_folder, "_leftImg8bit.png"), (label_folder, "_gtFine_labelIds.png"))
+            for file in part.glob(f"*/*{suffix}")
+        }
+        if not frames:
+            raise DatasetError(
+                f"{image_folder}: holds no <city>/*_leftImg8bit.png; unpack leftImg8bit_trainvaltest.zip"
+            )
+        return [
+            SampleFiles(
+                name,
+                image_folder / city / f"{name}_leftImg8bit.png",
+                label_folder / city / f"{name}_gtFine_labelIds.png",
+                label_folder / city / f"{name}_gtFine_instanceIds.png",
+            )
+            for city, name in sorted(frames)
+        ]
+
+    def load(self, index: int) -> Sample:
+        """Read sample `index`; classes outside the 19 become 255, instance ids keep their official number."""
+        files = self.files[index]
+        assert files.instance is not None
+        ids = read_integers(files.label)
+        if ids.min() < 0 or ids.max() > 255 or (_TRAIN_IDS[ids] < 0).any():
+            legal = np.flatnonzero(_TRAIN_IDS >= 0)
+            found = np.setdiff1d(ids, legal)
+            raise DatasetError(
+                f"{files.label}: label ids {', '.join(map(str, found[:8]))} are illegal; "
+                f"Cityscapes has {legal.min()} to {legal.max()}"
+            )
+        instance = read_integers(files.instance)
+        instance[instance < _FIRST_INSTANCE] = 0
+        return Sample(
+            image=read_image(files.image),
+            label=_TRAIN_IDS[ids].astype(np.uint8),
+            instance=instance,
+            name=files.name,
+        )

@@ -1,0 +1,99 @@
+"""Data sets that are folders of files: what belongs together, and what is missing."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from deformlab.data.dataset import Sample, SegmentationDataset
+from deformlab.errors import DatasetError
+
+
+class MissingSplitError(DatasetError):
+    """Nothing of a split is there."""
+
+
+@dataclass(frozen=True)
+class SampleFiles:
+    """The files of one sample; they need not exist.
+
+    Attributes:
+        name: unique in its split.
+        image: the image.
+        label: the label map.
+        instance: the instance map, None where the data set has none for this image.
+    """
+
+    name: str
+    image: Path
+    label: Path
+    instance: Path | None = None
+
+    def missing(self) -> list[str]:
+        """One line per file that is not there."""
+        parts = (("image", self.image), ("label map", self.label), ("instance map", self.instance))
+        return [
+            f"{file}: {kind} of {self.name} is missing; add it or remove the sample's other files"
+            for kind, file in parts
+            if file is not None and not file.is_file()
+        ]
+
+
+class FileDataset(SegmentationDataset):
+    """Base of data sets that are read from a folder: subclasses define `find` and `load`.
+
+    Attributes:
+        layout: what the folder must hold, for messages.
+        files: the files of each sample.
+
+    Args and errors as in `SegmentationDataset`.
+    """
+
+    layout: ClassVar[str]
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        split: str = "train",
+        transform: Callable[[Sample], Any] | None = None,
+        cache: bool = False,
+    ) -> None:
+        super().__init__(root, split, transform, cache)
+        self.files = self.find(self.folder(root), split)
+        for files in self.files:
+            for line in files.missing():
+                raise DatasetError(line)
+        self.names = [files.name for files in self.files]
+
+    @classmethod
+    def folder(cls, root: str | Path | None) -> Path:
+        """The data set's folder.
+
+        Raises:
+            DatasetError: none was given or it does not exist.
+        """
+        if root is None:
+            raise DatasetError(
+                f"data.root is not set: data set {cls.name!r} needs its folder, with {cls.layout}"
+            )
+        folder = Path(root).expanduser()
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{folder}: no such folder; data.root of {cls.name!r} is the one with {cls.layout}"
+            )
+        return folder
+
+    @classmethod
+    @abstractmethod
+    def find(cls, folder: Path, split: str) -> list[SampleFiles]:
+        """The samples of `split`, at least one, by name; also those of which a part is missing.
+
+        Raises:
+            MissingSplitError: nothing of the split is there.
+            DatasetError: a folder or list of the split is missing.
+        """
+
+    def source(self, index: int) -> str:
+        """The label map's file."""
+        return str(self.files[index].label)

@@ -1,0 +1,117 @@
+"""PASCAL VOC 2012 with the masks of SBD: 10,582 / 1,449 images, 20 classes and background.
+
+Everingham et al., IJCV 2010; Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deformlab.data.dataset import IGNORE_INDEX, Sample
+from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
+from deformlab.data.reading import read_image, read_integers, read_label
+from deformlab.errors import DatasetError
+
+
+def color_map(count: int) -> npt.NDArray[np.uint8]:
+    """The first `count` colours of the VOC development kit, shape (count, 3).
+
+    Bit `3 i + c` of a class number is bit `7 - i` of its colour's channel `c`.
+    """
+    bits = (np.arange(count)[:, None] >> np.arange(24)) & 1
+    weights = 1 << (7 - np.arange(8))
+    return (bits.reshape(count, 8, 3) * weights[:, None]).sum(axis=1).astype(np.uint8)
+
+
+class PascalVOC(FileDataset):
+    """PASCAL VOC 2012 as the official archive unpacks: `root/VOCdevkit/VOC2012/`.
+
+    Split train_aug (10,582 images) needs `SegmentationClassAug/` and its list, which
+    `scripts/prepare_voc_aug.py` makes. Instances come from `SegmentationObject/`, else from
+    `SegmentationObjectAug/`; an image in neither has none.
+
+    Args and errors as in `SegmentationDataset`; `root` may also be `VOCdevkit` or `VOC2012` itself.
+    """
+
+    name = "voc"
+    classes = (
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    )
+    things = classes[1:]
+    palette = color_map(len(classes))
+    splits = ("train_aug", "train", "val")
+    train_split = "train_aug"
+    layout = "VOCdevkit/VOC2012/"
+
+    @classmethod
+    def folder(cls, root: str | Path | None) -> Path:
+        """The folder `VOC2012`."""
+        given = super().folder(root)
+        for folder in (given / "VOCdevkit" / "VOC2012", given / "VOC2012", given):
+            if (folder / "JPEGImages").is_dir():
+                return folder
+        raise DatasetError(
+            f"{given}: holds no VOCdevkit/VOC2012/JPEGImages; unpack VOCtrainval_11-May-2012.tar there"
+        )
+
+    @classmethod
+    def find(cls, folder: Path, split: str) -> list[SampleFiles]:
+        """The images of the split's list."""
+        listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+        augmented = split == "train_aug"
+        labels = folder / ("SegmentationClassAug" if augmented else "SegmentationClass")
+        way_out = (
+            "make it with scripts/prepare_voc_aug.py"
+            if augmented
+            else "unpack VOCtrainval_11-May-2012.tar again"
+        )
+        if not listing.is_file():
+            raise MissingSplitError(f"{listing}: no such file; {way_out}")
+        if not labels.is_dir():
+            raise DatasetError(f"{labels}: no such folder; {way_out}")
+        names = listing.read_text().split()
+        if not names:
+            raise DatasetError(f"{listing}: the list is empty; {way_out}")
+        instances = {
+            file.stem: file
+            for source in ("SegmentationObjectAug", "SegmentationObject")
+            for file in (folder / source).glob("*.png")
+        }
+        return [
+            SampleFiles(
+                name, folder / "JPEGImages" / f"{name}.jpg", labels / f"{name}.png", instances.get(name)
+            )
+            for name in names
+        ]
+
+    def load(self, index: int) -> Sample:
+        """Read sample `index`; the void border, 255, is ignored and belongs to no instance."""
+        files = self.files[index]
+        label = read_label(files.label)
+        if files.instance is None:
+            instance = np.zeros(label.shape, dtype=np.int32)
+        else:
+            instance = read_integers(files.instance)
+            instance[instance == IGNORE_INDEX] = 0
+        return Sample(image=read_image(files.image), label=label, instance=instance, name=files.name)
