@@ -1,0 +1,153 @@
+"""What a sweep shows while it runs: one live table on a terminal, plain lines in a pipe or a log."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deformlab.sweep.state import TrialState, seconds_left
+
+STYLES = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow"}
+SECONDS_BETWEEN_LINES = 20.0
+
+
+class Display(Protocol):
+    """Where a sweep's events and progress go."""
+
+    def event(self, text: str) -> None:
+        """Something happened that stays readable."""
+
+    def update(self, states: Sequence[TrialState]) -> None:
+        """Progress may have changed."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+def make_display(name: str, slots: int, console: Console) -> Display:
+    """The display that suits the console."""
+    # Not console.is_terminal alone: FORCE_COLOR sets that in a pipe too.
+    live = console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+    return LiveTable(name, slots, console) if live else PlainLines(slots, console)
+
+
+class LiveTable:
+    """One table that is drawn over itself."""
+
+    def __init__(self, name: str, slots: int, console: Console) -> None:
+        self._name, self._slots, self._console = name, slots, console
+        # Drawn by the sweep's own loop: a thread of its own would not mix with signals and new processes.
+        self._live = Live(console=console, auto_refresh=False)
+        self._live.start()
+
+    def event(self, text: str) -> None:
+        """Prints a line above the table."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def update(self, states: Sequence[TrialState]) -> None:
+        """Draws the table again."""
+        rows = rows_that_fit(states, self._console.size.height - 6)
+        self._live.update(
+            Group(trial_table(rows, self._name), Text(footer(states, self._slots))), refresh=True
+        )
+
+    def close(self) -> None:
+        """Leaves the last table on the screen."""
+        self._live.stop()
+
+
+class PlainLines:
+    """Events as they come, progress every twenty seconds."""
+
+    def __init__(self, slots: int, console: Console) -> None:
+        self._slots, self._console = slots, console
+        self._due = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def event(self, text: str) -> None:
+        """Prints a line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def update(self, states: Sequence[TrialState]) -> None:
+        """Prints where the running trials are, when the time has come."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + SECONDS_BETWEEN_LINES
+        for state in states:
+            if state.status == "running":
+                self.event(f"{state.trial.label}: {progress_text(state)}")
+        self.event(footer(states, self._slots))
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def trial_table(states: Sequence[TrialState], title: str) -> Table:
+    """Trials with status, epoch, mIoU in percent, images per second and elapsed time."""
+    table = Table(title=f"sweep {title}", title_justify="left")
+    table.add_column("trial", no_wrap=True)
+    for name in ("seed", "status", "epoch", "mIoU %", "img/s", "elapsed"):
+        table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
+    for state in states:
+        progress = state.progress
+        table.add_row(
+            state.trial.name,
+            str(state.trial.seed),
+            state.status,
+            epoch_text(state),
+            "" if progress.miou is None else f"{100 * progress.miou:.1f}",
+            "" if progress.images_per_second is None else f"{progress.images_per_second:.1f}",
+            "" if state.seconds is None else duration(state.seconds),
+            style=STYLES[state.status],
+        )
+    return table
+
+
+def rows_that_fit(states: Sequence[TrialState], count: int) -> list[TrialState]:
+    """The rows that matter most when the terminal is too low for all, in the sweep's order."""
+    order = ("running", "failed", "interrupted", "waiting", "finished")
+    important = sorted(states, key=lambda state: order.index(state.status))[: max(1, count)]
+    return [state for state in states if state in important]
+
+
+def progress_text(state: TrialState) -> str:
+    """A trial's progress in words."""
+    progress = state.progress
+    parts = [f"epoch {epoch_text(state)}" if progress.epochs else "first epoch"]
+    if progress.miou is not None:
+        parts.append(f"mIoU {100 * progress.miou:.1f} %")
+    if progress.images_per_second is not None:
+        parts.append(f"{progress.images_per_second:.1f} img/s")
+    if state.seconds is not None:
+        parts.append(duration(state.seconds))
+    return ", ".join(parts)
+
+
+def epoch_text(state: TrialState) -> str:
+    """Finished epochs of all, `3/24`."""
+    return f"{state.progress.epochs}/{state.trial.max_epochs or '?'}"
+
+
+def footer(states: Sequence[TrialState], slots: int) -> str:
+    """Counts, and when the sweep will be done."""
+    left = seconds_left(states, slots)
+    going = any(state.status in ("waiting", "running") for state in states)
+    remaining = f"; about {duration(left)} left" if going and left is not None else ""
+    return counts(states) + remaining
+
+
+def counts(states: Sequence[TrialState]) -> str:
+    """How many trials there are of each status, `3 finished, 1 failed`."""
+    statuses = [state.status for state in states]
+    order = ("finished", "failed", "interrupted", "running", "waiting")
+    return ", ".join(f"{statuses.count(status)} {status}" for status in order if status in statuses)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,166 @@
+"""One command from a sweep file to a folder of run folders; running it again goes on where it stopped."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from deformlab.errors import ConfigError
+from deformlab.sweep.display import counts, make_display
+from deformlab.sweep.executor import FIT, Executor, trial_command
+from deformlab.sweep.interruption import watch_signals
+from deformlab.sweep.local import LocalExecutor
+from deformlab.sweep.lock import locked
+from deformlab.sweep.run_folder import last_log_lines, read_result, write_atomically
+from deformlab.sweep.schedule import run_trials
+from deformlab.sweep.settings import format_settings
+from deformlab.sweep.slurm import SlurmExecutor
+from deformlab.sweep.specification import SweepSpecification, read_sweep
+from deformlab.sweep.state import TrialState
+from deformlab.sweep.trials import Resolve, Trial, make_trials
+
+EXECUTORS = ("local", "slurm")
+FINISHED, FAILED, INTERRUPTED = 0, 1, 130
+LOG_LINES = 15
+
+
+def run_sweep(
+    path: str | Path,
+    output: str | Path | None = None,
+    jobs: int | None = None,
+    executor: str = "local",
+    dry_run: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    resolve: Resolve = dict,
+    command: Sequence[str] = FIT,
+    poll_seconds: float = 0.25,
+) -> int:
+    """Runs the trials of a sweep file that are not finished yet.
+
+    The sweep folder gets `sweep.yaml`, a copy of the file, and `trials.json`, the trials that belong to the
+    sweep as it is now: after a change of the file, old trials stay on disk and are no longer listed there.
+
+    Args:
+        path: The sweep file.
+        output: The sweep's folder, `runs/<name>` by default.
+        jobs: Trials at a time, at least 1; by default 1 here, and all of them on a cluster.
+        executor: "local" or "slurm".
+        dry_run: Print what would run, and run nothing.
+        overrides: Dotted settings for every trial, stronger than the file's.
+        resolve: Checks a merged configuration and fills its defaults in.
+        command: The command line that runs a trial, before its --config and --run_dir.
+        poll_seconds: Time between two looks at the running trials.
+
+    Returns:
+        An exit code: 0 all trials are finished, 1 some failed, 130 stopped by a signal.
+
+    Raises:
+        ConfigError: The sweep file, an option or a configuration is illegal.
+        RunFolderError: Another sweep runs in the folder, or it cannot be written.
+    """
+    if executor not in EXECUTORS:
+        raise ConfigError(f"--executor {executor}: must be one of {', '.join(EXECUTORS)}")
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs {jobs}: must be at least 1")
+    sweep = read_sweep(path)
+    folder = Path(output) if output is not None else Path("runs") / sweep.name
+    trials = make_trials(sweep, folder, overrides or {}, resolve)
+    if dry_run:
+        print_plan(trials, command)
+        return FINISHED
+    with locked(folder / ".lock", f"sweep folder {folder}"):
+        write_atomically(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
+        write_atomically(folder / "trials.json", json.dumps(_listing(sweep, trials), indent=2) + "\n")
+        states = [TrialState(trial) for trial in trials]
+        for state in states:
+            state.look()
+        todo = sum(state.status != "finished" for state in states)
+        place = _place(executor, max(1, todo), jobs, sweep, folder, command)
+        return _run(sweep, folder, states, place, poll_seconds)
+
+
+def _place(
+    executor: str,
+    todo: int,
+    jobs: int | None,
+    sweep: SweepSpecification,
+    folder: Path,
+    command: Sequence[str],
+) -> Executor:
+    if executor == "slurm":
+        return SlurmExecutor(folder / ".slurm", jobs or todo, sweep.slurm, command)
+    return LocalExecutor(min(jobs or 1, todo), command)
+
+
+def _run(
+    sweep: SweepSpecification,
+    folder: Path,
+    states: Sequence[TrialState],
+    place: Executor,
+    poll_seconds: float,
+) -> int:
+    console = Console(file=sys.stdout)
+    display = make_display(sweep.name, place.slots, console)
+    done = sum(state.status == "finished" for state in states)
+    display.event(f"sweep {sweep.name}: {len(states)} trials, {done} finished before, in {folder}")
+    with watch_signals() as interruption:
+        try:
+            run_trials(states, place, display, interruption, poll_seconds)
+        finally:
+            display.close()
+    print_failures(states, console)
+    print(f"sweep {sweep.name}: {counts(states)}; folder {folder}", flush=True)
+    if interruption.requested:
+        print("stopped; run the same command again to continue", flush=True)
+        return INTERRUPTED
+    return FINISHED if all(state.status == "finished" for state in states) else FAILED
+
+
+def print_failures(states: Sequence[TrialState], console: Console) -> None:
+    """The end of the log of each trial that failed by itself."""
+    for state in states:
+        log = state.trial.folder / "log.txt"
+        if state.status != "failed":
+            continue
+        console.print(
+            f"\n{state.trial.label} failed: {state.error}", style="red", markup=False, soft_wrap=True
+        )
+        if not (state.error or "").startswith("parent ") and log.is_file():
+            for line in last_log_lines(state.trial.folder, LOG_LINES):
+                console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"    whole log: {log}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_plan(trials: Sequence[Trial], command: Sequence[str]) -> None:
+    """The trials, what makes each differ from the base, and the command line of each."""
+    width = max(len(trial.name) for trial in trials)
+    print(f"{'trial':{width}}  seed  id        state        differs by")
+    for trial in trials:
+        status = read_result(trial.folder).get("status", "new")
+        origin = f" (starts from {trial.parent.name})" if trial.parent else ""
+        note = f"{format_settings(trial.settings)}{origin}"
+        print(f"{trial.name:{width}}  {trial.seed:>4}  {trial.digest}  {status:11}  {note}".rstrip())
+    print()
+    for trial in trials:
+        print(shlex.join(trial_command(trial, command)))
+
+
+def _listing(sweep: SweepSpecification, trials: Sequence[Trial]) -> dict[str, Any]:
+    return {
+        "sweep": sweep.name,
+        "trials": [
+            {
+                "folder": trial.folder.name,
+                "trial": trial.name,
+                "seed": trial.seed,
+                "role": trial.role,
+                "init_from": trial.parent.name if trial.parent else None,
+                "settings": trial.settings,
+            }
+            for trial in trials
+        ],
+    }

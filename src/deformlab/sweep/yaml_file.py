@@ -1,0 +1,64 @@
+"""YAML the way a configuration means it: `1e-4` is a number, a key stands once, mistakes are one line."""
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deformlab.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's floats, and no silent last-one-wins for a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key_node, _ in node.value:
+            if keys.count(key_node.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
+# PyYAML follows YAML 1.1, where a float needs a dot and a signed exponent: `lr: 1e-4` would be a string.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a piece of YAML stands for.
+
+    Raises:
+        yaml.YAMLError: The text is no YAML.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        path: The file.
+        what: What the file is for, as the error message calls it.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or holds no mapping.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{what} {path} is not valid YAML{line}: {problem}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what} {path} is not a text file in UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{what} {path} must hold a mapping of keys to values, not {content!r:.60}")
+    return content
