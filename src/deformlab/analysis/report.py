@@ -3,35 +3,36 @@
 `deformlab report` and the end of `deformlab sweep` call `write_report` and print what it returns.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 
+from deformlab.analysis import plots
 from deformlab.analysis.comparability import comparability
-from deformlab.analysis.findings import FAILS, HOLDS, Finding, find
-from deformlab.analysis.formats import Table, comma_separated, latex, markdown, text, text_columns
+from deformlab.analysis.findings import Finding, find
+from deformlab.analysis.formats import Table, comma_separated, latex, markdown
+from deformlab.analysis.page import page
 from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.tables import build_tables
+from deformlab.analysis.terminal import print_finding, print_tables
 from deformlab.errors import RunFolderError
 
 QUESTION = (
     "How far should the network look, and does it help to let it decide for itself? DeepLab with conv5 at "
     "several atrous rates, against deformable convolution that learns where to sample."
 )
-# Tables short enough for a terminal.
-SHOWN = ("table3_atrous_against_deformable", "table1_deformable_layers", "table2_effective_dilation")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says and the files that it was written to."""
+    """What a report says, and the files that it was written to; `page` is the one to open."""
 
     page: Path
     files: tuple[Path, ...]
+    runs: RunSet
     tables: tuple[Table, ...]
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
@@ -42,18 +43,9 @@ class Report:
 
     def print(self, console: Console) -> None:
         """Show the score and effective-dilation tables, the findings and the warnings on the terminal."""
-        for table in self.tables:
-            if table.name in SHOWN:
-                console.print(_rich(table))
-        colours = {HOLDS: "green", FAILS: "red"}
+        print_tables(console, self.runs.trials)
         for finding in self.findings:
-            certainty = f" ({finding.certainty})" if finding.certainty else ""
-            colour = colours.get(finding.verdict, "yellow")
-            console.print(
-                f"[bold]{finding.claim}: [{colour}]{finding.verdict} in this run{certainty}.[/][/] "
-                f"{escape(finding.sentence)}",
-                highlight=False,
-            )
+            print_finding(console, finding)
         for warning in self.warnings:
             console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
         console.print(f"Report: {escape(str(self.page))}", highlight=False, soft_wrap=True)
@@ -61,6 +53,8 @@ class Report:
 
 def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
     """Read the run folders of a sweep and write its report to `output`, by default `<sweep_dir>/report`.
+
+    Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX, CSV) and `plots/` (PNG, PDF).
 
     Raises:
         RunFolderError: No finished trial, runs of different data sets or class lists, or `output` cannot be
@@ -71,15 +65,20 @@ def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
     tables, findings = build_tables(runs), find(runs)
     warnings = (*runs.warnings, *comparability(runs))
     try:
-        files = _write_tables(output / "tables", tables)
+        table_files = _write_tables(output / "tables", tables)
+        drawn = _draw(output / "plots", runs)
         summary = output / "report.md"
-        summary.write_text(report_markdown(runs, tables, findings, warnings), encoding="utf-8")
+        summary.write_text(_markdown(runs, tables, findings, warnings, drawn), encoding="utf-8")
+        html = output / "report.html"
+        html.write_text(page(runs, QUESTION, findings, tables, drawn, warnings), encoding="utf-8")
     except OSError as error:
         raise RunFolderError(f"{output}: cannot write the report ({error.strerror or error})") from error
-    return Report(summary, (*files, summary), tuple(tables), tuple(findings), warnings)
+    plot_files = [path.with_suffix(suffix) for _, path in drawn.values() for suffix in (".png", ".pdf")]
+    files = (html, summary, *table_files, *plot_files)
+    return Report(html, files, runs, tuple(tables), tuple(findings), warnings)
 
 
-def _write_tables(folder: Path, tables: list[Table]) -> list[Path]:
+def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     formats = {".md": markdown, ".tex": latex, ".csv": comma_separated}
     files = []
@@ -91,16 +90,51 @@ def _write_tables(folder: Path, tables: list[Table]) -> list[Path]:
     return files
 
 
-def report_markdown(
-    runs: RunSet, tables: list[Table], findings: list[Finding], warnings: tuple[str, ...]
+def _draw(folder: Path, runs: RunSet) -> dict[str, tuple[str, Path]]:
+    """Draw every plot that the runs have data for; caption and PNG file by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trials = runs.trials
+    figures = {
+        "miou_over_dilation": (
+            "mIoU over the atrous rate; horizontal lines are deformable networks. Bars and bands: standard "
+            "deviation over seeds; dashes: single seeds.",
+            plots.miou_over_dilation(trials),
+        ),
+        "learning_curves": (
+            "mIoU on the validation images after each epoch; the other trials in grey.",
+            plots.learning_curves(trials, "val/miou", "mIoU (%)", scale=100),
+        ),
+        "training_loss": (
+            "Training loss by epoch; the other trials in grey.",
+            plots.learning_curves(trials, "train/loss", "cross-entropy (nat)"),
+        ),
+    }
+    if any(trial.deformable and trial.layers for trial in trials):
+        figures["effective_dilation"] = (
+            "Effective dilation by object size in the deformable layers, filters of all seeds together. "
+            "Bars: standard deviation over filters.",
+            plots.effective_dilation_by_size(trials),
+        )
+    drawn = {}
+    for name, (caption, figure) in figures.items():
+        if figure is not None:
+            drawn[name] = (caption, plots.save_figure(figure, folder, name)[0])
+    return drawn
+
+
+def _markdown(
+    runs: RunSet,
+    tables: Sequence[Table],
+    findings: Sequence[Finding],
+    warnings: Sequence[str],
+    drawn: Mapping[str, tuple[str, Path]],
 ) -> str:
-    """Question, findings, warnings and all tables as one Markdown text."""
     lines = [
         f"# {runs.folder.resolve().name}: {runs.dataset}",
         "",
         QUESTION,
         "",
-        "## Findings in these runs",
+        "## Findings in this run",
         "",
     ]
     for finding in findings:
@@ -109,15 +143,8 @@ def report_markdown(
         lines += [f"  - {detail}" for detail in finding.details]
     if warnings:
         lines += ["", "## Warnings", "", *(f"- {warning}" for warning in warnings)]
-    lines += ["", "## Tables", "", "\n".join(markdown(table) for table in tables)]
+    lines += ["", "## Plots", ""]
+    for caption, path in drawn.values():
+        lines += [f"![{caption}](plots/{path.name})", "", caption, ""]
+    lines += ["## Tables", "", "\n".join(markdown(table) for table in tables)]
     return "\n".join(lines)
-
-
-def _rich(table: Table) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name, words in zip(table.header, text_columns(table), strict=True):
-        shown.add_column(name, justify="left" if words else "right")
-    for row in table.rows:
-        # The number of filters on a line of its own keeps four sizes within 80 columns.
-        shown.add_row(*(escape(text(cell).replace(" (n", "\n(n")) for cell in row))
-    return shown

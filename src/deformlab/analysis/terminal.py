@@ -1,0 +1,60 @@
+"""The report on the terminal: scores, effective dilation, findings, warnings and where the page is.
+
+Fits 80 columns; the full tables are in the report's files.
+"""
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table as RichTable
+
+from deformlab.analysis.findings import FAILS, HOLDS, Finding
+from deformlab.analysis.formats import Table, text, text_columns
+from deformlab.analysis.tables import atrous_against_deformable, deformable_layers, effective_dilation
+from deformlab.analysis.trial import Trial
+
+
+def print_tables(console: Console, trials: tuple[Trial, ...]) -> None:
+    """Print table 3, table 1 if the number of deformable layers varies, and table 2's deformable layers."""
+    console.print(_rich(atrous_against_deformable(trials)))
+    layers = deformable_layers(trials)
+    if (
+        layers is not None
+        and len({trial.first.deformable_layers for trial in trials if trial.deformable}) > 1
+    ):
+        # The trial's name and the parameters would not fit beside the scores.
+        console.print(_rich(layers, leave_out=("Trial", "Parameters")))
+    deformable = [trial for trial in trials if trial.deformable]
+    dilations = effective_dilation(deformable) if deformable else None
+    if dilations is not None:
+        console.print(_rich(dilations, section="Trial"))
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """Print claim, verdict and numbers of one finding."""
+    colour = {HOLDS: "green", FAILS: "red"}.get(finding.verdict, "yellow")
+    certainty = f" ({finding.certainty})" if finding.certainty else ""
+    console.print(
+        f"[bold]{escape(finding.claim)}: [{colour}]{finding.verdict} in this run{certainty}.[/][/]",
+        highlight=False,
+    )
+    console.print(Padding(escape(finding.sentence), (0, 0, 0, 2)), highlight=False)
+
+
+def _rich(table: Table, section: str | None = None, leave_out: tuple[str, ...] = ()) -> RichTable:
+    """The table for the terminal; a `section` column becomes a line above the rows that share its value."""
+    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    kept = [i for i, name in enumerate(table.header) if name != section and name not in leave_out]
+    words = text_columns(table)
+    for i in kept:
+        shown.add_column(table.header[i], justify="left" if words[i] else "right", overflow="fold")
+    heading = None
+    for row in table.rows:
+        if section is not None and (name := text(row[table.header.index(section)])) != heading:
+            shown.add_section()
+            shown.add_row(f"[bold]{escape(name)}[/]")
+            heading = name
+        # The number of filters on a line of its own keeps four sizes within 80 columns.
+        shown.add_row(*(escape(text(row[i]).replace(" (n = ", "\nn = ").rstrip(")")) for i in kept))
+    return shown
