@@ -3,7 +3,7 @@
 Nothing here imports torch.
 """
 
-from deformlab.sweep.run import run_sweep
+from deformlab.sweep.run import run_sweep, sweep_folder
 from deformlab.sweep.settings import parse_setting
 from deformlab.sweep.specification import SweepSpecification, TrialSpecification, read_sweep
 from deformlab.sweep.trials import Trial, make_trials
@@ -16,4 +16,5 @@ __all__ = [
     "parse_setting",
     "read_sweep",
     "run_sweep",
+    "sweep_folder",
 ]

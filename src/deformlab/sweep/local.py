@@ -17,8 +17,8 @@ class LocalExecutor:
     """Runs up to `slots` trials at a time.
 
     Each gets its share of the cores as OMP_NUM_THREADS and MKL_NUM_THREADS, where these are not set already.
-    With more than one slot each trial gets one GPU, slot k the k-th of CUDA_VISIBLE_DEVICES (of all where that
-    is not set), going round when slots outnumber GPUs. A single slot leaves every GPU to its trial.
+    With more than one slot each trial gets one GPU, slot k the k-th of CUDA_VISIBLE_DEVICES (of all where it
+    is not set), going round when slots outnumber GPUs. One slot leaves every GPU to its trial.
     """
 
     def __init__(self, slots: int, command: Sequence[str] = FIT) -> None:

@@ -67,7 +67,7 @@ def run_sweep(
     if jobs is not None and jobs < 1:
         raise ConfigError(f"--jobs {jobs}: must be at least 1")
     sweep = read_sweep(path)
-    folder = Path(output) if output is not None else Path("runs") / sweep.name
+    folder = _folder(sweep, output)
     trials = make_trials(sweep, folder, overrides or {}, resolve)
     if dry_run:
         print_plan(trials, command)
@@ -81,6 +81,19 @@ def run_sweep(
         todo = sum(state.status != "finished" for state in states)
         place = _place(executor, max(1, todo), jobs, sweep, folder, command)
         return _run(sweep, folder, states, place, poll_seconds)
+
+
+def sweep_folder(path: str | Path, output: str | Path | None = None) -> Path:
+    """The folder that `run_sweep` writes for a sweep file.
+
+    Raises:
+        ConfigError: The sweep file is illegal.
+    """
+    return _folder(read_sweep(path), output)
+
+
+def _folder(sweep: SweepSpecification, output: str | Path | None) -> Path:
+    return Path("runs") / sweep.name if output is None else Path(output)
 
 
 def _place(

@@ -75,14 +75,12 @@ def prepare_run_folder(trial: Trial) -> None:
     from one that has not been tried.
     """
     write_atomically(trial.folder / "config.yaml", yaml.safe_dump(trial.config, sort_keys=False))
-    write_result(trial.folder, initial_result(trial) | {"status": "running"})
+    mark(trial, "running", None)
 
 
 def initial_result(trial: Trial) -> dict[str, Any]:
     """What is known of a trial before it has run."""
     return {
-        "status": "waiting",
-        "error": None,
         "trial": trial.name,
         "sweep": trial.sweep,
         "seed": trial.seed,

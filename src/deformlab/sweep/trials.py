@@ -22,6 +22,7 @@ NOT_IN_ID = (
     "config",
     "ckpt_path",
     "run_dir",
+    "wandb",
     "data.root",
     "data.predict_root",
     "data.num_workers",
