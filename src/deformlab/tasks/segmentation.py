@@ -128,6 +128,8 @@ class SemanticSegmentation(pl.LightningModule):
             load_backbone_weights(self.model.backbone, backbone_weights)
         if init_weights is not None:
             load_model_weights(self.model, init_weights)
+        # Convolutions in low precision and deformable sampling both read a pixel's channels at once.
+        self.model.to(memory_format=torch.channels_last)
         self.loss = nn.CrossEntropyLoss(ignore_index=255)
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
@@ -151,7 +153,7 @@ class SemanticSegmentation(pl.LightningModule):
         Returns:
             Scores (N, C, *size) before the softmax.
         """
-        return self.model(image, size=size)
+        return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy over all pixels that are not ignored."""
