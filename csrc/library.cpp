@@ -1,0 +1,15 @@
+// Schemas of the operators. Kernels are registered beside their code; autograd and fake kernels in Python.
+
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(deformlab, library) {
+  library.def(
+      "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
+      "int[] stride, int[] padding, int[] dilation) -> Tensor");
+  // A gradient that is not wanted comes back as an empty tensor.
+  library.def(
+      "deform_conv2d_backward(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
+      "int[] stride, int[] padding, int[] dilation, "
+      "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
+}
