@@ -1,6 +1,7 @@
 """Data sets, transforms and loaders."""
 
 from deformlab.data.camvid import CamVid
+from deformlab.data.check import DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.datamodule import SegmentationDataModule
 from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
@@ -16,11 +17,14 @@ __all__ = [
     "IMAGENET_STD",
     "CamVid",
     "Cityscapes",
+    "DatasetReport",
     "EvalTransform",
     "PascalVOC",
     "Sample",
     "SegmentationDataModule",
     "SegmentationDataset",
     "Shapes",
+    "SplitReport",
     "TrainTransform",
+    "check_dataset",
 ]

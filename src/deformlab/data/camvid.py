@@ -88,15 +88,15 @@ class CamVid(FileDataset):
             for stem in stems
         ]
 
-    def load(self, index: int) -> Sample:
-        """Read sample `index`; the unlabelled value 11 becomes 255."""
-        files = self.files[index]
+    @classmethod
+    def read(cls, files: SampleFiles) -> Sample:
+        """One sample; the unlabelled value 11 becomes 255."""
         label = read_label(files.label)
         label[label == _UNLABELLED] = IGNORE_INDEX
         return Sample(
             image=read_image(files.image),
             label=label,
-            instance=connected_objects(label, [self.classes.index(thing) for thing in self.things]),
+            instance=connected_objects(label, [cls.classes.index(thing) for thing in cls.things]),
             name=files.name,
         )
 

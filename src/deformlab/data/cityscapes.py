@@ -10,7 +10,7 @@ from cityscapesscripts.helpers.labels import labels as LABELS
 
 from deformlab.data.dataset import Sample
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
-from deformlab.data.reading import read_image, read_integers
+from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
 
 _CLASSES = sorted(
@@ -75,23 +75,23 @@ class Cityscapes(FileDataset):
             for city, name in sorted(frames)
         ]
 
-    def load(self, index: int) -> Sample:
-        """Read sample `index`; classes outside the 19 become 255, instance ids keep their official number."""
-        files = self.files[index]
+    @classmethod
+    def read(cls, files: SampleFiles) -> Sample:
+        """One sample; classes outside the 19 become 255, instance ids keep their official number."""
         assert files.instance is not None
-        ids = read_integers(files.label)
-        if ids.min() < 0 or ids.max() > 255 or (_TRAIN_IDS[ids] < 0).any():
+        ids = read_label(files.label)
+        train_ids = _TRAIN_IDS[ids]
+        if (train_ids < 0).any():
             legal = np.flatnonzero(_TRAIN_IDS >= 0)
-            found = np.setdiff1d(ids, legal)
+            found = ", ".join(map(str, np.setdiff1d(ids, legal)[:8]))
             raise DatasetError(
-                f"{files.label}: label ids {', '.join(map(str, found[:8]))} are illegal; "
-                f"Cityscapes has {legal.min()} to {legal.max()}"
+                f"{files.label}: label ids {found} are illegal; Cityscapes has {legal.min()} to {legal.max()}"
             )
         instance = read_integers(files.instance)
         instance[instance < _FIRST_INSTANCE] = 0
         return Sample(
             image=read_image(files.image),
-            label=_TRAIN_IDS[ids].astype(np.uint8),
+            label=train_ids.astype(np.uint8),
             instance=instance,
             name=files.name,
         )

@@ -3,6 +3,7 @@
 A data set is one file with one class: it lists its samples once, and `load` reads one of them.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
@@ -96,7 +97,7 @@ class SegmentationDataset(Dataset[Any]):
                 image=image, label=label, instance=instance.astype(np.int32), name=self.names[index]
             )
         sample = self.load(index)
-        self._check(sample, index)
+        self.check(sample, self.source(index))
         if self._cache is not None:
             # Most images have fewer than 256 objects: one byte per pixel instead of four.
             instance = sample["instance"]
@@ -104,30 +105,35 @@ class SegmentationDataset(Dataset[Any]):
             self._cache[index] = (sample["image"], sample["label"], compact)
         return sample
 
+    @abstractmethod
     def load(self, index: int) -> Sample:
-        """Read sample `index` from its files."""
-        raise NotImplementedError
+        """Read or generate sample `index`."""
 
     def source(self, index: int) -> str:
         """Where the labels of sample `index` come from, for error messages."""
         return self.names[index]
 
-    def _check(self, sample: Sample, index: int) -> None:
-        where = self.source(index)
+    @classmethod
+    def check(cls, sample: Sample, source: str) -> None:
+        """Refuse maps of another size than the image, and label values without a class.
+
+        Raises:
+            DatasetError: names `source`.
+        """
         height, width = sample["image"].shape[:2]
         for kind in ("label", "instance"):
             found = sample[kind].shape
             if found != (height, width):
                 raise DatasetError(
-                    f"{where}: its {kind} map is {found[1]}x{found[0]} but its image is {width}x{height}; "
+                    f"{source}: its {kind} map is {found[1]}x{found[0]} but its image is {width}x{height}; "
                     "both must have the same size, replace one of them"
                 )
         label = sample["label"]
-        illegal = label[(label >= len(self.classes)) & (label != IGNORE_INDEX)]
+        illegal = label[(label >= len(cls.classes)) & (label != IGNORE_INDEX)]
         if illegal.size:
             raise DatasetError(
-                f"{where}: label values {_shortened(np.unique(illegal))} are illegal; "
-                f"data set {self.name!r} has 0 to {len(self.classes) - 1} and {IGNORE_INDEX} (ignored)"
+                f"{source}: label values {_shortened(np.unique(illegal))} are illegal; "
+                f"data set {cls.name!r} has 0 to {len(cls.classes) - 1} and {IGNORE_INDEX} (ignored)"
             )
 
 

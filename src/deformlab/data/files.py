@@ -41,7 +41,7 @@ class SampleFiles:
 
 
 class FileDataset(SegmentationDataset):
-    """Base of data sets that are read from a folder: subclasses define `find` and `load`.
+    """Base of data sets that are read from a folder: subclasses define `find` and `read`.
 
     Attributes:
         layout: what the folder must hold, for messages.
@@ -93,6 +93,15 @@ class FileDataset(SegmentationDataset):
             MissingSplitError: nothing of the split is there.
             DatasetError: a folder or list of the split is missing.
         """
+
+    @classmethod
+    @abstractmethod
+    def read(cls, files: SampleFiles) -> Sample:
+        """One sample from its files."""
+
+    def load(self, index: int) -> Sample:
+        """Read sample `index` from its files."""
+        return self.read(self.files[index])
 
     def source(self, index: int) -> str:
         """The label map's file."""

@@ -105,9 +105,9 @@ class PascalVOC(FileDataset):
             for name in names
         ]
 
-    def load(self, index: int) -> Sample:
-        """Read sample `index`; the void border, 255, is ignored and belongs to no instance."""
-        files = self.files[index]
+    @classmethod
+    def read(cls, files: SampleFiles) -> Sample:
+        """One sample; the void border, 255, is ignored and belongs to no instance."""
         label = read_label(files.label)
         if files.instance is None:
             instance = np.zeros(label.shape, dtype=np.int32)

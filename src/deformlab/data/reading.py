@@ -18,22 +18,24 @@ def read_image(file: Path) -> npt.NDArray[np.uint8]:
 
 def read_label(file: Path) -> npt.NDArray[np.uint8]:
     """An 8-bit single-channel label map, palette indices unchanged, shape (H, W)."""
-    values = read_integers(file)
-    if values.size and (values.min() < 0 or values.max() > 255):
-        raise DatasetError(
-            f"{file}: label values up to {values.max()}; a label map is an 8-bit PNG, 0 to 255"
-        )
-    return values.astype(np.uint8)
+    values = _read_single_channel(file)
+    if values.dtype != np.uint8:
+        raise DatasetError(f"{file}: is a {values.dtype} image; a label map is an 8-bit PNG, 0 to 255")
+    return values
 
 
 def read_integers(file: Path) -> npt.NDArray[np.int32]:
     """A single-channel map of integers (8-bit, palette or 16-bit PNG), shape (H, W)."""
-    values = _decode(file, np.asarray)
+    return _read_single_channel(file).astype(np.int32)
+
+
+def _read_single_channel(file: Path) -> npt.NDArray[Any]:
+    values = _decode(file, np.array)
     if values.ndim != 2:
         raise DatasetError(
-            f"{file}: has {values.shape[-1]} channels; a label map has one (class numbers, not colours)"
+            f"{file}: has {values.shape[-1]} channels; such a map has one (numbers, not colours)"
         )
-    return values.astype(np.int32)
+    return values
 
 
 def _decode(file: Path, convert: Callable[[Image.Image], npt.NDArray[Any]]) -> npt.NDArray[Any]:
