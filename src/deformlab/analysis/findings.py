@@ -17,6 +17,7 @@ from deformlab.analysis.trial import Trial
 HOLDS = "holds"
 FAILS = "does not hold"
 UNJUDGED = "cannot be judged"
+WITHIN = "within the spread over seeds"
 
 # Below this many filters a mean is that of a handful of objects.
 MIN_FILTERS = 100
@@ -137,7 +138,8 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
     """Over three atrous rates or more, mIoU rises up to a rate above the smallest and falls after it.
 
     Of several trials with the same rate the best counts. Rising up to the largest rate holds too, with the
-    remark that the best may lie beyond.
+    remark that the best may lie beyond. The certainty compares the best rate with the smallest one, or with
+    the next one if it is the smallest itself.
     """
     key, claim = "atrous_has_best_rate", "Atrous convolution improves with larger rates up to a best one"
     by_rate: dict[int, Trial] = {}
@@ -163,9 +165,17 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
     elif peak == len(rates) - 1:
         sentence += " It is the largest rate of these runs: the best may lie beyond."
     verdict = HOLDS if peak > 0 and rising and falling else FAILS
+    best = by_rate[rates[peak]]
     other = by_rate[rates[0] if peak > 0 else rates[1]]
-    difference = scores[peak] - other.miou.mean
-    certainty, remark = _certainty(by_rate[rates[peak]], other, difference)
+    certainty, remark = _certainty(best, other, best.miou.mean - other.miou.mean)
+    rivals = [
+        f"d = {rate}"
+        for rate in rates
+        if by_rate[rate] not in (best, other)
+        and _certainty(best, by_rate[rate], best.miou.mean - by_rate[rate].miou.mean)[0] == WITHIN
+    ]
+    if rivals:
+        remark += f" Within the spread over seeds of the best: {', '.join(rivals)}."
     return Finding(key, claim, verdict, sentence + remark, certainty)
 
 
@@ -238,7 +248,7 @@ def _certainty(one: Trial, other: Trial, difference: float) -> tuple[str, str]:
         return "one seed", " One seed cannot say how far a repetition would land from it."
     if abs(difference) <= max(known):
         return (
-            "within the spread over seeds",
+            WITHIN,
             f" The difference is within the spread over seeds (± {max(known):.2f}): these runs cannot tell "
             "the two apart.",
         )

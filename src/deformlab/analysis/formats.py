@@ -7,6 +7,7 @@ import csv
 import html
 import io
 import math
+import re
 from dataclasses import dataclass
 
 from deformlab.analysis.measure import Measure
@@ -163,6 +164,8 @@ def html_table(table: Table) -> str:
         )
 
     body = "\n".join(f"<tr>{row([text(cell) for cell in cells], 'td')}</tr>" for cells in table.rows)
+    # The number of filters on a line of its own keeps the table narrow enough for a phone held sideways.
+    body = re.sub(r" (\(n = [\d,]+\))", r"<br><small>\1</small>", body)
     return (
         f'<h3 id="{table.name}">{html.escape(table.title)}</h3>\n<div class="scroll"><table>\n'
         f"<thead><tr>{row(table.header, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"

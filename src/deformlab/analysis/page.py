@@ -74,14 +74,19 @@ def _facts(runs: RunSet) -> str:
 def _finding(finding: Finding) -> str:
     kind = {HOLDS: "holds", FAILS: "fails"}.get(finding.verdict, "open")
     certainty = f" ({escape(finding.certainty)})" if finding.certainty else ""
-    details = "".join(f"<li>{escape(line)}</li>" for line in finding.details)
+    details = "".join(f"<li>{_unbroken(line)}</li>" for line in finding.details)
     if details:
         details = f"<details><summary>In numbers</summary><ul>{details}</ul></details>\n"
     return (
         f'<div class="finding {kind}"><strong>{escape(finding.claim)}</strong>: '
         f'<span class="verdict">{finding.verdict} in this run</span>{certainty}.\n'
-        f"<p>{escape(finding.sentence)}</p>\n{details}</div>\n"
+        f"<p>{_unbroken(finding.sentence)}</p>\n{details}</div>\n"
     )
+
+
+def _unbroken(sentence: str) -> str:
+    """Escaped, with each number and its spread on one line."""
+    return escape(sentence).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
 
 
 def _plot(caption: str, path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.run import SIZES, Run
+from deformlab.analysis.run import SIZES, Run, natural
 from deformlab.analysis.trial import Trial
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -44,15 +44,23 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
             axes.plot([trial.dilation] * len(seeds), seeds, "_", color="0.45", markersize=9, zorder=2)
     for i, trial in enumerate(trial for trial in trials if trial.deformable):
         colour, mean, spread = COLOURS[i % len(COLOURS)], trial.miou.mean, trial.miou.std
-        axes.axhline(mean, color=colour, linestyle=LINES[(i + 1) % len(LINES)], label=trial.description)
+        axes.axhline(mean, color=colour, linestyle=LINES[(i + 1) % len(LINES)], label=_label(trial))
         if spread:
             axes.axhspan(mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
     axes.set_xlabel("atrous rate d of conv5 (feature-map cells)")
     axes.set_ylabel("mIoU on the validation set (%)")
     axes.set_xticks(sorted(set(rates)))
     _finish(axes)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: labels[i] != "atrous")
+    figure.legend(
+        [handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", frameon=False
+    )
     return figure
+
+
+def _label(trial: Trial) -> str:
+    return f"{trial.name} ({trial.description})"
 
 
 def effective_dilation_by_size(trials: Sequence[Trial]) -> Figure:
@@ -63,9 +71,10 @@ def effective_dilation_by_size(trials: Sequence[Trial]) -> Figure:
     measured = [trial for trial in trials if trial.deformable and trial.layers]
     columns = min(len(measured), 3)
     rows = ceil(len(measured) / columns)
-    figure = Figure(figsize=(max(4.6, 3.4 * columns), 3.4 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(max(4.6, 3.6 * columns), 3.4 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    layers = sorted({layer for trial in measured for layer in trial.layers[:MAX_LAYERS]}, reverse=True)
+    layers = list({layer for trial in measured for layer in trial.layers[:MAX_LAYERS]})
+    layers.sort(key=natural, reverse=True)
     for axes, trial in zip(panels.flat, measured, strict=False):
         _sizes_panel(axes, trial, layers)
     for axes in panels.flat[len(measured) :]:
@@ -87,27 +96,26 @@ def _sizes_panel(axes: Axes, trial: Trial, layers: Sequence[str]) -> None:
         style = layers.index(layer)
         shift = 0.12 * (i - (len(shown) - 1) / 2)
         measures = [trial.effective_dilation(layer, size) for size in SIZES]
-        points = [(x + shift, m) for x, m in enumerate(measures) if m.count]
-        axes.errorbar(
-            [x for x, _ in points],
-            [measure.mean for _, measure in points],
-            [measure.std or 0 for _, measure in points],
-            color=COLOURS[style % len(COLOURS)],
-            marker=MARKERS[style % len(MARKERS)],
-            linestyle="none",
-            capsize=3,
-            label=layer,
-        )
-        objects = [(x, m) for x, m in points if x < 2.5]
-        axes.plot(
-            [x for x, _ in objects],
-            [measure.mean for _, measure in objects],
-            color=COLOURS[style % len(COLOURS)],
-            linestyle=LINES[style % len(LINES)],
-            linewidth=1,
-        )
-    axes.axhline(trial.dilation, color="0.5", linewidth=1, linestyle=":", label="undeformed")
-    axes.set_xticks(range(len(SIZES)), SIZES)
+        # No line leads to the background, which has no place in the order of sizes.
+        for places, line, label in (
+            (range(3), LINES[style % len(LINES)], layer),
+            (range(3, 4), "none", None),
+        ):
+            filled = [x for x in places if measures[x].count]
+            axes.errorbar(
+                [x + shift for x in filled],
+                [measures[x].mean for x in filled],
+                [measures[x].std or 0 for x in filled],
+                linestyle=line,
+                linewidth=1.2,
+                label=label,
+                color=COLOURS[style % len(COLOURS)],
+                marker=MARKERS[style % len(MARKERS)],
+                capsize=3,
+            )
+    axes.axhline(trial.dilation, color="0.5", linewidth=1, linestyle=":", label="undeformed (d)")
+    axes.set_xticks(range(len(SIZES)), SIZES, fontsize="small")
+    axes.set_xlim(-0.5, 3.5)
     axes.set_xlabel("object size")
     axes.set_title(f"{trial.name}\n({trial.description})", fontsize="medium")
     _finish(axes)

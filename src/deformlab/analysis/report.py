@@ -94,11 +94,17 @@ def _draw(folder: Path, runs: RunSet) -> dict[str, tuple[str, Path]]:
     """Draw every plot that the runs have data for; caption and PNG file by name."""
     folder.mkdir(parents=True, exist_ok=True)
     trials = runs.trials
+    measured = any(trial.deformable and trial.layers for trial in trials)
     figures = {
         "miou_over_dilation": (
             "mIoU over the atrous rate; horizontal lines are deformable networks. Bars and bands: standard "
             "deviation over seeds; dashes: single seeds.",
             plots.miou_over_dilation(trials),
+        ),
+        "effective_dilation": (
+            "Effective dilation by object size in the deformable layers, filters of all seeds together. "
+            "Bars: standard deviation over filters.",
+            plots.effective_dilation_by_size(trials) if measured else None,
         ),
         "learning_curves": (
             "mIoU on the validation images after each epoch; the other trials in grey.",
@@ -109,12 +115,6 @@ def _draw(folder: Path, runs: RunSet) -> dict[str, tuple[str, Path]]:
             plots.learning_curves(trials, "train/loss", "cross-entropy (nat)"),
         ),
     }
-    if any(trial.deformable and trial.layers for trial in trials):
-        figures["effective_dilation"] = (
-            "Effective dilation by object size in the deformable layers, filters of all seeds together. "
-            "Bars: standard deviation over filters.",
-            plots.effective_dilation_by_size(trials),
-        )
     drawn = {}
     for name, (caption, figure) in figures.items():
         if figure is not None:

@@ -52,10 +52,11 @@ def read_runs(sweep_dir: Path) -> RunSet:
         try:
             run, missing = read_run(folder)
         except RunFolderError as error:
-            warnings.append(f"left out: {error}")
+            warnings.append(_inside(sweep_dir, f"left out: {error}"))
         else:
             runs.append(run)
-            warnings += missing if run.role == "trial" else []
+            if run.role == "trial":
+                warnings += [_inside(sweep_dir, line) for line in missing]
     if not any(run.role == "trial" for run in runs):
         reason = f"; {warnings[0]}" if warnings else ""
         raise RunFolderError(f"{sweep_dir}: no finished trial to report on{reason}")
@@ -94,6 +95,11 @@ def _run_folders(sweep_dir: Path) -> list[Path]:
     return folders
 
 
+def _inside(sweep_dir: Path, line: str) -> str:
+    """The line with paths relative to the sweep folder: reports are shared, paths of a machine are not."""
+    return line.replace(f"{sweep_dir}/", "")
+
+
 def _require_same_classes(runs: list[Run]) -> None:
     first = runs[0]
     for run in runs[1:]:
@@ -118,7 +124,8 @@ def _newest_per_seed(runs: list[Run]) -> tuple[list[Run], list[str]]:
         older = newest.pop((run.trial, run.seed), None)
         if older:
             dropped.append(
-                f"left out: {older.folder}: {run.folder.name} is a later run of {run.trial}, seed {run.seed}"
+                f"left out: {older.folder.name}: {run.folder.name} is a later run of {run.trial}, "
+                f"seed {run.seed}"
             )
         newest[run.trial, run.seed] = run
     return list(newest.values()), dropped

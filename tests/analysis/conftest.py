@@ -1,0 +1,91 @@
+"""Run folders as training writes them, with numbers made up for the tests."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+SIZES = ("small", "medium", "large", "background")
+MODEL = {
+    "backbone": "resnet18",
+    "width": 1.0,
+    "output_stride": 16,
+    "conv5": "atrous",
+    "dilation": 2,
+    "num_deformable_layers": 3,
+    "deform_groups": 1,
+    "offset_dilation": None,
+    "offset_lr_multiplier": 1.0,
+    "num_classes": 2,
+}
+RESULT = {
+    "status": "finished",
+    "error": None,
+    "sweep": "dilation",
+    "role": "trial",
+    "dataset": "camvid",
+    "classes": ["Sky", "Road_mark"],
+    "thresholds": [9216, 50176],
+    "parameters": 11234567,
+    "seconds": 120.0,
+    "images_per_second": 30.0,
+    "peak_memory_bytes": 2**30,
+    "versions": {"deformlab": "0.1.0", "torch": "2.13.0"},
+    "git_revision": "abc123",
+    "operator_backend": "native",
+    "machine": "a machine, 2 cores",
+    "init_from": None,
+}
+
+
+class Sweep:
+    """A sweep folder under construction; each method writes one run folder and returns it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def run(self, trial, miou=0.5, seed=0, dilation=None, curve=(0.1, 0.3), model=None, **result):
+        """Write a run; `dilation` maps layer to {size: (mean, std, count)}, None writes no such file."""
+        folder = self.folder / f"{trial}-seed{seed}"
+        folder.mkdir()
+        scores = {"miou": miou, "best_miou": miou, "iou": {"Sky": miou + 0.1, "Road_mark": miou - 0.1}}
+        content = RESULT | {
+            "trial": trial,
+            "seed": seed,
+            "epochs": len(curve),
+            "model": MODEL | (model or {}),
+        }
+        (folder / "result.json").write_text(json.dumps(content | scores | result))
+        with (folder / "metrics.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", "step", "train/loss", "lr", "images_per_second", "val/miou"])
+            writer.writerows([epoch, 10 * epoch, 1 - v, 0.05, 30.0, v] for epoch, v in enumerate(curve))
+        if dilation is not None:
+            with (folder / "effective_dilation.csv").open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["layer", "size", "mean", "std", "count"])
+                for layer, sizes in dilation.items():
+                    writer.writerows([layer, size, *values] for size, values in sizes.items())
+        return folder
+
+    def atrous(self, rate, miou=0.5, seed=0, trial=None, **options):
+        """An atrous run, whose effective dilation is its rate."""
+        dilation = {"layer4.1.conv2": dict.fromkeys(SIZES, (float(rate), 0.0, 500))}
+        model = {"dilation": rate} | options.pop("model", {})
+        return self.run(trial or f"atrous-{rate}", miou, seed, dilation, model=model, **options)
+
+    def deformable(
+        self, miou=0.5, seed=0, means=(2.2, 2.9, 4.2, 3.1), counts=(500,) * 4, trial="deformable-2", **options
+    ):
+        """A deformable run; `means` and `counts` of small, medium, large, background in its last layer."""
+        last = {s: (m, 1.0, n) for s, m, n in zip(SIZES, means, counts, strict=True)}
+        dilation = {"layer4.0.conv2": dict.fromkeys(SIZES, (2.0, 0.5, 500)), "layer4.1.conv2": last}
+        model = {"conv5": "deformable"} | options.pop("model", {})
+        return self.run(trial, miou, seed, dilation, model=model, **options)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return Sweep(tmp_path / "dilation")

@@ -1,0 +1,143 @@
+import io
+import re
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from deformlab.analysis import write_report
+from deformlab.errors import RunFolderError
+
+
+@pytest.fixture
+def good(sweep):
+    for rate, miou in ((2, 0.45), (4, 0.46), (6, 0.44)):
+        sweep.atrous(rate, miou)
+    folder = sweep.deformable(0.47)
+    (folder / "predictions").mkdir()
+    Image.new("RGB", (3000, 600), "red").save(folder / "predictions" / "street.png")
+    return sweep
+
+
+def printed(report, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    report.print(console)
+    return console.file.getvalue()
+
+
+def test_a_report_is_one_page_tables_and_plots_in_the_sweep_folder(good):
+    report = write_report(good.folder)
+    assert report.page == good.folder / "report" / "report.html"
+    written = {path.relative_to(good.folder / "report").as_posix() for path in report.files}
+    assert {
+        "report.html",
+        "report.md",
+        "plots/miou_over_dilation.pdf",
+        "plots/effective_dilation.png",
+    } <= written
+    for name in ("table1_deformable_layers", "table2_effective_dilation", "table3_atrous_against_deformable"):
+        assert {f"tables/{name}{suffix}" for suffix in (".md", ".tex", ".csv")} <= written
+    assert all(path.stat().st_size for path in report.files)
+
+
+def test_the_report_can_go_to_another_folder(good, tmp_path):
+    assert write_report(good.folder, tmp_path / "elsewhere").page == tmp_path / "elsewhere" / "report.html"
+    assert not (good.folder / "report").exists()
+
+
+def test_the_same_runs_give_the_same_tables_and_page(good, tmp_path):
+    first, second = (write_report(good.folder, tmp_path / name) for name in "ab")
+    for one, other in zip(first.files, second.files, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_all_tables_and_findings_are_in_one_markdown_file(good):
+    report = write_report(good.folder)
+    summary = (good.folder / "report" / "report.md").read_text()
+    assert all(f"### {table.title}" in summary for table in report.tables)
+    assert all(finding.sentence in summary for finding in report.findings)
+
+
+def test_the_page_needs_no_network_and_no_script(good):
+    page = write_report(good.folder).page.read_text()
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "url(" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+
+
+def test_the_page_has_plots_and_small_pictures_of_the_trials(good):
+    page = write_report(good.folder).page.read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert "deformable-2, seed 0" in page
+    assert len(page) < 2_000_000
+
+
+def test_names_from_run_folders_cannot_break_the_page(sweep):
+    sweep.run("a", trial_name=1, machine="<b>&")
+    page = write_report(sweep.folder).page.read_text()
+    assert "<b>&" not in page
+    assert "&lt;b&gt;&amp;" in page
+
+
+def test_nine_good_runs_and_a_broken_one_give_a_report_that_names_the_broken_one(sweep):
+    for seed in range(9):
+        sweep.atrous(2, seed=seed)
+    (sweep.atrous(4) / "result.json").write_text("{")
+    report = write_report(sweep.folder)
+    assert [row[3] for row in report.table("table3_atrous_against_deformable").rows] == [9]
+    assert "left out: atrous-4-seed0/result.json" in report.warnings[0]
+    assert "atrous-4-seed0/result.json" in report.page.read_text()
+
+
+def test_a_broken_picture_is_left_out(good):
+    (good.folder / "deformable-2-seed0" / "predictions" / "street.png").write_bytes(b"no picture")
+    assert "data:image/jpeg" not in write_report(good.folder).page.read_text()
+
+
+def test_paths_of_the_machine_stay_out_of_the_report(good):
+    good.atrous(8, status="failed")
+    report = write_report(good.folder)
+    for path in report.files:
+        if path.suffix in {".md", ".html", ".csv", ".tex"}:
+            assert str(good.folder.parent) not in path.read_text()
+
+
+def test_the_terminal_shows_tables_findings_and_the_page(good):
+    shown = printed(write_report(good.folder), width=200)
+    assert "deformable, 3 layers, d = 2" in shown
+    assert "layer4.1.conv2" in shown
+    assert "Effective dilation grows with object size: holds in this run (one seed)." in shown
+    assert "Deformable is at least as good as the best atrous rate: holds in this run (one seed)." in shown
+    assert f"Report: {good.folder / 'report' / 'report.html'}" in shown
+
+
+def test_the_terminal_names_what_was_left_out(good):
+    good.atrous(8, status="interrupted")
+    assert "Warning: left out: atrous-8-seed0: interrupted" in printed(write_report(good.folder))
+
+
+def test_the_terminal_tables_fit_80_columns(good):
+    for number in (1, "all"):
+        good.deformable(trial=f"deformable-{number}", model={"num_deformable_layers": number})
+    lines = printed(write_report(good.folder)).splitlines()
+    tables = lines[: next(i for i, line in enumerate(lines) if line.startswith("Effective dilation grows"))]
+    assert any(line.split()[:2] == ["all", "deformable"] for line in tables)
+    assert "…" not in "".join(tables)
+    assert max(map(len, tables)) <= 80
+
+
+def test_atrous_runs_alone_give_a_report_that_judges_what_it_can(sweep):
+    sweep.atrous(2)
+    report = write_report(sweep.folder)
+    assert {finding.verdict for finding in report.findings} == {"cannot be judged"}
+    assert "cannot be judged in this run" in printed(report)
+
+
+def test_an_output_that_cannot_be_written_is_one_line(good, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot write the report") as raised:
+        write_report(good.folder, tmp_path / "file")
+    assert "\n" not in str(raised.value)
