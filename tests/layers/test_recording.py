@@ -1,0 +1,48 @@
+"""`record_offsets`: what the layers of a running network do with their taps."""
+
+import torch
+from torch import nn
+
+from deformlab.layers import DeformConv2d, record_offsets
+
+
+def test_the_offsets_of_the_last_forward_pass_are_kept():
+    layer = DeformConv2d(4, 6, 3, padding=1)
+    nn.init.normal_(layer.conv_offset.weight)
+    first, last = torch.randn(2, 1, 4, 5, 7)
+    with record_offsets({"conv": layer}) as offsets:
+        layer(first)
+        layer(last)
+    assert torch.equal(offsets["conv"], layer.conv_offset(last))
+
+
+def test_modulation_is_left_out():
+    layer = DeformConv2d(4, 6, 3, deform_groups=2, modulated=True)
+    with record_offsets({"conv": layer}) as offsets:
+        layer(torch.randn(1, 4, 5, 7))
+    assert offsets["conv"].shape == (1, 2 * 2 * 9, 3, 5)
+
+
+def test_a_plain_convolution_never_moves():
+    conv = nn.Conv2d(4, 6, 3, stride=2)
+    with record_offsets({"conv": conv}) as offsets:
+        conv(torch.randn(2, 4, 9, 9))
+    assert offsets["conv"].shape == (2, 18, 4, 4)
+    assert offsets["conv"].count_nonzero() == 0
+
+
+def test_offsets_carry_no_gradient():
+    layer = DeformConv2d(4, 6, 3)
+    with record_offsets({"conv": layer}) as offsets:
+        layer(torch.randn(1, 4, 5, 7))
+    assert not offsets["conv"].requires_grad
+
+
+def test_nothing_is_recorded_after_the_block_even_if_it_failed():
+    layer = DeformConv2d(4, 6, 3)
+    try:
+        with record_offsets({"conv": layer}) as offsets:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        layer(torch.randn(1, 4, 5, 7))
+    assert offsets == {}
