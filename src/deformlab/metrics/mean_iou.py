@@ -28,7 +28,7 @@ class MeanIoU(Metric):
     """Intersection over union per class and their mean, over all pixels seen since the last reset.
 
     Args:
-        num_classes: Classes C, >= 1; legal labels are 0 to C - 1.
+        num_classes: Classes C, >= 2; legal labels are 0 to C - 1.
         ignore_index: Label that is left out where it is the target. Where it is predicted on a labelled
             pixel it counts as a miss, as in the official evaluator. Not in 0 to C - 1.
 
@@ -43,8 +43,8 @@ class MeanIoU(Metric):
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be >= 2, got {num_classes}")
         if 0 <= ignore_index < num_classes:
             raise ValueError(
                 f"ignore_index must not be one of the classes 0 to {num_classes - 1}, got {ignore_index}"
@@ -98,4 +98,4 @@ class MeanIoU(Metric):
             )
         pairs = (self.num_classes + 1) ** 2
         dtype = torch.int16 if pairs <= 2**15 else torch.int64
-        return values.to(dtype).masked_fill_(ignored, self.num_classes)
+        return values.to(dtype).masked_fill(ignored, self.num_classes)
