@@ -126,12 +126,12 @@ def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, opt
             missing.append(name)
         elif name in weights or not name.endswith(".num_batches_tracked"):
             raise CheckpointError(
-                f"{source} is of another architecture: {name} is {_shape(weights, name)} there and "
-                f"{_shape(own, name)} in this network; check {options}"
+                f"{source} is of another architecture: {name} is {_shape(weights, name)} in the "
+                f"checkpoint and {_shape(own, name)} in this network; check {options}"
             )
     module.load_state_dict(weights, strict=False)
     return missing
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> str:
-    return str(list(weights[name].shape)) if name in weights else "not there"
+    return str(list(weights[name].shape)) if name in weights else "missing"
