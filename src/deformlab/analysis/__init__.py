@@ -3,15 +3,22 @@
 Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever trials exist.
 """
 
-from deformlab.analysis.findings import Finding, find
+from deformlab.analysis.findings import Finding, best_deformable, find
 from deformlab.analysis.formats import Table
 from deformlab.analysis.measure import Measure, over_seeds, pool
+from deformlab.analysis.plots import (
+    effective_dilation_by_size,
+    learning_curves,
+    miou_over_dilation,
+    save_figure,
+)
 from deformlab.analysis.report import Report, write_report
-from deformlab.analysis.run import FilterStatistics, Run
+from deformlab.analysis.run import SIZES, FilterStatistics, Run
 from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.trial import Trial
 
 __all__ = [
+    "SIZES",
     "FilterStatistics",
     "Finding",
     "Measure",
@@ -20,9 +27,14 @@ __all__ = [
     "RunSet",
     "Table",
     "Trial",
+    "best_deformable",
+    "effective_dilation_by_size",
     "find",
+    "learning_curves",
+    "miou_over_dilation",
     "over_seeds",
     "pool",
     "read_runs",
+    "save_figure",
     "write_report",
 ]
