@@ -33,12 +33,17 @@ def acquire(path: Path, what: str, patience: float = 0.0) -> IO[str]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
-        except OSError as error:
+        except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 file.close()
                 raise RunFolderError(f"{what} is in use by {holder}; wait for it or stop it first") from error
+        except OSError as error:
+            file.close()
+            raise RunFolderError(
+                f"cannot lock {path}: {error.strerror}; choose an --output folder on a file system with locks"
+            ) from error
         time.sleep(0.05)
 
 

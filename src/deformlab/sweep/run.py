@@ -41,8 +41,8 @@ def run_sweep(
 ) -> int:
     """Runs the trials of a sweep file that are not finished yet.
 
-    The sweep folder gets `sweep.yaml`, a copy of the file, and `trials.json`, the trials that belong to the
-    sweep as it is now: after a change of the file, old trials stay on disk and are no longer listed there.
+    The sweep folder gets `sweep.yaml`, a copy of the file, and `trials.json`, the run folders that
+    belong to the sweep as it is now: after a change of the file, old ones stay on disk and leave that list.
 
     Args:
         path: The sweep file.
@@ -74,7 +74,8 @@ def run_sweep(
         return FINISHED
     with locked(folder / ".lock", f"sweep folder {folder}"):
         write_atomically(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
-        write_atomically(folder / "trials.json", json.dumps(_listing(sweep, trials), indent=2) + "\n")
+        names = [trial.folder.name for trial in trials]
+        write_atomically(folder / "trials.json", json.dumps(names, indent=2) + "\n")
         states = [TrialState(trial) for trial in trials]
         for state in states:
             state.look()
@@ -160,20 +161,3 @@ def print_plan(trials: Sequence[Trial], command: Sequence[str]) -> None:
     print()
     for trial in trials:
         print(shlex.join(trial_command(trial, command)))
-
-
-def _listing(sweep: SweepSpecification, trials: Sequence[Trial]) -> dict[str, Any]:
-    return {
-        "sweep": sweep.name,
-        "trials": [
-            {
-                "folder": trial.folder.name,
-                "trial": trial.name,
-                "seed": trial.seed,
-                "role": trial.role,
-                "init_from": trial.parent.name if trial.parent else None,
-                "settings": trial.settings,
-            }
-            for trial in trials
-        ],
-    }

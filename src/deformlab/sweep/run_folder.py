@@ -3,6 +3,7 @@
 Files are replaced as a whole: a full disk or a crash leaves the old content and never half of the new.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -48,7 +49,8 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise RunFolderError(
             f"cannot write {path}: {error.strerror}; mend that and run the same command again"
         ) from error
@@ -63,11 +65,6 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result if isinstance(result, dict) else {}
 
 
-def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Replaces result.json."""
-    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
-
-
 def prepare_run_folder(trial: Trial) -> None:
     """Writes the configuration that the trial's process reads, and a result.json with status "running".
 
@@ -78,8 +75,8 @@ def prepare_run_folder(trial: Trial) -> None:
     mark(trial, "running", None)
 
 
-def initial_result(trial: Trial) -> dict[str, Any]:
-    """What is known of a trial before it has run."""
+def identity(trial: Trial) -> dict[str, Any]:
+    """The part of result.json that says which trial it is."""
     return {
         "trial": trial.name,
         "sweep": trial.sweep,
@@ -91,8 +88,9 @@ def initial_result(trial: Trial) -> dict[str, Any]:
 
 def mark(trial: Trial, status: str, error: str | None) -> None:
     """Corrects the status in result.json and keeps everything else that is there."""
-    write_result(
-        trial.folder, initial_result(trial) | read_result(trial.folder) | {"status": status, "error": error}
+    news = identity(trial) | {"status": status, "error": error}
+    write_atomically(
+        trial.folder / "result.json", json.dumps(read_result(trial.folder) | news, indent=2) + "\n"
     )
 
 

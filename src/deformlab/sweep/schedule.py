@@ -13,6 +13,8 @@ from deformlab.sweep.state import TrialState
 
 # Time to write a checkpoint's end and result.json after the first signal, time to give in after the second.
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0))
+# How the command line ends when a user can mend the matter: one line that needs no introduction.
+USERS_MISTAKE, USERS_MISTAKE_PREFIX = 2, "deformlab: error: "
 Running = dict[TrialState, RunningTrial]
 
 
@@ -89,9 +91,11 @@ def _conclude(state: TrialState, code: int, display: Display) -> None:
 def _reason(state: TrialState, code: int) -> str:
     if code == 0:
         return "the process ended without a finished result.json"
+    last = "".join(last_log_lines(state.trial.folder, 1))
+    if code == USERS_MISTAKE and USERS_MISTAKE_PREFIX in last:
+        return last.partition(USERS_MISTAKE_PREFIX)[2]
     how = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
-    last = last_log_lines(state.trial.folder, 1)
-    return f"{how}: {last[0]}" if last else how
+    return f"{how}: {last}" if last else how
 
 
 def _fail(state: TrialState, error: str, display: Display) -> None:

@@ -1,0 +1,99 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deformlab.sweep import Trial
+from deformlab.sweep.display import LiveTable, PlainLines, counts, duration, make_display, rows_that_fit
+from deformlab.sweep.run_folder import EpochRow
+from deformlab.sweep.state import TrialState
+
+
+def make_state(name: str, status: str = "running", progress: EpochRow | None = None) -> TrialState:
+    trial = Trial(name, 1, "trial", "study", {}, {"trainer": {"max_epochs": 24}}, "0" * 8, Path(name), None)
+    return TrialState(trial, status, progress=progress or EpochRow(), seconds=75.0)  # type: ignore[arg-type]
+
+
+class TextTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_table_shows_status_epoch_miou_speed_and_time():
+    console = Console(file=TextTerminal(), force_terminal=True, width=100, height=30)
+    display = LiveTable("study", 1, console)
+    display.update(
+        [make_state("deformable-2", progress=EpochRow(3, 0.4534, 30.12)), make_state("atrous-8", "failed")]
+    )
+    display.close()
+    shown = console.file.getvalue()
+    for text in (
+        "deformable-2",
+        "running",
+        "3/24",
+        "45.3",
+        "30.1",
+        "1:15",
+        "atrous-8",
+        "failed",
+        "1 failed, 1 running",
+    ):
+        assert text in shown
+
+
+def test_an_event_stays_above_the_table():
+    console = Console(file=TextTerminal(), force_terminal=True, width=100, height=30)
+    display = LiveTable("study", 1, console)
+    display.event("atrous-2 seed 0: started, runs/[a]")
+    display.close()
+    assert "atrous-2 seed 0: started, runs/[a]" in console.file.getvalue()
+
+
+def test_a_terminal_gets_the_table_and_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "xterm")
+    on_terminal = make_display("study", 1, Console(file=TextTerminal(), force_terminal=True))
+    on_terminal.close()
+    assert isinstance(on_terminal, LiveTable)
+    assert isinstance(make_display("study", 1, Console(file=io.StringIO())), PlainLines)
+
+
+def test_colour_that_is_forced_does_not_make_a_pipe_a_terminal():
+    assert isinstance(make_display("study", 1, Console(file=io.StringIO(), force_terminal=True)), PlainLines)
+
+
+def test_lines_of_progress_come_every_twenty_seconds(monkeypatch: pytest.MonkeyPatch):
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr("deformlab.sweep.display.time", clock)
+    console = Console(file=io.StringIO(), width=40)
+    display = PlainLines(1, console)
+    states = [make_state("deformable-2", progress=EpochRow(3, 0.4534, 30.12)), make_state("b", "waiting")]
+    for clock.now in (1.0, 19.0, 20.5, 21.0, 39.0):
+        display.update(states)
+    assert console.file.getvalue().splitlines() == [
+        "deformable-2 seed 1: epoch 3/24, mIoU 45.3 %, 30.1 img/s, 1:15",
+        "1 running, 1 waiting",
+    ]
+
+
+def test_a_low_terminal_shows_what_runs_and_what_failed_first():
+    states = [make_state(name, name) for name in ("finished", "waiting", "failed", "running")]
+    assert [state.status for state in rows_that_fit(states, 2)] == ["failed", "running"]
+    assert rows_that_fit(states, 10) == states
+
+
+def test_counts_leave_out_what_does_not_occur():
+    assert counts([make_state("a", "finished"), make_state("b", "finished"), make_state("c", "failed")]) == (
+        "2 finished, 1 failed"
+    )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3723, "1:02:03")])
+def test_durations_read_like_a_clock(seconds: float, text: str):
+    assert duration(seconds) == text

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from deformlab.sweep import Trial
+from deformlab.sweep.state import TrialState, seconds_left
+
+
+class Clock:
+    """Stands in for the module `time`, so that no test waits."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("deformlab.sweep.state.time", clock)
+    return clock
+
+
+def make_state(folder: Path, name: str, max_epochs: int | None = 10) -> TrialState:
+    (folder / name).mkdir()
+    config = {"trainer": {"max_epochs": max_epochs}}
+    return TrialState(Trial(name, 0, "trial", "study", {}, config, "0" * 8, folder / name, None))
+
+
+def write_epochs(state: TrialState, count: int) -> None:
+    rows = "".join(f"{epoch},0.{epoch}\n" for epoch in range(count))
+    (state.trial.folder / "metrics.csv").write_text("epoch,val/miou\n" + rows)
+
+
+def test_a_finished_trial_of_an_earlier_sweep_is_finished(tmp_path: Path):
+    state = make_state(tmp_path, "a")
+    write_epochs(state, 10)
+    (state.trial.folder / "result.json").write_text(json.dumps({"status": "finished", "seconds": 61.0}))
+    state.look()
+    assert (state.status, state.seconds, state.progress.epochs) == ("finished", 61.0, 10)
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_a_trial_that_did_not_finish_waits_to_be_taken_up(tmp_path: Path, status: str):
+    state = make_state(tmp_path, "a")
+    (state.trial.folder / "result.json").write_text(json.dumps({"status": status}))
+    state.look()
+    assert state.status == "waiting"
+
+
+def test_nothing_is_estimated_before_the_first_epoch(tmp_path: Path, clock: Clock):
+    state = make_state(tmp_path, "a")
+    state.start()
+    clock.now += 30
+    state.refresh()
+    assert seconds_left([state], 1) is None
+
+
+def test_the_estimate_is_the_mean_time_of_an_epoch_times_what_is_left(tmp_path: Path, clock: Clock):
+    running, waiting = make_state(tmp_path, "a"), make_state(tmp_path, "b")
+    running.start()
+    clock.now += 20
+    write_epochs(running, 2)
+    running.refresh()
+    assert seconds_left([running, waiting], 1) == pytest.approx(8 * 10 + 10 * 10)
+
+
+def test_the_estimate_shrinks_within_an_epoch(tmp_path: Path, clock: Clock):
+    state = make_state(tmp_path, "a")
+    state.start()
+    clock.now += 20
+    write_epochs(state, 2)
+    state.refresh()
+    clock.now += 5
+    state.refresh()
+    assert seconds_left([state], 1) == pytest.approx(75)
+
+
+def test_trials_at_the_same_time_share_the_work_but_none_is_divided(tmp_path: Path, clock: Clock):
+    running, waiting = make_state(tmp_path, "a"), make_state(tmp_path, "b")
+    running.start()
+    clock.now += 10
+    write_epochs(running, 1)
+    running.refresh()
+    assert seconds_left([running, waiting], 2) == pytest.approx(100)
+
+
+def test_epochs_of_an_earlier_sweep_do_not_count_as_speed(tmp_path: Path, clock: Clock):
+    state = make_state(tmp_path, "a")
+    write_epochs(state, 6)
+    state.look()
+    state.start()
+    clock.now += 10
+    write_epochs(state, 7)
+    state.refresh()
+    assert seconds_left([state], 1) == pytest.approx(30)
+
+
+def test_a_trial_without_a_known_length_has_no_estimate(tmp_path: Path, clock: Clock):
+    state = make_state(tmp_path, "a", max_epochs=None)
+    state.start()
+    clock.now += 10
+    write_epochs(state, 1)
+    state.refresh()
+    assert seconds_left([state], 1) is None
