@@ -136,7 +136,7 @@ class TrainingCLI(LightningCLI):
     def resolved_configuration(self, config: Any) -> dict[str, Any]:
         """The whole configuration as plain values, without what belongs to one call only."""
         parser = self._parser("fit")
-        plain = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+        plain = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
         return {
             key: value
             for key, value in plain.items()
@@ -256,12 +256,14 @@ def _with_run_configuration(arguments: list[str]) -> list[str]:
 
 def _quiet() -> None:
     """Silences what Lightning says to developers rather than to users."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for text in (
         ".*does not have many workers.*",
         ".*number of training batches.*",
         ".*args parameter is intended to run from within Python.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*Be aware that when using `ckpt_path`.*",
         ".*The `srun` command is available.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
     ):
@@ -272,5 +274,5 @@ def _quiet() -> None:
 
 def _says_something_to_users(record: logging.LogRecord) -> bool:
     noise = ("GPU available", "TPU available", "HPU available", "IPU available", "Tip:", "💡", "Seed set to",
-             "`Trainer.fit` stopped", "Restor", "Detected KeyboardInterrupt", "Using bfloat16", "Using 16bit", "litlogger")  # fmt: skip
+             "`Trainer.fit` stopped", "Loading `train_dataloader`", "Restor", "Detected KeyboardInterrupt", "Using bfloat16", "Using 16bit", "litlogger")  # fmt: skip
     return not any(text in record.getMessage() for text in noise)

@@ -88,7 +88,7 @@ class RunFolder(pl.Callback):
         self._write_result(trainer, pl_module, "running")
 
     @rank_zero_only
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes up the epochs of an interrupted run."""
         self.epochs = [row for row in self._previous_epochs() if int(row["epoch"]) < trainer.current_epoch]
 

@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from deformlab.callbacks import AtomicCheckpointIO
+from deformlab.errors import CheckpointError
+
+
+def test_a_checkpoint_is_read_back(tmp_path):
+    AtomicCheckpointIO().save_checkpoint({"x": torch.ones(2)}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["x"].tolist() == [1, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_the_previous_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, failure):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
+
+    def half_written(checkpoint, file, options=None):
+        file.write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr("lightning_fabric.plugins.io.torch_io.TorchCheckpointIO.save_checkpoint",
+                        lambda self, checkpoint, file, options=None: half_written(checkpoint, file))  # fmt: skip
+    with pytest.raises(CheckpointError, match="previous checkpoint is kept"):
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

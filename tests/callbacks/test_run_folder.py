@@ -1,0 +1,127 @@
+import csv
+import json
+
+import pytest
+import torch
+import yaml
+
+from deformlab.callbacks import RunIdentity, write_atomically
+from deformlab.cli import main
+from deformlab.errors import RunFolderError
+
+
+def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
+    names = {str(path.relative_to(trained_run)) for path in trained_run.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "metrics.csv",
+        "result.json",
+        "effective_dilation.csv",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "predictions/00-val_00000.png",
+    } <= names
+
+
+def test_result_names_score_network_and_provenance(trained_run):
+    result = json.loads((trained_run / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["dataset"] == "shapes"
+    assert result["epochs"] == 2
+    assert result["seed"] == 0
+    assert 0 <= result["miou"] <= result["best_miou"] <= 1
+    assert set(result["iou"]) == set(result["classes"]) == {"background", "disc", "square", "triangle"}
+    assert result["model"]["conv5"] == "deformable"
+    assert result["model"]["num_deformable_layers"] == 2
+    assert result["parameters"] > 0
+    assert result["operator_backend"] in ("native", "reference")
+    assert result["versions"]["torch"] == torch.__version__
+
+
+def test_mean_iou_is_the_mean_of_the_classes_that_occur(trained_run):
+    result = json.loads((trained_run / "result.json").read_text())
+    present = [value for value in result["iou"].values() if value is not None]
+    assert result["miou"] == pytest.approx(sum(present) / len(present), abs=1e-6)
+
+
+def test_metrics_have_one_row_per_epoch(trained_run):
+    rows = list(csv.DictReader((trained_run / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {"train/loss", "lr", "images_per_second", "val/miou", "val/iou/disc"} <= set(rows[0])
+    result = json.loads((trained_run / "result.json").read_text())
+    assert float(rows[-1]["val/miou"]) == pytest.approx(result["miou"])
+
+
+def test_effective_dilation_has_a_row_per_layer_and_size(trained_run):
+    rows = list(csv.DictReader((trained_run / "effective_dilation.csv").open()))
+    assert {row["layer"] for row in rows} == {"layer4.0.conv1", "layer4.0.conv2"}
+    assert [row["size"] for row in rows[:4]] == ["small", "medium", "large", "background"]
+
+
+def test_the_saved_configuration_repeats_the_run(trained_run, tmp_path):
+    config = yaml.safe_load((trained_run / "config.yaml").read_text())
+    assert "run_dir" not in config
+    again = tmp_path / "again"
+    arguments = ["fit", "--config", str(trained_run / "config.yaml"), "--run_dir", str(again), "--wandb", "off"]
+    assert main(arguments) == 0
+    first, second = (json.loads((run / "result.json").read_text()) for run in (trained_run, again))
+    assert second["miou"] == pytest.approx(first["miou"], abs=1e-6)
+
+
+def test_a_checkpoint_holds_nothing_but_plain_data(trained_run):
+    torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, "--trainer.max_epochs", "1"]) == 0
+    assert main([*arguments, "--trainer.max_epochs", "3"]) == 0
+    rows = list(csv.DictReader((run_dir / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+
+
+def test_a_failed_training_is_marked_with_its_reason(tiny_config, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, "--model.optimization.learning_rate", "1e30"]) == 2
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "learning_rate" in result["error"]
+    assert "learning_rate" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_marked_and_explained(tiny_config, tmp_path, capsys, monkeypatch):
+    from deformlab.tasks import SemanticSegmentation
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SemanticSegmentation, "training_step", interrupt)
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main(arguments) == 130
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "interrupted"
+    assert "continues" in capsys.readouterr().err
+
+
+def test_a_sweep_names_the_run_through_the_environment():
+    identity = RunIdentity.from_environment(
+        {"DEFORMLAB_TRIAL": "atrous-2", "DEFORMLAB_SWEEP": "dilation", "DEFORMLAB_INIT_FROM": "pretrain"}, "folder"
+    )
+    assert identity == RunIdentity("atrous-2", "dilation", "trial", "pretrain")
+    assert RunIdentity.from_environment({}, "folder").trial == "folder"
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+
+    def full(self, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(RunFolderError, match=r"result.json: cannot be written \(No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"

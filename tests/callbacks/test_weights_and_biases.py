@@ -1,0 +1,83 @@
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from deformlab.callbacks import ResilientWandbLogger
+from deformlab.cli import main
+
+
+def logger(tmp_path: Path, mode: str = "auto") -> ResilientWandbLogger:
+    return ResilientWandbLogger(mode, tmp_path, "trial", "group", {"a": 1})
+
+
+def test_without_a_key_runs_are_logged_offline_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    assert "no API key" in logger(tmp_path).offline_reason
+
+
+def test_without_a_network_runs_are_logged_offline_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9 cannot be reached" in logger(tmp_path).offline_reason
+
+
+def test_a_training_is_logged_offline_and_says_how_to_upload(tiny_config, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("DEFORMLAB_SWEEP", "my-sweep")
+    run_dir = tmp_path / "run"
+    with caplog.at_level(logging.INFO):
+        assert main(["fit", "--config", str(tiny_config), "--run_dir", str(run_dir)]) == 0
+    hint = next(message for message in caplog.messages if "wandb sync" in message)
+    offline_run = Path(hint.rsplit("wandb sync ", 1)[1])
+    assert list(offline_run.glob("*.wandb"))
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "finished"
+
+
+def test_a_failing_upload_is_reported_once_and_stops_nothing(tmp_path, monkeypatch, caplog):
+    class Broken:
+        def log(self, metrics):
+            raise OSError("connection reset")
+
+    some = logger(tmp_path)
+    monkeypatch.setattr(ResilientWandbLogger.__mro__[1], "experiment", Broken())
+    with caplog.at_level(logging.WARNING):
+        some.log_metrics({"x": 1.0}, 1)
+        some.log_metrics({"x": 2.0}, 2)
+    assert [record.message for record in caplog.records] == [
+        "Weights & Biases stopped logging, the training goes on: connection reset"
+    ]
+
+
+def test_a_run_that_cannot_start_stops_nothing(tmp_path, monkeypatch, caplog):
+    import wandb
+
+    def fail(**kwargs):
+        raise wandb.errors.CommError("no server")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with caplog.at_level(logging.WARNING):
+        logger(tmp_path).log_metrics({"x": 1.0}, 1)
+    assert "no server" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["val/miou", "val/iou/disc", "lr-SGD/base", "images_per_second"])
+def test_scores_rates_and_speed_are_logged(tiny_config, tmp_path, monkeypatch, key):
+    logged: set[str] = set()
+    monkeypatch.setattr(
+        ResilientWandbLogger, "log_metrics", lambda self, metrics, step=None: logged.update(metrics)
+    )
+    assert main(["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run")]) == 0
+    assert key in logged
+
+
+def test_tables_and_pictures_are_logged_at_the_end(tiny_config, tmp_path, monkeypatch):
+    logged: dict = {}
+    monkeypatch.setattr(
+        ResilientWandbLogger, "log_metrics", lambda self, metrics, step=None: logged.update(metrics)
+    )
+    assert main(["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run")]) == 0
+    assert logged["effective_dilation"].columns == ["layer", "size", "mean", "std", "count"]
+    assert len(logged["effective_dilation"].data) == 8
+    assert len(logged["predictions"]) == 4

@@ -1,0 +1,56 @@
+"""A tiny configuration and a network trained with it, shared by the tests of training and the command line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+TINY = {
+    "seed_everything": 0,
+    "trainer": {"accelerator": "cpu", "max_epochs": 2},
+    "model": {
+        "backbone": "resnet10",
+        "width": 0.125,
+        "output_stride": 16,
+        "conv5": "deformable",
+        "dilation": 2,
+        "num_deformable_layers": 2,
+        "head_channels": 16,
+        "optimization": {"learning_rate": 0.05},
+        "evaluation": {"object_sizes": [100, 400]},
+    },
+    "data": {
+        "dataset": "shapes",
+        "batch_size": 4,
+        "val_batch_size": 2,
+        "options": {"size": 64, "radius": [6, 24], "train_images": 8, "val_images": 4},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def no_weights_and_biases_account(monkeypatch, tmp_path):
+    """No test talks to Weights & Biases, whatever the developer's account."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("DEFORMLAB_TRIAL", "DEFORMLAB_SWEEP", "DEFORMLAB_ROLE", "DEFORMLAB_INIT_FROM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory) -> Path:
+    """A YAML file that trains in about a second."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(tiny_config, tmp_path_factory) -> Path:
+    """The run folder of a finished training; tests read it and write nothing into it."""
+    from deformlab.cli import main
+
+    run_dir = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]) == 0
+    return run_dir

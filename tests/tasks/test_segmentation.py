@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch import nn
+
+from deformlab.errors import CheckpointError, ConfigError, TrainingError
+from deformlab.tasks import Evaluation, Optimization, SemanticSegmentation
+
+SMALL = {"backbone": "resnet10", "width": 0.125, "head_channels": 8, "num_deformable_layers": 2}
+
+
+def task(**options) -> SemanticSegmentation:
+    torch.manual_seed(0)
+    return SemanticSegmentation(num_classes=3, **{**SMALL, **options})
+
+
+def batch(size: int = 32) -> dict:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "image": torch.randn(2, 3, size, size, generator=generator),
+        "label": torch.randint(0, 3, (2, size, size), generator=generator),
+        "instance": torch.zeros(2, size, size, dtype=torch.long),
+        "name": ["a", "b"],
+    }
+
+
+def log_nothing(module: SemanticSegmentation) -> SemanticSegmentation:
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    return module
+
+
+def test_the_loss_ignores_label_255():
+    module = log_nothing(task(conv5="atrous").eval())
+    some = batch()
+    some["label"][:, :16] = 255
+    loss = module.training_step(some, 0)
+    scores = module(some["image"])
+    expected = nn.functional.cross_entropy(scores[:, :, 16:], some["label"][:, 16:])
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_batch_of_ignored_pixels_alone_is_no_failure():
+    module = log_nothing(task())
+    some = batch()
+    some["label"][:] = 255
+    loss = module.training_step(some, 0)
+    loss.backward()
+    assert loss.item() == 0
+
+
+def test_a_diverged_training_says_what_to_change():
+    module = log_nothing(task())
+    some = batch()
+    some["image"][:] = float("nan")
+    with pytest.raises(TrainingError, match="learning_rate"):
+        module.training_step(some, 0)
+
+
+def test_validation_scores_at_the_labels_resolution():
+    module = task(conv5="atrous").eval()
+    some = batch()
+    some["label"] = torch.zeros(2, 50, 70, dtype=torch.long)
+    some["instance"] = torch.zeros(2, 50, 70, dtype=torch.long)
+    assert module.validation_step(some, 0).shape == (2, 50, 70)
+
+
+def test_validation_measures_an_atrous_network_as_its_dilation():
+    module = task(conv5="atrous", dilation=4).eval()
+    module.validation_step(batch(), 0)
+    means = {(row.layer, row.size): row.mean for row in module.effective_dilation.compute()}
+    assert means[("layer4.0.conv2", "background")] == 4.0
+
+
+def test_flipped_scores_are_flipped_back():
+    module = task(conv5="atrous", evaluation=Evaluation(flip=True)).eval()
+    image = batch()["image"]
+    image = torch.cat([image, image.flip(-1)], dim=-1)
+    scores = module.scores(image, (32, 64))
+    torch.testing.assert_close(scores, scores.flip(-1))
+
+
+def test_several_scales_are_averaged_as_probabilities():
+    module = task(conv5="atrous", evaluation=Evaluation(scales=(0.5, 1.0, 1.5))).eval()
+    scores = module.scores(batch()["image"], (32, 32))
+    torch.testing.assert_close(scores.sum(1), torch.ones(2, 32, 32))
+
+
+def test_object_sizes_and_scales_must_mean_something():
+    with pytest.raises(ConfigError, match="object_sizes"):
+        Evaluation(object_sizes=(100, 50))
+    with pytest.raises(ConfigError, match="scales"):
+        Evaluation(scales=())
+
+
+def test_deformable_training_starts_from_an_atrous_networks_weights(tmp_path):
+    atrous = task(conv5="atrous").eval()
+    torch.save({"state_dict": atrous.state_dict()}, tmp_path / "atrous.ckpt")
+    torch.manual_seed(5)
+    deformable = SemanticSegmentation(num_classes=3, **SMALL, init_weights=tmp_path / "atrous.ckpt").eval()
+    image = batch()["image"]
+    torch.testing.assert_close(deformable(image), atrous(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_in_one_line():
+    wide = task(head_channels=16)
+    with pytest.raises(CheckpointError, match="another architecture: model") as error:
+        task().on_load_checkpoint({"state_dict": wide.state_dict()})
+    assert "\n" not in str(error.value)
+
+
+def test_offsets_do_not_run_away_by_default():
+    assert Optimization().offset_lr_multiplier == 0.1
