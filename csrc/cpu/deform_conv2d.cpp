@@ -278,11 +278,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
   using acc_t = accumulate_t<scalar_t>;
   const Operands<scalar_t> operands(s, input, offset, mask);
   const Tensor grads = Operands<scalar_t>::channels_last(grad);
-  const Tensor none = new_tensor<scalar_t>({0});
-  const Tensor grad_input = needs.input ? new_tensor<acc_t>({s.N, s.H, s.W, s.C}) : none;
-  const Tensor grad_weight = needs.weight ? new_tensor<acc_t>({s.O, s.K(), s.C / s.groups}) : none;
-  const Tensor grad_offset = needs.offset ? new_tensor<acc_t>({s.N, 2 * s.G * s.K(), s.P, s.Q}) : none;
-  const Tensor grad_mask = needs.mask ? new_tensor<acc_t>({s.N, s.G * s.K(), s.P, s.Q}) : none;
+  const auto none = [] { return new_tensor<scalar_t>({0}); };  // outputs must not share memory
+  const Tensor grad_input = needs.input ? new_tensor<acc_t>({s.N, s.H, s.W, s.C}) : none();
+  const Tensor grad_weight = needs.weight ? new_tensor<acc_t>({s.O, s.K(), s.C / s.groups}) : none();
+  const Tensor grad_offset = needs.offset ? new_tensor<acc_t>({s.N, 2 * s.G * s.K(), s.P, s.Q}) : none();
+  const Tensor grad_mask = needs.mask ? new_tensor<acc_t>({s.N, s.G * s.K(), s.P, s.Q}) : none();
   if (needs.input) {
     set_zero<acc_t>(grad_input);
   }
@@ -348,10 +348,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
     }
   });
   return {
-      needs.input ? in_format_of<scalar_t>(input, grad_input) : none,
-      needs.offset ? grad_offset : none,
-      needs.weight ? in_format_of<scalar_t>(weight, grad_weight) : none,
-      needs.mask ? grad_mask : none,
+      needs.input ? in_format_of<scalar_t>(input, grad_input) : none(),
+      needs.offset ? grad_offset : none(),
+      needs.weight ? in_format_of<scalar_t>(weight, grad_weight) : none(),
+      needs.mask ? grad_mask : none(),
   };
 }
 

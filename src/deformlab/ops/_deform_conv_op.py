@@ -53,7 +53,7 @@ def _backward_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     def gradient(tensor: Tensor | None, needed: bool, memory_format: torch.memory_format) -> Tensor:
         if tensor is None or not needed:
-            return input.new_empty(0)
+            return (input if tensor is None else tensor).new_empty(0)
         return tensor.new_empty(tensor.shape).contiguous(memory_format=memory_format)
 
     return (

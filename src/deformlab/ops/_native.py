@@ -23,9 +23,12 @@ class NativeStatus(NamedTuple):
     reason: str
 
 
-@cache
 def native_status() -> NativeStatus:
-    """Load the library on the first call and report what came of it."""
+    """Return what came of loading the library when this module was imported."""
+    return _STATUS
+
+
+def _load() -> NativeStatus:
     path = _library_path()
     if path is None:
         return NativeStatus(
@@ -53,12 +56,16 @@ def backend(device_type: str = "cpu") -> str:
     return "native" if status.loaded and served else "reference"
 
 
-@cache
 def warn_without_native() -> None:
     """Say once per process that the slow path is taken."""
+    if not torch.compiler.is_compiling():  # a warning cannot be traced
+        _warn_once()
+
+
+@cache
+def _warn_once() -> None:
     warnings.warn(
-        f"deformlab runs its operators on plain PyTorch (slow): {native_status().reason}",
-        stacklevel=3,
+        f"deformlab runs its operators on plain PyTorch (slow): {native_status().reason}", stacklevel=4
     )
 
 
@@ -70,3 +77,6 @@ def _library_path() -> Path | None:
         if path.exists():
             return path
     return None
+
+
+_STATUS = _load()
