@@ -75,12 +75,15 @@ class ResilientWandbLogger(WandbLogger):
             group=group,
             config=config,
             settings=wandb.Settings(
+                mode="online" if reason is None else "offline",
                 init_timeout=SECONDS_TO_CONNECT,
                 finish_timeout=SECONDS_TO_UPLOAD,
                 silent=True,
                 console="off",
             ),
         )
+        # Lightning passes this option on even when unset, and wandb warns about it.
+        self._wandb_init.pop("anonymous", None)
         self.offline_reason = reason
         self._broken = False
         if mode == "online" and reason is not None:
