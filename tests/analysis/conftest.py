@@ -34,6 +34,7 @@ RESULT = {
     "versions": {"deformlab": "0.1.0", "torch": "2.13.0"},
     "git_revision": "abc123",
     "operator_backend": "native",
+    "precision": "32-true",
     "machine": "a machine, 2 cores",
     "init_from": None,
 }

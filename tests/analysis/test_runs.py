@@ -53,6 +53,14 @@ def test_a_run_folder_alone_can_be_reported(sweep):
     assert names(read_runs(sweep.atrous(2))) == ["atrous-2"]
 
 
+def test_a_run_without_a_seed_counts(sweep):
+    sweep.atrous(2, seed=1)
+    folder = sweep.atrous(2, seed=0)
+    content = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(content | {"seed": None}))
+    assert [run.seed for run in read_runs(sweep.folder).trials[0].runs] == [1, None]
+
+
 def test_folders_that_are_no_runs_are_ignored(sweep):
     sweep.atrous(2)
     (sweep.folder / "report" / "tables").mkdir(parents=True)
@@ -199,10 +207,14 @@ def test_runs_of_different_class_lists_are_named_with_the_classes(sweep):
         read_runs(sweep.folder)
 
 
-def test_a_broken_trial_list_is_one_line(sweep):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[", "not readable"), ("3", "not a list"), ('{"trials": []}', "not a list"), ("[1]", "not a list")],
+)
+def test_a_broken_trial_list_is_one_line(sweep, text, reason):
     sweep.atrous(2)
-    (sweep.folder / "trials.json").write_text("3")
-    with pytest.raises(RunFolderError, match="not a list of trial folders"):
+    (sweep.folder / "trials.json").write_text(text)
+    with pytest.raises(RunFolderError, match=f"trials.json: {reason}"):
         read_runs(sweep.folder)
 
 

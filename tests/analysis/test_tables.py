@@ -153,6 +153,7 @@ def test_every_run_has_its_provenance(sweep):
             "deformlab 0.1.0, torch 2.13.0",
             "a machine, 2 cores",
             "native",
+            "32-true",
         ]
     ]
 

@@ -21,7 +21,7 @@ class Picture(NamedTuple):
     """One trial's prediction for one image, as a data URI."""
 
     trial: str
-    seed: int
+    seed: int | None
     uri: str
 
 

@@ -63,11 +63,11 @@ def _facts(runs: RunSet) -> str:
     network = f"{first.model.get('backbone', 'unknown backbone')}"
     if first.model.get("output_stride"):
         network += f" at output stride {first.model['output_stride']}"
-    seeds = sorted({run.seed for trial in runs.trials for run in trial.runs})
+    seeds = sorted({run.seed for trial in runs.trials for run in trial.runs if run.seed is not None})
     return (
         f"Data set {runs.dataset}, {len(runs.classes)} classes; {network}; {len(runs.trials)} trials, "
         f"{sum(len(trial.runs) for trial in runs.trials)} runs, "
-        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(str(seed) for seed in seeds)}."
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(str(seed) for seed in seeds) or 'unknown'}."
     )
 
 

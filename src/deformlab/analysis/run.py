@@ -34,7 +34,7 @@ class Run:
 
     folder: Path
     trial: str
-    seed: int
+    seed: int | None
     role: str
     dataset: str
     classes: tuple[str, ...]
@@ -137,7 +137,7 @@ def _make_run(
     return Run(
         folder=folder,
         trial=str(result["trial"]),
-        seed=int(result["seed"]),
+        seed=_optional(int, result["seed"]),
         role=str(result.get("role") or "trial"),
         dataset=str(result["dataset"]),
         classes=tuple(str(name) for name in result["classes"]),
@@ -156,6 +156,7 @@ def _make_run(
             "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown",
             "machine": str(result.get("machine") or "unknown"),
             "operators": str(result.get("operator_backend") or "unknown"),
+            "precision": str(result.get("precision") or "unknown"),
         },
         init_from=result.get("init_from"),
         effective_dilation=effective_dilation,

@@ -79,9 +79,11 @@ def _run_folders(sweep_dir: Path) -> list[Path]:
     if listing.is_file():
         try:
             names = json.loads(listing.read_text())
-            return [sweep_dir / name for name in names]
-        except (OSError, ValueError, TypeError) as error:
-            raise RunFolderError(f"{listing}: not a list of trial folders ({first_line(error)})") from error
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{listing}: not readable as JSON ({first_line(error)})") from error
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RunFolderError(f"{listing}: not a list of trial folders; run the sweep again to renew it")
+        return [sweep_dir / name for name in names]
     folders = [
         folder
         for folder in sorted(sweep_dir.iterdir(), key=lambda path: natural(path.name))
@@ -118,7 +120,7 @@ def _require_same_classes(runs: list[Run]) -> None:
 
 
 def _newest_per_seed(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    newest: dict[tuple[str, int], Run] = {}
+    newest: dict[tuple[str, int | None], Run] = {}
     dropped = []
     for run in sorted(runs, key=lambda run: (run.folder / "result.json").stat().st_mtime):
         older = newest.pop((run.trial, run.seed), None)

@@ -218,7 +218,7 @@ def provenance(trials: Sequence[Trial]) -> Table:
                     100 * run.miou,
                     best,
                     run.init_from or "–",
-                    *(source[key] for key in ("revision", "versions", "machine", "operators")),
+                    *(source[key] for key in ("revision", "versions", "machine", "operators", "precision")),
                 )
             )
     return Table(
@@ -237,6 +237,7 @@ def provenance(trials: Sequence[Trial]) -> Table:
             "Versions",
             "Machine",
             "Operators",
+            "Precision",
         ),
         tuple(rows),
     )

@@ -3,6 +3,8 @@
 Fits 80 columns; the full tables are in the report's files.
 """
 
+import re
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -56,5 +58,5 @@ def _rich(table: Table, section: str | None = None, leave_out: tuple[str, ...] =
             shown.add_row(f"[bold]{escape(name)}[/]")
             heading = name
         # The number of filters on a line of its own keeps four sizes within 80 columns.
-        shown.add_row(*(escape(text(row[i]).replace(" (n = ", "\nn = ").rstrip(")")) for i in kept))
+        shown.add_row(*(escape(re.sub(r" \((n = [\d,]+)\)", r"\n\1", text(row[i]))) for i in kept))
     return shown

@@ -13,7 +13,7 @@ from deformlab.analysis.run import CONV5_KINDS, Run, natural
 
 @dataclass(frozen=True)
 class Trial:
-    """Runs of one configuration, seeds ascending; never empty."""
+    """Runs of one configuration, seeds ascending, then those without one; never empty."""
 
     runs: tuple[Run, ...]
 
@@ -74,6 +74,6 @@ class Trial:
 def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
     """Runs grouped by the name of their trial, in the order of the tables."""
     groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
+    for run in sorted(runs, key=lambda run: (run.seed is None, run.seed or 0)):
         groups.setdefault(run.trial, []).append(run)
     return tuple(sorted((Trial(tuple(group)) for group in groups.values()), key=lambda trial: trial.order))
