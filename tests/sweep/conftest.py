@@ -36,6 +36,11 @@ def finish(status="finished"):
     (folder / "result.json").write_text(json.dumps(result))
 
 
+if "DEFORMLAB_INIT_FROM" in os.environ:
+    (parent,) = folder.parent.glob(os.environ["DEFORMLAB_INIT_FROM"] + "-seed*/result.json")
+    if json.loads(parent.read_text())["status"] != "finished":
+        sys.exit("started before its parent had finished")
+
 print("trial", name, "works", flush=True)
 if name.startswith("fail"):
     for line in range(30):

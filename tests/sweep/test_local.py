@@ -1,10 +1,14 @@
+import dataclasses
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from deformlab.errors import RunFolderError
 from deformlab.sweep import Trial, make_trials, read_sweep
 from deformlab.sweep.local import LocalExecutor, LocalTrial, visible_gpus
+from deformlab.sweep.lock import acquire
 from deformlab.sweep.run_folder import prepare_run_folder, read_result
 
 
@@ -92,6 +96,19 @@ def test_a_command_that_does_not_exist_says_so_in_the_log(trials: list[Trial]):
     assert (
         "cannot run /no/such/command: No such file or directory" in (trials[0].folder / "log.txt").read_text()
     )
+
+
+def test_a_trial_holds_the_lock_of_its_folder_as_long_as_it_runs(
+    trials: list[Trial], fake_command: list[str]
+):
+    trial = dataclasses.replace(trials[0], name="hang")
+    prepare_run_folder(trial)
+    running = LocalExecutor(1, fake_command).start(trial)
+    with pytest.raises(RunFolderError, match=f"in use by process {running.process.pid}"):
+        acquire(trial.folder / ".lock", "run folder")
+    running.send_signal(signal.SIGKILL)
+    running.process.wait()
+    acquire(trial.folder / ".lock", "run folder").close()
 
 
 def test_a_signal_to_a_trial_that_has_ended_does_nothing(trials: list[Trial], fake_command: list[str]):
