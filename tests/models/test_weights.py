@@ -186,7 +186,9 @@ class TestBadFiles:
             load(tmp_path / "no.ckpt")
         assert_one_line(error, tmp_path / "no.ckpt")
 
-    @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 and then nothing"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"not a checkpoint", b"PK\x03\x04 and then nothing", b"\x80\x02uuu."]
+    )
     def test_unreadable(self, load, tmp_path, content):
         path = tmp_path / "broken.ckpt"
         path.write_bytes(content)

@@ -1,6 +1,5 @@
 """Weights from files and from torch hub, never executing what a file contains (weights_only)."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -103,14 +102,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"there is no checkpoint file {path}: check the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0]
+    except Exception as error:  # a damaged file can make the unpickler fail in any way
         raise CheckpointError(
-            f"{path} is not a readable checkpoint of tensors ({reason}): it may be cut short, fetch or "
-            f"write it again"
+            f"cannot read the checkpoint {path}: it is damaged, or holds objects other than tensors, which "
+            f"could run code and are refused; fetch it again, or save its state_dict alone"
         ) from error
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise CheckpointError(f"{path} holds no weights: a checkpoint or a state_dict is expected")
     return dict(weights)
 
