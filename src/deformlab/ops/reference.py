@@ -90,11 +90,11 @@ def _sample(
             exists = inside & (row >= 0) & (row < H) & (column >= 0) & (column < W)
             index = (row.clamp(0, H - 1) * W + column.clamp(0, W - 1)).long()
             corner_weight = torch.where(exists, weight_y * weight_x, torch.zeros_like(weight_y))
-            index = index.reshape(N, G, 1, -1).expand(-1, -1, C // G, -1)
+            index = index.reshape(N, G, 1, K * P * Q).expand(-1, -1, C // G, -1)
             corner = pixels.gather(3, index).to(coordinate_dtype)
             # A cell that is not there must not bring in a NaN of the cell that stands in for it.
-            corner = torch.where(exists.reshape(N, G, 1, -1), corner, torch.zeros_like(corner))
-            samples = samples + corner * corner_weight.reshape(N, G, 1, -1)
+            corner = torch.where(exists.reshape(N, G, 1, K * P * Q), corner, torch.zeros_like(corner))
+            samples = samples + corner * corner_weight.reshape(N, G, 1, K * P * Q)
     return samples.reshape(N, C, K, P, Q).to(input.dtype)
 
 

@@ -1,0 +1,178 @@
+"""The native operator inside PyTorch: tracing, autocast, types, what its gradients cost and promise."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from deformlab.ops import deform_conv2d, reference
+
+pytestmark = pytest.mark.usefixtures("native")
+TENSORS = ("input", "offset", "weight", "bias", "mask")
+
+
+def gradients(operator, args, grad=None):
+    tensors = [args[name].detach().requires_grad_() for name in TENSORS if args.get(name) is not None]
+    names = [name for name in TENSORS if args.get(name) is not None]
+    output = operator(**(args | dict(zip(names, tensors, strict=True))))
+    generator = torch.Generator().manual_seed(1)
+    grad = torch.randn(output.shape, generator=generator).to(output.dtype)
+    return [output.detach(), *torch.autograd.grad(output, tensors, grad)]
+
+
+def large_arguments(dtype: torch.dtype, groups: int, offset_groups: int, channels: int, taps: int = 3):
+    """More than one tile of pixels, channels that are no multiple of a vector."""
+    generator = torch.Generator().manual_seed(0)
+    N, H, W, outputs = 2, 40, 33, 12 * groups
+
+    def random(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator).to(dtype)
+
+    return {
+        "input": random(N, channels, H, W),
+        "offset": random(N, 2 * offset_groups * taps**2, H, W),
+        "weight": random(outputs, channels // groups, taps, taps),
+        "bias": random(outputs),
+        "mask": random(N, offset_groups * taps**2, H, W).sigmoid(),
+        "padding": taps // 2,
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("groups", "offset_groups", "channels"), [(1, 1, 37), (2, 3, 42), (4, 1, 36)])
+def test_agrees_with_the_reference(dtype, groups, offset_groups, channels):
+    args = large_arguments(dtype, groups, offset_groups, channels)
+    in_float32 = {
+        k: v.float() if isinstance(v, Tensor) and dtype != torch.float64 else v for k, v in args.items()
+    }
+    tolerance = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}[dtype]
+    for actual, expected in zip(
+        gradients(deform_conv2d, args), gradients(reference.deform_conv2d, in_float32), strict=True
+    ):
+        assert actual.dtype == dtype
+        assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", ["input", "weight"])
+def test_channels_last_gives_the_same_gradients_in_the_same_format(name):
+    args = large_arguments(torch.float32, 1, 1, 16)
+    expected = gradients(deform_conv2d, args)
+    args[name] = args[name].contiguous(memory_format=torch.channels_last)
+    actual = gradients(deform_conv2d, args)
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+    gradient = actual[1 + TENSORS.index(name)]
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_opcheck(arguments, modulated, memory_format):
+    args = arguments(torch.float32, modulated=modulated)
+    mask = args.get("mask")
+    tensors = [args[name].requires_grad_() for name in TENSORS[:4]]
+    tensors[0] = tensors[0].detach().contiguous(memory_format=memory_format).requires_grad_()
+    geometry = [list(args[name]) for name in ("stride", "padding", "dilation")]
+    torch.library.opcheck(torch.ops.deformlab.deform_conv2d.default, (*tensors, mask, *geometry))
+    input, offset, weight, _ = (tensor.detach() for tensor in tensors)
+    torch.library.opcheck(
+        torch.ops.deformlab.deform_conv2d_backward.default,
+        (torch.randn(2, 4, 2, 3), input, offset, weight, mask, *geometry, True, True, False, modulated),
+    )
+
+
+def test_compiles_without_a_graph_break(arguments):
+    args = arguments(torch.float32)
+
+    def network(**args):
+        return deform_conv2d(**args).relu()
+
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    for actual, expected in zip(gradients(compiled, args), gradients(network, args), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("offset_dtype", [torch.float32, torch.bfloat16])
+def test_autocast_casts_as_for_conv2d_and_leaves_the_offset(arguments, offset_dtype):
+    args = arguments(torch.float32)
+    args["offset"] = args["offset"].to(offset_dtype)
+    in_bfloat16 = {
+        name: value.bfloat16() if isinstance(value, Tensor) and name != "offset" else value
+        for name, value in args.items()
+    }
+    expected = deform_conv2d(**in_bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = gradients(deform_conv2d, args)
+    assert torch.equal(actual[0], expected)
+    assert [gradient.dtype for gradient in actual[1:]] == [
+        offset_dtype if name == "offset" else torch.float32 for name in TENSORS
+    ]
+
+
+def test_backward_inside_autocast_keeps_float32(arguments):
+    args = arguments(torch.float32)
+    input = args["input"].requires_grad_()
+    output = deform_conv2d(**args)
+    expected = torch.autograd.grad(output.sum(), input, retain_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = torch.autograd.grad(output.sum(), input)
+    assert torch.equal(actual[0], expected[0])
+
+
+def test_coordinates_far_from_the_origin_are_exact_in_bfloat16():
+    """In bfloat16 a position near 1000 could only be a multiple of 4."""
+    input = torch.arange(1024).remainder(2).reshape(1, 1, 1, 1024).bfloat16()
+    offset = torch.zeros(1, 2, 1, 1024)
+    offset[:, 1] = 0.25
+    output = deform_conv2d(input, offset, torch.ones(1, 1, 1, 1).bfloat16())
+    assert output[0, 0, 0, 1000] == 0.25
+    assert output[0, 0, 0, 1001] == 0.75
+
+
+def test_gradients_that_nobody_wants_are_not_computed(arguments):
+    args = arguments(torch.float32)
+    empty = torch.ops.deformlab.deform_conv2d_backward(
+        torch.randn(2, 4, 2, 3),
+        *(args[name] for name in ("input", "offset", "weight", "mask")),
+        *(list(args[name]) for name in ("stride", "padding", "dilation")),
+        *(False, False, True, False),
+    )
+    assert [gradient.numel() for gradient in empty] == [0, 0, args["weight"].numel(), 0]
+    weight = args["weight"].requires_grad_()
+    output = deform_conv2d(**args)
+    output.sum().backward()
+    assert weight.grad is not None
+    assert args["input"].grad is None
+
+
+def test_double_backward_is_refused_in_plain_words(arguments):
+    args = arguments(torch.float64)
+    input = args["input"].requires_grad_()
+    (gradient,) = torch.autograd.grad(deform_conv2d(**args).square().sum(), input, create_graph=True)
+    with pytest.raises(NotImplementedError, match=r"second derivatives use deformlab.ops.reference"):
+        gradient.sum().backward()
+
+
+def test_gradients_are_the_same_at_any_number_of_threads():
+    args = large_arguments(torch.float32, 1, 1, 37)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3, 2):
+            torch.set_num_threads(threads)
+            results.append(gradients(deform_conv2d, args))
+    finally:
+        torch.set_num_threads(before)
+    for actual, repeated in zip(results[1], results[3], strict=True):
+        assert torch.equal(actual, repeated)
+    for one, two, three in zip(*results[:3], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(one, three, rtol=1e-5, atol=1e-4)
+
+
+def test_wrong_arguments_to_the_raw_operator_do_not_read_outside(arguments):
+    args = arguments(torch.float32)
+    geometry = [list(args[name]) for name in ("stride", "padding", "dilation")]
+    with pytest.raises(RuntimeError, match=r"call it through deformlab\.ops"):
+        torch.ops.deformlab.deform_conv2d(
+            args["input"], args["offset"][:1], args["weight"], args["bias"], args["mask"], *geometry
+        )

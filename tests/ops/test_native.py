@@ -1,0 +1,58 @@
+"""Finding the compiled operators, and doing without them."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from deformlab.ops import NativeStatus, _native, backend, deform_conv2d, native_status, reference
+
+
+def test_status_and_backend_agree():
+    status = native_status()
+    assert backend("cpu") == ("native" if status.loaded else "reference")
+    assert (status.reason == "") == status.loaded
+    if status.loaded:
+        assert status.path.name == "_C.abi3.so"
+
+
+def test_devices_without_kernels_get_the_reference():
+    assert backend("mps") == "reference"
+    assert backend("cuda") == ("native" if native_status().cuda else "reference")
+
+
+def test_without_the_library_the_reference_runs_and_says_so_once(monkeypatch, arguments):
+    status = NativeStatus(loaded=False, path=None, cuda=False, reason="nothing was compiled")
+    monkeypatch.setattr(_native, "_STATUS", status)
+    _native._warn_once.cache_clear()
+    args = arguments()
+    with pytest.warns(UserWarning, match=r"plain PyTorch .* nothing was compiled"):
+        output = deform_conv2d(**args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deform_conv2d(**args)
+    assert torch.equal(output, reference.deform_conv2d(**args))
+
+
+def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_path):
+    broken = tmp_path / "_C.abi3.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(_native, "_library_path", lambda: broken)
+    status = _native._load()
+    assert not status.loaded
+    assert "_C.abi3.so does not load in torch" in status.reason
+    assert "\n" not in status.reason
+
+
+def test_missing_library_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(_native, "_library_path", lambda: None)
+    assert "pip install" in _native._load().reason
+
+
+def test_importing_the_operators_needs_only_torch():
+    heavy = ("albumentations", "pandas", "pytorch_lightning", "wandb")
+    code = f"import sys, deformlab.ops; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
