@@ -13,8 +13,8 @@ def test_hand_computed_5x5_grid(operator):
     offset = torch.zeros(1, 18, 3, 3)
     offset[:, 0::2] = 0.5  # every tap half a row further down, where the row below is 5 more
     offset[:, 1::2] = 1.0  # and one column to the right, where the last one falls off the image
-    # Top left: rows 0.5, 1.5, 2.5 and columns 1, 2, 3 give 3·5·4.5 + 3·6. In the last row of outputs the lowest
-    # taps lie half a cell below the image and keep half of the last row; in the last column one tap is lost.
+    # Top left: rows 0.5, 1.5, 2.5 and columns 1, 2, 3 give 3·5·4.5 + 3·6. In the last row of outputs the
+    # lowest taps lie half a cell below the image and keep half of their value; in the last column one is out.
     expected = torch.tensor([[85.5, 94.5, 66.0], [130.5, 139.5, 96.0], [135.0, 142.5, 97.5]])
     assert torch.equal(operator(input, offset, weight)[0, 0], expected)
 
