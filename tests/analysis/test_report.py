@@ -129,6 +129,15 @@ def test_the_terminal_tables_fit_80_columns(good):
     assert max(map(len, tables)) <= 80
 
 
+def test_the_terminal_lists_the_last_three_layers_of_a_trial(sweep):
+    layers = {f"layer4.{i}.conv2": {"small": (2.0, 0.1, 500)} for i in range(5)}
+    sweep.run("deformable-2", dilation=layers, model={"conv5": "deformable"})
+    shown = printed(write_report(sweep.folder))
+    assert "Effective dilation by object size (last 3 layers)" in shown
+    listed = [line.split()[0] for line in shown.splitlines() if line.startswith(" layer")]
+    assert listed == ["layer4.4.conv2", "layer4.3.conv2", "layer4.2.conv2"]
+
+
 def test_atrous_runs_alone_give_a_report_that_judges_what_it_can(sweep):
     sweep.atrous(2)
     report = write_report(sweep.folder)

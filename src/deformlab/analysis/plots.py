@@ -7,6 +7,7 @@ colour says, so that a print in black and white does too.
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,11 +43,20 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
         for trial in atrous:
             seeds = [100 * run.miou for run in trial.runs]
             axes.plot([trial.dilation] * len(seeds), seeds, "_", color="0.45", markersize=9, zorder=2)
+    right = max(rates, default=0)
     for i, trial in enumerate(trial for trial in trials if trial.deformable):
-        colour, mean, spread = COLOURS[i % len(COLOURS)], trial.miou.mean, trial.miou.std
-        axes.axhline(mean, color=colour, linestyle=LINES[(i + 1) % len(LINES)], label=_label(trial))
-        if spread:
-            axes.axhspan(mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
+        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[(i + 1) % len(LINES)]}
+        axes.axhline(trial.miou.mean, linewidth=1.4, **look)
+        # Beside the rates, each at a place of its own: bands over the whole width would cover each other.
+        axes.errorbar(
+            right + 0.6 + 0.35 * i,
+            trial.miou.mean,
+            trial.miou.std or 0,
+            marker=MARKERS[(i + 1) % len(MARKERS)],
+            capsize=4,
+            label=_label(trial),
+            **look,
+        )
     axes.set_xlabel("atrous rate d of conv5 (feature-map cells)")
     axes.set_ylabel("mIoU on the validation set (%)")
     axes.set_xticks(sorted(set(rates)))
@@ -56,6 +66,47 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
     figure.legend(
         [handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", frameon=False
     )
+    return figure
+
+
+def miou_over_layers(trials: Sequence[Trial]) -> Figure | None:
+    """MIoU over the number of deformable layers, a line per kind and dilation; error bars over seeds.
+
+    The atrous network of the same dilation stands at none. None unless some line has two numbers of layers
+    besides.
+    """
+    lines: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        if trial.deformable:
+            lines.setdefault((trial.first.conv5, trial.dilation), []).append(trial)
+    if all(len({trial.first.deformable_layers for trial in line}) < 2 for line in lines.values()):
+        return None
+    shown = {
+        (kind, dilation): [t for t in trials if not t.deformable and t.dilation == dilation] + line
+        for (kind, dilation), line in lines.items()
+    }
+    everything = sorted(
+        (trial for line in shown.values() for trial in line), key=lambda trial: trial.layers_key
+    )
+    names = list(dict.fromkeys(str(trial.first.deformable_layers or "none") for trial in everything))
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for i, ((kind, dilation), line) in enumerate(shown.items()):
+        axes.errorbar(
+            [names.index(str(trial.first.deformable_layers or "none")) for trial in line],
+            [trial.miou.mean for trial in line],
+            [trial.miou.std or 0 for trial in line],
+            color=COLOURS[i % len(COLOURS)],
+            linestyle=LINES[i % len(LINES)],
+            marker=MARKERS[i % len(MARKERS)],
+            capsize=4,
+            label=f"{kind}, d = {dilation}",
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel("number of deformable layers")
+    axes.set_ylabel("mIoU on the validation set (%)")
+    _finish(axes)
+    axes.legend(frameon=False)
     return figure
 
 

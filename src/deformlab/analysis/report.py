@@ -97,9 +97,13 @@ def _draw(folder: Path, runs: RunSet) -> dict[str, tuple[str, Path]]:
     measured = any(trial.deformable and trial.layers for trial in trials)
     figures = {
         "miou_over_dilation": (
-            "mIoU over the atrous rate; horizontal lines are deformable networks. Bars and bands: standard "
-            "deviation over seeds; dashes: single seeds.",
+            "mIoU over the atrous rate; horizontal lines are deformable networks. Bars: standard deviation "
+            "over seeds; dashes: single seeds.",
             plots.miou_over_dilation(trials),
+        ),
+        "miou_over_layers": (
+            "mIoU over the number of deformable layers. Bars: standard deviation over seeds.",
+            plots.miou_over_layers(trials),
         ),
         "effective_dilation": (
             "Effective dilation by object size in the deformable layers, filters of all seeds together. "

@@ -4,6 +4,7 @@ Fits 80 columns; the full tables are in the report's files.
 """
 
 import re
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,8 @@ from deformlab.analysis.findings import FAILS, HOLDS, Finding
 from deformlab.analysis.formats import Table, text, text_columns
 from deformlab.analysis.tables import atrous_against_deformable, deformable_layers, effective_dilation
 from deformlab.analysis.trial import Trial
+
+SHOWN_LAYERS = 3
 
 
 def print_tables(console: Console, trials: tuple[Trial, ...]) -> None:
@@ -30,7 +33,17 @@ def print_tables(console: Console, trials: tuple[Trial, ...]) -> None:
     deformable = [trial for trial in trials if trial.deformable]
     dilations = effective_dilation(deformable) if deformable else None
     if dilations is not None:
-        console.print(_rich(dilations, section="Trial"))
+        console.print(_rich(_last_layers(dilations), section="Trial"))
+
+
+def _last_layers(table: Table) -> Table:
+    """The first `SHOWN_LAYERS` rows of each trial, which are its last layers; the paper lists as many."""
+    shown: dict[str, list[tuple]] = {}
+    for row in table.rows:
+        shown.setdefault(text(row[0]), []).append(row)
+    rows = tuple(row for group in shown.values() for row in group[:SHOWN_LAYERS])
+    more = "" if len(rows) == len(table.rows) else f" (last {SHOWN_LAYERS} layers)"
+    return replace(table, title=table.title + more, rows=rows)
 
 
 def print_finding(console: Console, finding: Finding) -> None:

@@ -66,9 +66,13 @@ class Trial:
     @property
     def order(self) -> tuple:
         """Sort key: atrous, deformable, modulated; then number of layers; then dilation."""
-        first = self.first
-        number = math.inf if first.deformable_layers == "all" else first.deformable_layers
-        return CONV5_KINDS.index(first.conv5), number, first.dilation, natural(self.name)
+        return CONV5_KINDS.index(self.first.conv5), self.layers_key, self.dilation, natural(self.name)
+
+    @property
+    def layers_key(self) -> float:
+        """Number of deformable layers as a sort key, infinite for all."""
+        number = self.first.deformable_layers
+        return math.inf if number == "all" else float(number)
 
 
 def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
