@@ -36,7 +36,7 @@ def _load() -> NativeStatus:
             None,
             False,
             "the package was installed without compiled operators; with a C++ compiler and torch >= 2.10 "
-            "installed, run: pip install --no-build-isolation --no-deps --force-reinstall deformlab",
+            "there, run in its source folder: pip install --no-build-isolation --no-deps .",
         )
     try:
         torch.ops.load_library(path)
