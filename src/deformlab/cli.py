@@ -151,10 +151,8 @@ def _data(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     from deformlab.data import check_dataset
 
-    report = check_dataset(options.name, options.root)
+    report = check_dataset(options.name, options.root, progress=sys.stderr.isatty())
     print(report.format())
-    for problem in report.problems:
-        print(problem, file=sys.stderr)
     return 1 if report.problems else 0
 
 

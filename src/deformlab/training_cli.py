@@ -12,10 +12,12 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from deformlab.callbacks import (
     AtomicCheckpointIO,
@@ -85,8 +87,8 @@ class TrainingCLI(LightningCLI):
             if config.run_dir is None:
                 raise ConfigError(f"{self.subcommand}: which network? give --run_dir RUN or --ckpt_path FILE.ckpt")
             config.ckpt_path = str(config.run_dir / "checkpoints" / "last.ckpt")
-        if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
-            raise CheckpointError(f"{config.ckpt_path}: there is no such checkpoint; train one with deformlab fit")
+        if config.ckpt_path is not None:
+            _check_checkpoint(Path(config.ckpt_path))
         config.weights_only = True
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -152,6 +154,36 @@ class TrainingCLI(LightningCLI):
                 raise KeyboardInterrupt from stop
             raise
 
+    def validate(self, **options: Any) -> None:
+        """Runs validation and prints its tables."""
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
+        self._print_scores("val")
+
+    def test(self, **options: Any) -> None:
+        """Runs the test and prints its tables."""
+        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
+        self._print_scores("test")
+
+    def predict(self, **options: Any) -> None:
+        """Segments the images and says where the class maps are."""
+        named = self._named(options)
+        self.trainer.predict(self.model, datamodule=self.datamodule, return_predictions=False, **named)
+        rank_zero_info(f"wrote the class maps to {self.config[self.subcommand].output}")
+
+    def _named(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {name: options[name] for name in ("ckpt_path", "weights_only")}
+
+    @rank_zero_only
+    def _print_scores(self, split: str) -> None:
+        scores = self.trainer.callback_metrics
+        print(f"mIoU {100 * float(scores[f'{split}/miou']):.1f} %")
+        for name in self.datamodule.classes:
+            print(f"  {name:<16}{100 * float(scores[f'{split}/iou/{name}']):5.1f} %")
+        print("effective dilation in cells: mean ± std (filters)")
+        for row in self.model.effective_dilation.compute():
+            spread = f"{row.mean:6.2f} ± {row.std:.2f} ({row.count})" if row.count else "     -"
+            print(f"  {row.layer:<18}{row.size:<12}{spread}")
+
     def _parse_ckpt_path(self) -> None:
         """The network's options come from the configuration, not from the checkpoint."""
 
@@ -160,6 +192,7 @@ class ConfigurationResolver(TrainingCLI):
     """Parses configurations without running anything; building the parser once serves many of them."""
 
     def __init__(self) -> None:
+        _quiet()
         super().__init__(args={"subcommand": "fit", "fit": {}}, **_options())
 
     def __call__(self, configuration: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +239,41 @@ def run_training_verb(arguments: list[str]) -> None:
     try:
         TrainingCLI(args=_with_run_configuration(arguments), **_options())
     except ArgumentError as error:
+        _check_yaml(arguments)
         raise ConfigError(one_line(str(error))) from error
+
+
+def _check_yaml(arguments: list[str]) -> None:
+    """Names the file that is no YAML, which the parser's own message does not."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name = following if word in ("-c", "--config") else word.removeprefix("--config=")
+        if name and name.endswith((".yaml", ".yml")) and Path(name).is_file():
+            try:
+                yaml.safe_load(Path(name).read_text())
+            except yaml.YAMLError as error:
+                reason = one_line(str(error)).replace('in "<unicode string>", ', "")
+                raise ConfigError(f"{name}: not valid YAML: {reason}") from error
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Reads a checkpoint's index, so that a broken file is named before anything is built.
+
+    Raises:
+        CheckpointError: The file is not there or holds no checkpoint.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint; train one with deformlab fit")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="meta")
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: this is not a checkpoint of deformlab, or it is damaged; use another one, for example best.ckpt "
+            "beside it"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
+        raise CheckpointError(
+            f"{path}: holds weights but no training; to start from them use --model.init_weights instead"
+        )
 
 
 def one_line(message: str) -> str:

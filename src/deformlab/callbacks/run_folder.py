@@ -150,6 +150,8 @@ class RunFolder(pl.Callback):
         """Marks the run interrupted or failed, with the reason."""
         if trainer.state.fn != "fit":
             return
+        if not self.directory.is_dir():
+            return  # it failed before there was anything to mark
         status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
         reason = None if status == "interrupted" else f"{type(exception).__name__}: {exception}".splitlines()[0]
         self._write_result(trainer, pl_module, status, reason)

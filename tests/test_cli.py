@@ -1,0 +1,184 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from deformlab.cli import main
+
+VERBS = ["fit", "validate", "test", "predict", "sweep", "report", "data", "doctor"]
+
+
+def error_line(capsys) -> str:
+    """The one line that a user's mistake prints."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("deformlab: error: ")
+    return lines[0]
+
+
+def test_help_lists_every_verb(capsys):
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(f"deformlab {verb}" in overview for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([verb, "--help"])
+    assert exit_.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_names_the_verbs(capsys):
+    assert main(["trian"]) == 2
+    assert "fit, validate, test, predict, sweep, report, data, doctor" in error_line(capsys)
+
+
+def test_a_missing_configuration_is_one_line(capsys):
+    assert main(["fit", "--config", "nowhere.yaml"]) == 2
+    assert "nowhere.yaml" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("--model.conv5", "deformed", "conv5"),
+        ("--model.backbone", "resnet19", "resnet18"),
+        ("--model.no_such_option", "1", "no_such_option"),
+        ("--model.optimization.learning_rate", "-1", "learning_rate"),
+        ("--data.dataset", "camvit", "camvid"),
+        ("--data.options", "{colour: 1}", "colour"),
+        ("--trainer.max_epochs", "many", "max_epochs"),
+        ("--model.backbone_weights", "nowhere.pth", "nowhere.pth"),
+        ("--model.init_weights", "nowhere.ckpt", "nowhere.ckpt"),
+    ],
+)
+def test_a_wrong_option_is_named_in_one_line(tiny_config, tmp_path, capsys, option, value, named):
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
+    assert main([*arguments, option, value]) == 2
+    assert named in error_line(capsys)
+
+
+def test_a_missing_data_set_says_what_was_looked_for(tiny_config, tmp_path, capsys):
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
+    arguments += ["--data.dataset", "camvid", "--data.options", "null"]
+    assert main([*arguments, "--data.root", str(tmp_path / "nothing")]) == 2
+    assert "nothing" in error_line(capsys)
+
+
+def test_an_unknown_class_of_yaml_keys_is_one_line(tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: {dilatoin: 4}\n")
+    assert main(["fit", "--config", str(path)]) == 2
+    assert "dilatoin" in error_line(capsys)
+
+
+def test_broken_yaml_is_one_line(tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: {dilation: [\n")
+    assert main(["fit", "--config", str(path)]) == 2
+    assert "bad.yaml" in error_line(capsys)
+
+
+def test_validate_repeats_the_score_of_the_run(trained_run, capsys):
+    assert main(["validate", "--run_dir", str(trained_run)]) == 0
+    miou = json.loads((trained_run / "result.json").read_text())["miou"]
+    printed = capsys.readouterr().out
+    assert f"{100 * miou:.1f}" in printed
+    assert "layer4.0.conv2" in printed
+
+
+def test_test_scores_the_test_split(trained_run, capsys):
+    assert main(["test", "--run_dir", str(trained_run)]) == 0
+    assert "mIoU" in capsys.readouterr().out
+
+
+def test_validate_without_a_network_says_how_to_name_one(tiny_config, capsys):
+    assert main(["validate", "--config", str(tiny_config)]) == 2
+    assert "--run_dir" in error_line(capsys)
+
+
+def test_validate_of_a_folder_without_a_run_is_one_line(tmp_path, capsys):
+    assert main(["validate", "--run_dir", str(tmp_path)]) == 2
+    assert "config.yaml" in error_line(capsys)
+
+
+def test_a_checkpoint_of_another_architecture_is_one_line(trained_run, capsys):
+    assert main(["validate", "--run_dir", str(trained_run), "--model.head_channels", "8"]) == 2
+    assert "another architecture" in error_line(capsys)
+
+
+def test_a_file_that_is_no_checkpoint_is_one_line(trained_run, tmp_path, capsys):
+    path = tmp_path / "broken.ckpt"
+    path.write_bytes(b"not a checkpoint")
+    assert main(["validate", "--run_dir", str(trained_run), "--ckpt_path", str(path)]) == 2
+    assert "broken.ckpt" in error_line(capsys)
+
+
+def test_a_sweep_runs_its_trials_and_reports(tiny_config, tmp_path, capsys):
+    sweep = tmp_path / "sweep.yaml"
+    trials = [
+        {"name": "start", "role": "pretraining", "set": {"model.conv5": "atrous"}},
+        {"name": "atrous-2", "init_from": "start", "set": {"model.conv5": "atrous"}},
+        {"name": "deformable-2", "init_from": "start", "set": {"model.conv5": "deformable"}},
+    ]
+    sweep.write_text(
+        yaml.safe_dump({"name": "tiny", "base": str(tiny_config), "seeds": [0], "trials": trials})
+    )
+    output = tmp_path / "runs"
+    assert main(["sweep", str(sweep), "--output", str(output), "--set", "trainer.max_epochs=1"]) == 0
+    printed = capsys.readouterr().out
+    assert "atrous-2" in printed
+    assert (output / "report" / "report.html").is_file()
+    results = [json.loads(path.read_text()) for path in output.glob("*/result.json")]
+    assert {result["trial"]: result["init_from"] for result in results} == {
+        "start": None,
+        "atrous-2": "start",
+        "deformable-2": "start",
+    }
+    assert {result["status"] for result in results} == {"finished"}
+
+    modified = {path: path.stat().st_mtime_ns for path in output.glob("*/result.json")}
+    assert main(["sweep", str(sweep), "--output", str(output), "--set", "trainer.max_epochs=1"]) == 0
+    assert modified == {path: path.stat().st_mtime_ns for path in output.glob("*/result.json")}
+
+
+def test_a_sweep_with_a_wrong_option_starts_nothing(tiny_config, tmp_path, capsys):
+    sweep = tmp_path / "sweep.yaml"
+    trials = [{"name": "a", "set": {"model.dilatoin": 2}}]
+    sweep.write_text(yaml.safe_dump({"name": "t", "base": str(tiny_config), "seeds": [0], "trials": trials}))
+    assert main(["sweep", str(sweep), "--output", str(tmp_path / "runs")]) == 2
+    assert "dilatoin" in error_line(capsys)
+    assert not list(tmp_path.glob("runs/*/result.json"))
+
+
+def test_a_report_of_nothing_is_one_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "nothing" in error_line(capsys)
+
+
+def test_data_check_of_a_missing_folder_is_one_line(tmp_path, capsys):
+    assert main(["data", "check", "camvid", str(tmp_path / "nothing")]) == 1
+    assert f"{tmp_path / 'nothing'}: no such folder" in capsys.readouterr().out
+
+
+def test_doctor_names_versions_operators_and_advice(capsys):
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("torch", "operators on the CPU", "Weights & Biases", "machine"))
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from deformlab.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_operators_and_layers_need_nothing_but_torch():
+    code = (
+        "import sys; import deformlab.ops, deformlab.layers; "
+        "sys.exit(any(m in sys.modules for m in ('pytorch_lightning', 'albumentations', 'wandb', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
