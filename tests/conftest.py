@@ -1,4 +1,4 @@
-"""A tiny configuration and a network trained with it, shared by the tests of training and the command line."""
+"""A tiny configuration and a network trained with it, for the tests of training and the command line."""
 
 from pathlib import Path
 

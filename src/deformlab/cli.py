@@ -31,8 +31,8 @@ Semantic segmentation with Deformable ConvNets: how far should a network look?
   deformlab data check NAME ROOT                 is a data set complete, are its labels legal
   deformlab doctor                               what is installed, what will be slow and why
 
-Every verb explains itself with --help. Every training option can stand in the YAML file or on the command line,
-for example --model.dilation 6 or --trainer.max_epochs 20.
+Every verb explains itself with --help. Every training option can stand in the YAML file or on the command
+line, for example --model.dilation 6 or --trainer.max_epochs 20.
 """
 
 
@@ -89,15 +89,24 @@ def _train(arguments: list[str]) -> int:
 
 
 def _sweep(arguments: list[str]) -> int:
-    parser = _parser("sweep", "Trains every trial of a sweep file, then writes the report. The same command again "
-                     "skips what is finished and continues what is not.")  # fmt: skip
+    parser = _parser(
+        "sweep",
+        "Trains every trial of a sweep file, then writes the report. The same command again skips what is "
+        "finished and continues what is not.",
+    )
     parser.add_argument("file", type=Path, help="sweep file, for example experiments/sweeps/dilation.yaml")
     parser.add_argument("--output", type=Path, help="folder for the runs (default: runs/<name of the sweep>)")
     parser.add_argument("--jobs", type=int, default=1, help="trials at the same time (default: 1)")
     parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="where trials run")
     parser.add_argument("--root", help="the data set's folder, short for --set data.root=ROOT")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="an option for every trial, for example --set trainer.max_epochs=5; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="an option for every trial, for example --set trainer.max_epochs=5; may be repeated",
+    )
     parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
     options = parser.parse_args(arguments)
     from rich.console import Console
@@ -125,8 +134,11 @@ def _sweep(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    parser = _parser("report", "Writes the papers' tables (Markdown, LaTeX, CSV), plots and one self-contained "
-                     "report.html from the runs of a sweep.")  # fmt: skip
+    parser = _parser(
+        "report",
+        "Writes the papers' tables (Markdown, LaTeX, CSV), plots and one self-contained report.html from the "
+        "runs of a sweep.",
+    )
     parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
     parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
     options = parser.parse_args(arguments)
@@ -157,9 +169,9 @@ def _data(arguments: list[str]) -> int:
 
 
 def _doctor(arguments: list[str]) -> int:
-    _parser("doctor", "Says what is installed, which operators are compiled, what will be slow and why.").parse_args(
-        arguments
-    )
+    _parser(
+        "doctor", "Says what is installed, which operators are compiled, what will be slow and why."
+    ).parse_args(arguments)
     from deformlab.doctor import examine
 
     print(examine().format())

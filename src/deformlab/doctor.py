@@ -54,15 +54,19 @@ def examine() -> Diagnosis:
     facts["operators on the GPU"] = ops.backend("cuda") if torch.cuda.is_available() else "no GPU"
     if torch.cuda.is_available() and not native.cuda:
         advice.append(
-            "The operators are not compiled for the GPU, which runs the reference. With nvcc at hand, build them: "
-            "pip install --no-build-isolation --no-deps -e ."
+            "The operators are not compiled for the GPU, which runs the reference. With nvcc at hand, build "
+            "them: pip install --no-build-isolation --no-deps -e ."
         )
     if not torch.cuda.is_available():
-        advice.append("There is no GPU: small networks train in minutes, ResNet-101 at full resolution in weeks.")
+        advice.append(
+            "There is no GPU: small networks train in minutes, ResNet-101 at full resolution in weeks."
+        )
 
     facts["Weights & Biases"] = _wandb()
     if "offline" in facts["Weights & Biases"]:
-        advice.append("Runs are logged to Weights & Biases offline; `wandb login` stores a key for live logging.")
+        advice.append(
+            "Runs are logged to Weights & Biases offline; `wandb login` stores a key for live logging."
+        )
     if importlib.util.find_spec("submitit") is None:
         facts["SLURM executor"] = "not installed"
     else:

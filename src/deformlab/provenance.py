@@ -15,7 +15,11 @@ __all__ = ["git_revision", "machine", "peak_memory_bytes", "versions"]
 
 def versions() -> dict[str, str]:
     """Versions of deformlab, Python and the libraries that shape a result."""
-    found = {"deformlab": deformlab.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    found = {
+        "deformlab": deformlab.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     for name, package in (("lightning", "pytorch-lightning"), ("albumentations", "albumentations")):
         try:
             found[name] = metadata.version(package)

@@ -4,15 +4,12 @@ fit, validate, test and predict take their options from the signatures of Traine
 SegmentationDataModule; nothing is parsed by hand.
 """
 
-import logging
 import os
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -28,9 +25,11 @@ from deformlab.callbacks import (
     ResilientWandbLogger,
     RunFolder,
     RunIdentity,
+    check_checkpoint,
 )
 from deformlab.data import SegmentationDataModule
-from deformlab.errors import CheckpointError, ConfigError
+from deformlab.errors import ConfigError
+from deformlab.quiet import silence_developer_messages
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
@@ -41,8 +40,8 @@ DESCRIPTIONS = {
     "validate": "Measures mIoU and effective dilation of a trained network on the validation split: "
     "deformlab validate --run_dir runs/NAME.",
     "test": "Measures mIoU on the test split: deformlab test --run_dir runs/NAME.",
-    "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME --data.predict_root IMAGES "
-    "--output PREDICTIONS.",
+    "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME "
+    "--data.predict_root IMAGES --output PREDICTIONS.",
 }
 
 
@@ -57,8 +56,8 @@ class TrainingCLI(LightningCLI):
             type=Path | None,
             default=None,
             help="Run folder. fit: where to write, and to resume from if a checkpoint is there "
-            "(default: runs/fit/<data set>-<conv5>-<time>). Other verbs: the run whose configuration and last "
-            "checkpoint to use.",
+            "(default: runs/fit/<data set>-<conv5>-<time>). Other verbs: the run whose configuration and "
+            "last checkpoint to use.",
         )
         parser.add_argument(
             "--wandb",
@@ -85,10 +84,12 @@ class TrainingCLI(LightningCLI):
                 config.ckpt_path = str(last)
         elif config.ckpt_path is None:
             if config.run_dir is None:
-                raise ConfigError(f"{self.subcommand}: which network? give --run_dir RUN or --ckpt_path FILE.ckpt")
+                raise ConfigError(
+                    f"{self.subcommand}: which network? give --run_dir RUN or --ckpt_path FILE.ckpt"
+                )
             config.ckpt_path = str(config.run_dir / "checkpoints" / "last.ckpt")
         if config.ckpt_path is not None:
-            _check_checkpoint(Path(config.ckpt_path))
+            check_checkpoint(Path(config.ckpt_path))
         config.weights_only = True
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -192,7 +193,7 @@ class ConfigurationResolver(TrainingCLI):
     """Parses configurations without running anything; building the parser once serves many of them."""
 
     def __init__(self) -> None:
-        _quiet()
+        silence_developer_messages()
         super().__init__(args={"subcommand": "fit", "fit": {}}, **_options())
 
     def __call__(self, configuration: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def run_training_verb(arguments: list[str]) -> None:
     Raises:
         DeformlabError: Something the user can mend.
     """
-    _quiet()
+    silence_developer_messages()
     try:
         TrainingCLI(args=_with_run_configuration(arguments), **_options())
     except ArgumentError as error:
@@ -253,27 +254,6 @@ def _check_yaml(arguments: list[str]) -> None:
             except yaml.YAMLError as error:
                 reason = one_line(str(error)).replace('in "<unicode string>", ', "")
                 raise ConfigError(f"{name}: not valid YAML: {reason}") from error
-
-
-def _check_checkpoint(path: Path) -> None:
-    """Reads a checkpoint's index, so that a broken file is named before anything is built.
-
-    Raises:
-        CheckpointError: The file is not there or holds no checkpoint.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint; train one with deformlab fit")
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="meta")
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: this is not a checkpoint of deformlab, or it is damaged; use another one, for example best.ckpt "
-            "beside it"
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
-        raise CheckpointError(
-            f"{path}: holds weights but no training; to start from them use --model.init_weights instead"
-        )
 
 
 def one_line(message: str) -> str:
@@ -307,7 +287,9 @@ def _options() -> dict[str, Any]:
 
 def _with_run_configuration(arguments: list[str]) -> list[str]:
     """For `validate --run_dir RUN` and the like, reads RUN/config.yaml unless another one is named."""
-    if arguments[0] == "fit" or any(word in ("-c", "--config") or word.startswith("--config=") for word in arguments):
+    if arguments[0] == "fit" or any(
+        word in ("-c", "--config") or word.startswith("--config=") for word in arguments
+    ):
         return arguments
     for position, word in enumerate(arguments):
         run_dir = arguments[position + 1] if word == "--run_dir" and position + 1 < len(arguments) else None
@@ -316,30 +298,8 @@ def _with_run_configuration(arguments: list[str]) -> list[str]:
         if run_dir is not None:
             configuration = Path(run_dir) / "config.yaml"
             if not configuration.is_file():
-                raise ConfigError(f"{configuration}: there is no such file; --run_dir names a folder that fit wrote")
+                raise ConfigError(
+                    f"{configuration}: there is no such file; --run_dir names a folder that fit wrote"
+                )
             return [arguments[0], "--config", str(configuration), *arguments[1:]]
     return arguments
-
-
-def _quiet() -> None:
-    """Silences what Lightning says to developers rather than to users."""
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    for text in (
-        ".*does not have many workers.*",
-        ".*number of training batches.*",
-        ".*args parameter is intended to run from within Python.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*Be aware that when using `ckpt_path`.*",
-        ".*The `srun` command is available.*",
-        ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
-    ):
-        warnings.filterwarnings("ignore", message=text)
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(_says_something_to_users)
-
-
-def _says_something_to_users(record: logging.LogRecord) -> bool:
-    noise = ("GPU available", "TPU available", "HPU available", "IPU available", "Tip:", "💡", "Seed set to",
-             "`Trainer.fit` stopped", "Loading `train_dataloader`", "Restor", "Detected KeyboardInterrupt", "Using bfloat16", "Using 16bit", "litlogger")  # fmt: skip
-    return not any(text in record.getMessage() for text in noise)

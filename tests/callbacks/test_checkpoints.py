@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from deformlab.callbacks import AtomicCheckpointIO
 from deformlab.errors import CheckpointError
@@ -11,17 +12,18 @@ def test_a_checkpoint_is_read_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), RuntimeError("file write failed")]
+)
 def test_the_previous_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, failure):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
 
-    def half_written(checkpoint, file, options=None):
+    def half_written(self, checkpoint, file, options=None):
         file.write_bytes(b"half")
         raise failure
 
-    monkeypatch.setattr("lightning_fabric.plugins.io.torch_io.TorchCheckpointIO.save_checkpoint",
-                        lambda self, checkpoint, file, options=None: half_written(checkpoint, file))  # fmt: skip
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", half_written)
     with pytest.raises(CheckpointError, match="previous checkpoint is kept"):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}

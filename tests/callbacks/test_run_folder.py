@@ -62,7 +62,15 @@ def test_the_saved_configuration_repeats_the_run(trained_run, tmp_path):
     config = yaml.safe_load((trained_run / "config.yaml").read_text())
     assert "run_dir" not in config
     again = tmp_path / "again"
-    arguments = ["fit", "--config", str(trained_run / "config.yaml"), "--run_dir", str(again), "--wandb", "off"]
+    arguments = [
+        "fit",
+        "--config",
+        str(trained_run / "config.yaml"),
+        "--run_dir",
+        str(again),
+        "--wandb",
+        "off",
+    ]
     assert main(arguments) == 0
     first, second = (json.loads((run / "result.json").read_text()) for run in (trained_run, again))
     assert second["miou"] == pytest.approx(first["miou"], abs=1e-6)
@@ -108,7 +116,8 @@ def test_an_interrupt_is_marked_and_explained(tiny_config, tmp_path, capsys, mon
 
 def test_a_sweep_names_the_run_through_the_environment():
     identity = RunIdentity.from_environment(
-        {"DEFORMLAB_TRIAL": "atrous-2", "DEFORMLAB_SWEEP": "dilation", "DEFORMLAB_INIT_FROM": "pretrain"}, "folder"
+        {"DEFORMLAB_TRIAL": "atrous-2", "DEFORMLAB_SWEEP": "dilation", "DEFORMLAB_INIT_FROM": "pretrain"},
+        "folder",
     )
     assert identity == RunIdentity("atrous-2", "dilation", "trial", "pretrain")
     assert RunIdentity.from_environment({}, "folder").trial == "folder"

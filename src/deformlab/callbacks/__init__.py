@@ -1,6 +1,6 @@
 """What is logged, drawn and saved while training."""
 
-from deformlab.callbacks.checkpoints import AtomicCheckpointIO
+from deformlab.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from deformlab.callbacks.console import EpochLines
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
 from deformlab.callbacks.run_folder import RunFolder, RunIdentity, write_atomically
@@ -15,6 +15,7 @@ __all__ = [
     "ResilientWandbLogger",
     "RunFolder",
     "RunIdentity",
+    "check_checkpoint",
     "colourise",
     "write_atomically",
 ]

@@ -4,17 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from deformlab.errors import CheckpointError
 
-__all__ = ["AtomicCheckpointIO"]
+__all__ = ["AtomicCheckpointIO", "check_checkpoint"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the old checkpoint, flushes to disk, then takes the old one's place."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
         """Saves a checkpoint.
 
         Args:
@@ -37,6 +40,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise CheckpointError(
-                f"{target}: cannot be written ({reason}); the previous checkpoint is kept: free space and start the "
-                "same command again to resume from it"
+                f"{target}: cannot be written ({reason}); the previous checkpoint is kept: free space and start "
+                "the same command again to resume from it"
             ) from error
+
+
+def check_checkpoint(path: Path) -> None:
+    """Reads a checkpoint's index, so that a broken file is named before anything is built.
+
+    Args:
+        path: A checkpoint of a training.
+
+    Raises:
+        CheckpointError: The file is not there, is damaged or holds no training.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint; train one with deformlab fit")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="meta")
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: this is not a checkpoint of deformlab, or it is damaged; use another one, for example "
+            "best.ckpt beside it"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
+        raise CheckpointError(
+            f"{path}: holds weights but no training; to start from them use --model.init_weights instead"
+        )

@@ -34,7 +34,9 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise RunFolderError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+        raise RunFolderError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ class RunFolder(pl.Callback):
         self.effective_dilation = pl_module.effective_dilation.compute()
         if not trainer.is_global_zero:
             return
-        logged = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        logged = {
+            key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
+        }
         optimizer = trainer.optimizers[0]
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
@@ -146,14 +150,18 @@ class RunFolder(pl.Callback):
         self._write_result(trainer, pl_module, "finished")
 
     @rank_zero_only
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Marks the run interrupted or failed, with the reason."""
         if trainer.state.fn != "fit":
             return
         if not self.directory.is_dir():
             return  # it failed before there was anything to mark
         status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
-        reason = None if status == "interrupted" else f"{type(exception).__name__}: {exception}".splitlines()[0]
+        reason = (
+            None if status == "interrupted" else f"{type(exception).__name__}: {exception}".splitlines()[0]
+        )
         self._write_result(trainer, pl_module, status, reason)
 
     def _write_result(

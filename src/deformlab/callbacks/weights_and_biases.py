@@ -23,6 +23,10 @@ SECONDS_TO_CONNECT = 20
 SECONDS_TO_UPLOAD = 300
 
 
+def _on_another_rank() -> bool:
+    return bool(getattr(rank_zero_only, "rank", 0))
+
+
 def _has_api_key() -> bool:
     """Whether wandb would find a key: in the environment or in the user's netrc file."""
     import wandb
@@ -92,7 +96,7 @@ class ResilientWandbLogger(WandbLogger):
     @property
     def experiment(self) -> Any:
         """The wandb run; a dummy on other ranks and after a failure."""
-        if rank_zero_only.rank != 0 or self._broken:
+        if _on_another_rank() or self._broken:
             return DummyExperiment()
         try:
             return super().experiment
@@ -112,22 +116,24 @@ class ResilientWandbLogger(WandbLogger):
         """Ends the run and says how to upload what was logged offline."""
         if self._experiment is None:
             return
-        run_dir = Path(self._experiment.dir).parent
+        run: Any = self._experiment
+        run_dir = Path(run.dir).parent
 
         def finish() -> None:
             super(ResilientWandbLogger, self).finalize(status)
-            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            run.finish(exit_code=0 if status == "success" else 1)
 
         self._attempt(finish)
         self._experiment = None
         self._broken = True
         if self.offline_reason is not None:
             rank_zero_info(
-                f"Weights & Biases: logged offline, {self.offline_reason}. Upload later with: wandb sync {run_dir}"
+                f"Weights & Biases: logged offline, {self.offline_reason}. "
+                f"Upload later with: wandb sync {run_dir}"
             )
 
     def _attempt(self, log: Callable[[], None]) -> None:
-        if rank_zero_only.rank != 0 or self._broken:
+        if _on_another_rank() or self._broken:
             return
         try:
             log()

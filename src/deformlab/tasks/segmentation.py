@@ -129,7 +129,7 @@ class SemanticSegmentation(pl.LightningModule):
         if init_weights is not None:
             load_model_weights(self.model, init_weights)
         # Convolutions in low precision and deformable sampling both read a pixel's channels at once.
-        self.model.to(memory_format=torch.channels_last)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = nn.CrossEntropyLoss(ignore_index=255)
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
@@ -181,7 +181,11 @@ class SemanticSegmentation(pl.LightningModule):
             (N, C, *size): logits for a single pass, probabilities where several were averaged; the largest
             is the prediction in either case.
         """
-        passes = [(scale, flip) for scale in self.evaluation.scales for flip in sorted({False, self.evaluation.flip})]
+        passes = [
+            (scale, flip)
+            for scale in self.evaluation.scales
+            for flip in sorted({False, self.evaluation.flip})
+        ]
         if passes == [(1.0, False)]:
             return self(image, size=size).float()
         total = image.new_zeros((len(image), self.num_classes, *size), dtype=torch.float32)
@@ -258,8 +262,8 @@ class SemanticSegmentation(pl.LightningModule):
             ours_shape = list(ours[name].shape) if name in ours else "not there"
             if theirs_shape != ours_shape:
                 raise CheckpointError(
-                    f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint and "
-                    f"{ours_shape} in this network; use the config.yaml that lies beside the checkpoint's folder"
+                    f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint "
+                    f"and {ours_shape} in this network; use the config.yaml beside the checkpoint's folder"
                 )
 
     def _class_names(self) -> Sequence[str]:

@@ -1,0 +1,45 @@
+"""Silences what Lightning and jsonargparse say to developers rather than to users."""
+
+import logging
+import os
+import warnings
+
+__all__ = ["silence_developer_messages"]
+
+NOISE = (
+    "GPU available",
+    "TPU available",
+    "HPU available",
+    "Tip:",
+    "💡",
+    "Seed set to",
+    "`Trainer.fit` stopped",
+    "Loading `train_dataloader`",
+    "Restor",
+    "Detected KeyboardInterrupt",
+    "Using bfloat16",
+    "Using 16bit",
+    "litlogger",
+)
+
+
+def silence_developer_messages() -> None:
+    """Silences what Lightning says to developers rather than to users."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    for text in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*",
+        ".*args parameter is intended to run from within Python.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*Be aware that when using `ckpt_path`.*",
+        ".*The `srun` command is available.*",
+        ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
+    ):
+        warnings.filterwarnings("ignore", message=text)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(_says_something_to_users)
+
+
+def _says_something_to_users(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in NOISE)
