@@ -78,3 +78,19 @@ def voc_root(tmp_path):
     (lists / "train.txt").write_text("a\nb\n")
     (lists / "val.txt").write_text("c\n")
     return root
+
+
+@pytest.fixture
+def folder_root(tmp_path):
+    """Own data: two training images, one of them a JPEG, and one to validate on; leaves on a background."""
+    root = tmp_path / "plants"
+    label = np.zeros((24, 32), dtype=np.uint8)
+    label[2:8, 2:8] = label[2:8, 20:30] = 1
+    label[20:] = 255
+    for split, names in (("train", ("a.jpg", "b.png")), ("val", ("c.png",))):
+        for number, name in enumerate(names):
+            _save(_image(number), root / split / "images" / name)
+            _save(Image.fromarray(label), root / split / "labels" / f"{name[0]}.png")
+    (root / "classes.txt").write_text("background\nleaf\n")
+    (root / "things.txt").write_text("leaf\n")
+    return root

@@ -5,6 +5,7 @@ from deformlab.data.check import DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.datamodule import SegmentationDataModule
 from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
+from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.registry import DATASETS
 from deformlab.data.shapes import Shapes
@@ -19,6 +20,7 @@ __all__ = [
     "Cityscapes",
     "DatasetReport",
     "EvalTransform",
+    "Folder",
     "PascalVOC",
     "Sample",
     "SegmentationDataModule",

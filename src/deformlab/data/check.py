@@ -159,8 +159,11 @@ def check_dataset(
     """
     if name not in DATASETS:
         raise ConfigError(f"{name!r}: unknown data set; choose one of {', '.join(DATASETS)}")
-    dataset_class = DATASETS[name]
-    where = str(root) if root is not None and issubclass(dataset_class, FileDataset) else None
+    where = str(root) if root is not None and issubclass(DATASETS[name], FileDataset) else None
+    try:
+        dataset_class = DATASETS[name].for_root(root)
+    except DatasetError as error:
+        return DatasetReport(name, where, (), thresholds, problems=[str(error)])
     report = DatasetReport(name, where, dataset_class.classes, thresholds)
     for split in dataset_class.splits:
         try:

@@ -46,6 +46,7 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     Raises:
         ConfigError: an unknown data set, an unknown or illegal option, or a number outside its range.
+        DatasetError: the data set's classes stand in a file that is missing or wrong.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             raise ConfigError(
                 f"data.dataset={dataset!r}: unknown data set; choose one of {', '.join(DATASETS)}"
             )
-        self.dataset_class = DATASETS[dataset]
+        self.dataset_class = DATASETS[dataset].for_root(root)
         for argument, value, least in (
             ("batch_size", batch_size, 1),
             ("val_batch_size", val_batch_size, 1),

@@ -81,6 +81,15 @@ class SegmentationDataset(Dataset[Any]):
         self.transform = transform
         self._cache: dict[int, tuple[npt.NDArray[Any], ...]] | None = {} if cache else None
 
+    @classmethod
+    def for_root(cls, root: str | Path | None) -> "type[SegmentationDataset]":
+        """The data set as it is in `root`: itself, unless it is the folder that says which classes there are.
+
+        Raises:
+            DatasetError: the folder does not say it as it should.
+        """
+        return cls
+
     def __len__(self) -> int:
         return len(self.names)
 

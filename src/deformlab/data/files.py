@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from deformlab.data.dataset import Sample, SegmentationDataset
 from deformlab.errors import DatasetError
 
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
 
 class MissingSplitError(DatasetError):
     """Nothing of a split is there."""
@@ -106,3 +108,36 @@ class FileDataset(SegmentationDataset):
     def source(self, index: int) -> str:
         """The label map's file."""
         return str(self.files[index].label)
+
+
+def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str) -> list[SampleFiles]:
+    """Images (PNG or JPEG) and label maps (PNG) of one stem, also where one of the two is missing.
+
+    Args:
+        image_folder: holds the images of one split.
+        label_folder: holds their label maps.
+        name: the data set's name, for messages.
+        layout: what its folder must hold, for messages.
+
+    Raises:
+        MissingSplitError: neither folder is there.
+        DatasetError: one is missing, or both are empty.
+    """
+    there = [part for part in (image_folder, label_folder) if part.is_dir()]
+    if not there:
+        raise MissingSplitError(f"{image_folder}: no such folder; {name!r} needs {layout} in data.root")
+    if len(there) == 1:
+        absent = label_folder if there == [image_folder] else image_folder
+        raise DatasetError(
+            f"{absent}: no such folder, though there is {there[0].name}/; add the missing half"
+        )
+    images = {file.stem: file for file in image_folder.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES}
+    stems = sorted(images | {file.stem: file for file in label_folder.glob("*.png")})
+    if not stems:
+        raise DatasetError(
+            f"{image_folder}: holds no {' or '.join(_IMAGE_SUFFIXES)} images; put those of {name!r} there"
+        )
+    return [
+        SampleFiles(stem, images.get(stem, image_folder / f"{stem}.png"), label_folder / f"{stem}.png")
+        for stem in stems
+    ]

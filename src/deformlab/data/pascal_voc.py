@@ -6,22 +6,12 @@ Everingham et al., IJCV 2010; Hariharan et al., "Semantic Contours from Inverse 
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from deformlab.data.dataset import IGNORE_INDEX, Sample
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
+from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
-
-
-def color_map(count: int) -> npt.NDArray[np.uint8]:
-    """The first `count` colours of the VOC development kit, shape (count, 3).
-
-    Bit `3 i + c` of a class number is bit `7 - i` of its colour's channel `c`.
-    """
-    bits = (np.arange(count)[:, None] >> np.arange(24)) & 1
-    weights = 1 << (7 - np.arange(8))
-    return (bits.reshape(count, 8, 3) * weights[:, None]).sum(axis=1).astype(np.uint8)
 
 
 class PascalVOC(FileDataset):

@@ -3,9 +3,10 @@
 from deformlab.data.camvid import CamVid
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.dataset import SegmentationDataset
+from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.shapes import Shapes
 
 DATASETS: dict[str, type[SegmentationDataset]] = {
-    dataset.name: dataset for dataset in (Shapes, CamVid, Cityscapes, PascalVOC)
+    dataset.name: dataset for dataset in (Shapes, CamVid, Cityscapes, PascalVOC, Folder)
 }
