@@ -96,7 +96,9 @@ def _sweep(arguments: list[str]) -> int:
     )
     parser.add_argument("file", type=Path, help="sweep file, for example experiments/sweeps/dilation.yaml")
     parser.add_argument("--output", type=Path, help="folder for the runs (default: runs/<name of the sweep>)")
-    parser.add_argument("--jobs", type=int, default=1, help="trials at the same time (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, help="trials at the same time (default: 1 here, all of them on a cluster)"
+    )
     parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="where trials run")
     parser.add_argument("--root", help="the data set's folder, short for --set data.root=ROOT")
     parser.add_argument(

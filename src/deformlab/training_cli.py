@@ -123,7 +123,13 @@ class TrainingCLI(LightningCLI):
                 filename="best",
                 monitor="val/miou",
                 mode="max",
-                save_last=True,
+                enable_version_counter=False,
+            ),
+            # Not the first one's save_last: Lightning then writes last.ckpt only when the best one changes.
+            ModelCheckpoint(
+                run_dir / "checkpoints",
+                filename="last",
+                save_on_train_epoch_end=True,
                 enable_version_counter=False,
             ),
         ]

@@ -80,6 +80,14 @@ def test_a_checkpoint_holds_nothing_but_plain_data(trained_run):
     torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_whatever_the_best_one_was(tiny_config, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, "--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "2"]) == 0
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (checkpoint["epoch"], checkpoint["global_step"]) == (2, 6)
+
+
 def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
