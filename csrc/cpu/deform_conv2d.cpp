@@ -22,7 +22,9 @@
 namespace deformlab {
 namespace {
 
+// A tile's columns stay in a last-level cache, and its product is large enough to run at full speed.
 constexpr int64_t kTileBytes = 19'000'000;
+constexpr int64_t kMaxTilePixels = 1024;
 constexpr int64_t kMinTilePixels = 32;
 constexpr int64_t kPixelGrain = 8;
 
@@ -129,7 +131,8 @@ struct Operands {
 
 struct Tiles {
   Tiles(const ConvShape& shape, int64_t element_size) : pixels(shape.pixels()) {
-    const int64_t most = std::max(kMinTilePixels, kTileBytes / (shape.C * shape.K() * element_size));
+    const int64_t fitting = kTileBytes / (shape.C * shape.K() * element_size);
+    const int64_t most = std::clamp(fitting, kMinTilePixels, kMaxTilePixels);
     const int64_t count = std::max<int64_t>(1, (pixels + most - 1) / most);
     size = (pixels + count - 1) / count;
   }
@@ -176,6 +179,36 @@ Tensor weight_matrix(const Tensor& weight) {
   return Operands<scalar_t>::channels_last(weight);
 }
 
+// Writes one weight group's rows of output pixels [begin, end), with their biases, to channels `first` and following
+// of the output.
+template <typename scalar_t>
+void store_product(
+    const ConvShape& s, const scalar_t* rows, int64_t begin, int64_t end, int64_t first, int64_t channels,
+    const accumulate_t<scalar_t>* bias, scalar_t* output, bool channels_last) {
+  constexpr int64_t kPixels = 16;
+  const int64_t area = s.P * s.Q;
+  torch::stable::parallel_for(0, (end - begin + kPixels - 1) / kPixels, 1, [&](int64_t from, int64_t to) {
+    const int64_t last_pixel = std::min(begin + to * kPixels, end);
+    for (int64_t pixel = begin + from * kPixels, next; pixel < last_pixel; pixel = next) {
+      const int64_t n = pixel / area;
+      next = std::min({pixel + kPixels, (n + 1) * area, last_pixel});
+      const scalar_t* source = rows + (pixel - begin) * channels;
+      if (channels_last) {
+        scalar_t* target = output + pixel * s.O + first;
+        for (int64_t row = 0; row < next - pixel; ++row) {
+          for (int64_t o = 0; o < channels; ++o) {
+            store(target[row * s.O + o], load(source[row * channels + o]) + bias[o]);
+          }
+        }
+      } else {
+        transpose_block(
+            source, channels, output + (n * s.O + first) * area + pixel - n * area, area, next - pixel, channels,
+            [&](auto value, int64_t o) { return value + bias[o]; });
+      }
+    }
+  });
+}
+
 template <typename scalar_t>
 Tensor forward(
     const ConvShape& s, const Tensor& input, const Tensor& offset, const Tensor& weight,
@@ -192,7 +225,7 @@ Tensor forward(
   const Tensor output =
       new_tensor<scalar_t>({s.N, s.O, s.P, s.Q}, last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
   scalar_t* const target = data<scalar_t>(output);
-  const int64_t area = s.P * s.Q, group_outputs = s.O / s.groups;
+  const int64_t group_outputs = s.O / s.groups;
 
   const Tiles tiles(s, sizeof(scalar_t));
   Columns<scalar_t> columns(s, tiles.size);
@@ -205,31 +238,7 @@ Tensor forward(
       const Tensor product = times_transposed(columns.matrix(group, end - begin), filters);
       const scalar_t* const values = data<scalar_t>(product);
       const int64_t first = group * group_outputs;
-      constexpr int64_t kBlock = 32;
-      torch::stable::parallel_for(0, (end - begin + kBlock - 1) / kBlock, 1, [&](int64_t from, int64_t to) {
-        const int64_t pixel_end = std::min(begin + to * kBlock, end);
-        for (int64_t pixel0 = begin + from * kBlock; pixel0 < pixel_end; pixel0 += kBlock) {
-          const int64_t pixel1 = std::min(pixel0 + kBlock, pixel_end);
-          if (last) {
-            for (int64_t pixel = pixel0; pixel < pixel1; ++pixel) {
-              const scalar_t* row = values + (pixel - begin) * group_outputs;
-              scalar_t* out = target + pixel * s.O + first;
-              for (int64_t o = 0; o < group_outputs; ++o) {
-                store(out[o], load(row[o]) + biases[first + o]);
-              }
-            }
-          } else {
-            for (int64_t o = 0; o < group_outputs; ++o) {
-              for (int64_t pixel = pixel0; pixel < pixel1; ++pixel) {
-                const int64_t n = pixel / area;
-                store(
-                    target[(n * s.O + first + o) * area + pixel - n * area],
-                    load(values[(pixel - begin) * group_outputs + o]) + biases[first + o]);
-              }
-            }
-          }
-        }
-      });
+      store_product(s, values, begin, end, first, group_outputs, biases.data() + first, target, last);
     }
   });
   return output;
@@ -247,23 +256,14 @@ void add_to(acc_t* sum, const scalar_t* term, int64_t count, bool first) {
 
 // A gradient that was accumulated with channels last, in the type and memory format of what it belongs to.
 template <typename scalar_t>
-Tensor in_format_of(const Tensor& like, const Tensor& nhwc) {
+Tensor in_format_of(const Tensor& like, const Tensor& gradient) {
   using acc_t = accumulate_t<scalar_t>;
-  const bool last = is_channels_last(like);
-  const int64_t N = like.size(0), C = like.size(1), H = like.size(2), W = like.size(3);
-  const Tensor result =
-      new_tensor<scalar_t>({N, C, H, W}, last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-  if (last) {
-    const acc_t* source = data<acc_t>(nhwc);
-    scalar_t* target = data<scalar_t>(result);
-    torch::stable::parallel_for(0, nhwc.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        store(target[i], source[i]);
-      }
-    });
-  } else {
-    transpose_matrices(data<acc_t>(nhwc), data<scalar_t>(result), N, H * W, C);
+  if (is_channels_last(like)) {
+    return as_type(gradient, dtype_of<scalar_t>());
   }
+  const int64_t N = like.size(0), C = like.size(1), H = like.size(2), W = like.size(3);
+  const Tensor result = new_tensor<scalar_t>({N, C, H, W});
+  transpose_matrices(data<acc_t>(gradient), data<scalar_t>(result), N, H * W, C);
   return result;
 }
 
@@ -279,8 +279,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
   const Operands<scalar_t> operands(s, input, offset, mask);
   const Tensor grads = Operands<scalar_t>::channels_last(grad);
   const auto none = [] { return new_tensor<scalar_t>({0}); };  // outputs must not share memory
-  const Tensor grad_input = needs.input ? new_tensor<acc_t>({s.N, s.H, s.W, s.C}) : none();
-  const Tensor grad_weight = needs.weight ? new_tensor<acc_t>({s.O, s.K(), s.C / s.groups}) : none();
+  const Tensor grad_input = needs.input ? new_tensor<acc_t>({s.N, s.C, s.H, s.W}, MemoryFormat::ChannelsLast) : none();
+  const Tensor grad_weight = needs.weight
+      ? new_tensor<acc_t>({s.O, s.C / s.groups, s.kernel_h, s.kernel_w}, MemoryFormat::ChannelsLast)
+      : none();
   const Tensor grad_offset = needs.offset ? new_tensor<acc_t>({s.N, 2 * s.G * s.K(), s.P, s.Q}) : none();
   const Tensor grad_mask = needs.mask ? new_tensor<acc_t>({s.N, s.G * s.K(), s.P, s.Q}) : none();
   if (needs.input) {

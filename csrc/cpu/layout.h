@@ -28,24 +28,44 @@ inline bool is_channels_last(const torch::stable::Tensor& tensor) {
   return true;
 }
 
+// target[column * target_stride + row] = value(source[row * source_stride + column], column)
+//
+// Goes through a small buffer so that each cache line on either side is touched once: rows of an image are often a
+// power of two apart, and a column of them would fall into one set of the cache.
+template <typename source_t, typename target_t, typename Value>
+DEFORMLAB_ALWAYS_INLINE void transpose_block(
+    const source_t* source, int64_t source_stride, target_t* target, int64_t target_stride, int64_t rows,
+    int64_t columns, const Value& value) {
+  constexpr int64_t kBlock = 16;
+  target_t buffer[kBlock][kBlock];
+  for (int64_t first_row = 0; first_row < rows; first_row += kBlock) {
+    const int64_t row_count = std::min(kBlock, rows - first_row);
+    for (int64_t first_column = 0; first_column < columns; first_column += kBlock) {
+      const int64_t column_count = std::min(kBlock, columns - first_column);
+      for (int64_t row = 0; row < row_count; ++row) {
+        const source_t* from = source + (first_row + row) * source_stride + first_column;
+        for (int64_t column = 0; column < column_count; ++column) {
+          store(buffer[column][row], value(load(from[column]), first_column + column));
+        }
+      }
+      for (int64_t column = 0; column < column_count; ++column) {
+        std::copy_n(buffer[column], row_count, target + (first_column + column) * target_stride + first_row);
+      }
+    }
+  }
+}
+
 // target (batch, columns, rows) = source (batch, rows, columns) with the last two dimensions exchanged.
 template <typename source_t, typename target_t>
 void transpose_matrices(const source_t* source, target_t* target, int64_t batch, int64_t rows, int64_t columns) {
-  constexpr int64_t kBlock = 32;  // two blocks of float64 fit into any first-level cache
-  const int64_t blocks = (rows + kBlock - 1) / kBlock;
+  constexpr int64_t kRows = 16;
+  const int64_t blocks = (rows + kRows - 1) / kRows;
   torch::stable::parallel_for(0, batch * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      const source_t* from = source + item / blocks * rows * columns;
-      target_t* to = target + item / blocks * rows * columns;
-      const int64_t first_row = item % blocks * kBlock, last_row = std::min(first_row + kBlock, rows);
-      for (int64_t first_column = 0; first_column < columns; first_column += kBlock) {
-        const int64_t last_column = std::min(first_column + kBlock, columns);
-        for (int64_t column = first_column; column < last_column; ++column) {
-          for (int64_t row = first_row; row < last_row; ++row) {
-            store(to[column * rows + row], load(from[row * columns + column]));
-          }
-        }
-      }
+      const int64_t matrix = item / blocks * rows * columns, first = item % blocks * kRows;
+      transpose_block(
+          source + matrix + first * columns, columns, target + matrix + first, rows,
+          std::min(kRows, rows - first), columns, [](auto value, int64_t) { return value; });
     }
   });
 }
