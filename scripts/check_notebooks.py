@@ -1,0 +1,40 @@
+"""Are the notebooks committed without outputs: they come from nobody's machine, and diffs stay readable.
+
+    python scripts/check_notebooks.py [NOTEBOOK ...]     without names: all in experiments/notebooks
+
+Exit code 1 and one line per problem.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).parents[1] / "experiments" / "notebooks"
+
+
+def problems(path: Path) -> list[str]:
+    """One line for each cell that carries something of a run, or for a file that is no notebook."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except OSError as error:
+        return [f"{path}: cannot be read ({error.strerror}); name a notebook"]
+    except (ValueError, KeyError, TypeError):
+        return [f"{path}: is not a notebook; save it again from Jupyter"]
+    found = []
+    for number, cell in enumerate(cells, start=1):
+        if cell.get("outputs"):
+            found.append(f"{path}: cell {number} has outputs; clear all outputs and save")
+        elif cell.get("execution_count") is not None:
+            found.append(f"{path}: cell {number} has an execution count; clear all outputs and save")
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    paths = [Path(argument) for argument in arguments] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    found = [line for path in paths for line in problems(path)]
+    print("\n".join(found) or f"{len(paths)} without outputs")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
