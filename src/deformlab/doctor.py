@@ -9,6 +9,7 @@ from importlib import metadata
 import torch
 
 from deformlab import ops, provenance
+from deformlab.wandb_account import has_api_key
 
 __all__ = ["Diagnosis", "examine"]
 
@@ -78,15 +79,6 @@ def _wandb() -> str:
     if importlib.util.find_spec("wandb") is None:
         return "not installed"
     version = metadata.version("wandb")
-    if os.environ.get("WANDB_API_KEY") or _netrc_has_key():
+    if has_api_key():
         return f"{version}, API key found"
     return f"{version}, no API key: logs offline"
-
-
-def _netrc_has_key() -> bool:
-    import netrc
-
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False

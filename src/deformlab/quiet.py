@@ -20,6 +20,9 @@ NOISE = (
     "Using bfloat16",
     "Using 16bit",
     "litlogger",
+    "Loaded model weights",
+    "Initializing distributed",
+    "All distributed processes registered",
 )
 
 
@@ -33,6 +36,8 @@ def silence_developer_messages() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*Be aware that when using `ckpt_path`.*",
+        # Our metrics are reduced by torchmetrics before they are logged.
+        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",
         ".*The `srun` command is available.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
     ):

@@ -16,6 +16,7 @@ from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from deformlab.metrics import EffectiveDilationRow
+from deformlab.wandb_account import base_url, has_api_key
 
 __all__ = ["LogTablesAndPictures", "ResilientWandbLogger"]
 
@@ -27,22 +28,14 @@ def _on_another_rank() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0))
 
 
-def _has_api_key() -> bool:
-    """Whether wandb would find a key: in the environment or in the user's netrc file."""
-    import wandb
-
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
-
-
 def _cannot_connect() -> str | None:
     """Why an online run cannot start, or None when it can."""
-    if not _has_api_key():
+    if not has_api_key():
         return "no API key (`wandb login` stores one)"
-    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     try:
-        requests.head(url, timeout=SECONDS_TO_CONNECT)
+        requests.head(base_url(), timeout=SECONDS_TO_CONNECT)
     except requests.RequestException as error:
-        return f"{url} cannot be reached ({type(error).__name__})"
+        return f"{base_url()} cannot be reached ({type(error).__name__})"
     return None
 
 
@@ -83,6 +76,7 @@ class ResilientWandbLogger(WandbLogger):
                 init_timeout=SECONDS_TO_CONNECT,
                 finish_timeout=SECONDS_TO_UPLOAD,
                 silent=True,
+                disable_git=True,
                 console="off",
             ),
         )
