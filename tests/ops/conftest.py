@@ -1,26 +1,98 @@
 """What the operators' tests share: both implementations, and arguments that are asymmetric in every way."""
 
+import inspect
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from deformlab.ops import backend, deform_conv2d, reference
+from deformlab.ops import backend, deform_conv2d, native_status, reference
+from deformlab.ops._check import check_deform_conv2d
 
 GEOMETRY = {"stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)}
 GROUPS, OFFSET_GROUPS, KERNEL = 2, 3, (3, 2)
 
 
-@pytest.fixture(params=["native", "reference"])
+@pytest.fixture(params=["native", "reference", "cuda on host", pytest.param("cuda", marks=pytest.mark.gpu)])
 def operator(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
-    """Each implementation in turn."""
+    """Each implementation in turn; all take and return tensors on the CPU."""
     if request.param == "reference":
         return reference.deform_conv2d
+    if request.param == "cuda on host":
+        return request.getfixturevalue("cuda_on_host")
+    if request.param == "cuda":
+        return request.getfixturevalue("cuda_operator")
     if backend("cpu") != "native":
         pytest.skip("the native operators are not compiled")
     return deform_conv2d
+
+
+@pytest.fixture(scope="session")
+def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tensor]:
+    """The CUDA kernels' own source, compiled for the CPU with a stand-in for the device."""
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    root = Path(__file__).parents[2]
+    torch_folder = Path(torch.__file__).parent
+    library = tmp_path_factory.mktemp("cuda_on_host") / "library.so"
+    command = [
+        *(compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-Wno-attributes", "-Wno-unknown-pragmas"),
+        *("-DDEFORMLAB_ON_HOST", "-DTORCH_TARGET_VERSION=0x020a000000000000"),
+        *(f"-I{root}", f"-I{root / 'tests/ops/cuda'}", "-isystem", str(torch_folder / "include")),
+        *(str(root / "tests/ops/cuda/host_library.cpp"), "-o", str(library)),
+        *(f"-L{torch_folder / 'lib'}", "-ltorch_cpu", f"-Wl,-rpath,{torch_folder / 'lib'}"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    torch.ops.load_library(library)
+    return _on_host
+
+
+class _OnHost(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, input, offset, weight, bias, mask, geometry):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(input, offset, weight, mask)
+        ctx.geometry = geometry
+        return torch.ops.deformlab_cuda_on_host.deform_conv2d(input, offset, weight, bias, mask, *geometry)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        needs = [ctx.needs_input_grad[i] for i in (0, 1, 2, 4)]
+        gradients = torch.ops.deformlab_cuda_on_host.deform_conv2d_backward(
+            grad, *ctx.saved_tensors, *ctx.geometry, *needs
+        )
+        input, offset, weight, mask = (
+            gradient if need else None for gradient, need in zip(gradients, needs, strict=True)
+        )
+        return input, offset, weight, grad.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None, mask, None
+
+
+def _on_host(input, offset, weight, bias=None, stride=1, padding=0, dilation=1, mask=None):  # type: ignore[no-untyped-def]
+    geometry = check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
+    return _OnHost.apply(input, offset, weight, bias, mask, [list(pair) for pair in geometry])
+
+
+@pytest.fixture
+def cuda_operator() -> Callable[..., Tensor]:
+    """The real thing on a GPU, between a copy there and a copy back."""
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    assert backend("cuda") == "native", native_status().reason
+
+    def on_gpu(*args: Any, **kwargs: Any) -> Tensor:
+        arguments = inspect.signature(deform_conv2d).bind(*args, **kwargs).arguments
+        return deform_conv2d(
+            **{name: value.cuda() if isinstance(value, Tensor) else value for name, value in arguments.items()}
+        ).cpu()
+
+    return on_gpu
 
 
 @pytest.fixture

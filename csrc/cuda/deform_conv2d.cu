@@ -1,0 +1,264 @@
+// deform_conv2d on a GPU, forward and backward.
+//
+// Output pixels of the whole batch are numbered through and worked on in chunks: sample the chunk's columns, then one
+// matrix product per weight group. The columns of a chunk stay in the L2 cache, and the full column matrix (K times
+// the input) never exists.
+
+#include "deform_conv2d.h"
+
+#include <torch/csrc/stable/ops.h>
+
+#include "../shape.h"
+#include "columns.cuh"
+#include "matmul.h"
+
+namespace deformlab::cuda {
+namespace {
+
+using torch::headeronly::ScalarType;
+
+template <typename scalar_t>
+constexpr ScalarType kDtype = torch::headeronly::CppTypeToScalarType<scalar_t>::value;
+
+template <typename T>
+T* data(const Tensor& tensor) {
+  return static_cast<T*>(tensor.data_ptr());
+}
+
+Tensor as_type(const Tensor& tensor, ScalarType dtype) {
+  return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
+}
+
+Tensor new_tensor(const Tensor& like, ScalarType dtype, std::initializer_list<int64_t> sizes) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
+}
+
+// (N, C, H, W) seen as (N, H, W, C), and back
+Tensor channels_to_end(const Tensor& tensor) {
+  Tensor swapped = torch::stable::transpose(const_cast<Tensor&>(tensor), 1, 2);
+  return torch::stable::transpose(swapped, 2, 3);
+}
+Tensor channels_to_front(const Tensor& tensor) {
+  Tensor swapped = torch::stable::transpose(const_cast<Tensor&>(tensor), 2, 3);
+  return torch::stable::transpose(swapped, 1, 2);
+}
+
+// A copy whose memory is (N, H, W, C), or the tensor itself where that is so already.
+Tensor channels_last(const Tensor& tensor) {
+  return torch::stable::contiguous(channels_to_end(tensor));
+}
+
+Tensor as_matrix(const Tensor& tensor, int64_t rows, int64_t columns) {
+  return torch::stable::view(tensor, std::array<int64_t, 2>{rows, columns});
+}
+
+// (N, H, W, C) in the type and memory format of what it belongs to: channels_last stays so, all else is contiguous.
+Tensor in_format_of(const Tensor& like, const Tensor& nhwc) {
+  const Tensor result = channels_to_front(as_type(nhwc, like.scalar_type()));
+  const bool last = !like.is_contiguous() && channels_to_end(like).is_contiguous();
+  return last ? result : torch::stable::contiguous(result);
+}
+
+Tensor rows_of(const Tensor& matrix, int64_t begin, int64_t count) {
+  return torch::stable::narrow(const_cast<Tensor&>(matrix), 0, begin, count);
+}
+Tensor columns_of(const Tensor& matrix, int64_t begin, int64_t count) {
+  return torch::stable::narrow(const_cast<Tensor&>(matrix), 1, begin, count);
+}
+
+template <typename scalar_t>
+class Operator {
+  using acc_t = accumulate_t<scalar_t>;
+
+ public:
+  Operator(
+      const ConvShape& shape, const Tensor& input, const Tensor& offset, const Tensor& weight,
+      const std::optional<Tensor>& mask)
+      : shape_(shape),
+        device_(input.get_device_index()),
+        input_(channels_last(input)),
+        offset_(torch::stable::contiguous(as_type(offset, kDtype<acc_t>))),
+        weight_(as_matrix(channels_last(weight), shape.O, shape.K() * (shape.C / shape.groups))),
+        row_size_(weight_.size(1)),
+        group_outputs_(shape.O / shape.groups) {
+    if (mask) {
+      mask_ = torch::stable::contiguous(as_type(*mask, kDtype<acc_t>));
+    }
+    sampling_ = {shape, data<scalar_t>(input_), data<acc_t>(offset_), mask ? data<acc_t>(*mask_) : nullptr};
+    const int64_t channels = shape.C / shape.G, group_channels = shape.C / shape.groups;
+    vectorises_ = channels % kFullVector<scalar_t> == 0 && group_channels % kFullVector<scalar_t> == 0 &&
+        reinterpret_cast<uintptr_t>(sampling_.input) % 16 == 0;
+    const int64_t pixel_bytes = shape.C * shape.K() * static_cast<int64_t>(sizeof(scalar_t));
+    // The other half of the cache is for what is read and for the products.
+    const int64_t most = std::max(device_.min_rows(), device_.cache_bytes() / 2 / pixel_bytes);
+    const int64_t chunks = std::max<int64_t>(1, (shape.pixels() + most - 1) / most);
+    chunk_pixels_ = (shape.pixels() + chunks - 1) / chunks;
+    columns_ = new_tensor(input, kDtype<scalar_t>, {shape.groups * chunk_pixels_, row_size_});
+  }
+
+  Tensor forward(const Tensor& input, const std::optional<Tensor>& bias) {
+    const Tensor output = new_tensor(input, kDtype<scalar_t>, {shape_.N, shape_.P, shape_.Q, shape_.O});
+    const Tensor outputs = as_matrix(output, shape_.pixels(), shape_.O);
+    for_each_chunk([&](const Chunk& chunk) {
+      sample(chunk);
+      for (int64_t group = 0; group < shape_.groups; ++group) {
+        const int64_t first = group * group_outputs_;
+        std::optional<Tensor> group_bias;
+        if (bias) {
+          Tensor all = *bias;
+          group_bias = torch::stable::narrow(all, 0, first, group_outputs_);
+        }
+        linear(group_columns(chunk, group), rows_of(weight_, first, group_outputs_), group_bias,
+               columns_of(rows_of(outputs, chunk.begin, chunk.pixels), first, group_outputs_));
+      }
+    });
+    return in_format_of(input, output);
+  }
+
+  std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
+      const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
+      const std::optional<Tensor>& mask, bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+    const ConvShape& s = shape_;
+    const Tensor grads = as_matrix(channels_last(grad), s.pixels(), s.O);
+    const auto none = [&](const Tensor& like) { return new_tensor(like, like.scalar_type(), {0}); };
+    const auto sums = [&](std::initializer_list<int64_t> sizes) { return new_tensor(input, kDtype<acc_t>, sizes); };
+    std::optional<Tensor> grad_input, grad_offset, grad_weight, grad_mask, product;
+    if (needs_input) {
+      grad_input = sums({s.N, s.H, s.W, s.C});
+      torch::stable::zero_(*grad_input);
+    }
+    if (needs_offset) {
+      grad_offset = sums({s.N, 2 * s.G * s.K(), s.P, s.Q});
+    }
+    if (needs_weight) {
+      grad_weight = sums({s.O, s.kernel_h, s.kernel_w, s.C / s.groups});
+      torch::stable::zero_(*grad_weight);
+      product = new_tensor(input, kDtype<scalar_t>, {group_outputs_, row_size_});
+    }
+    if (needs_mask) {
+      grad_mask = sums({s.N, s.G * s.K(), s.P, s.Q});
+    }
+    const SampleGradients<acc_t> gradients{
+        needs_input ? data<acc_t>(*grad_input) : nullptr, needs_offset ? data<acc_t>(*grad_offset) : nullptr,
+        needs_mask ? data<acc_t>(*grad_mask) : nullptr};
+
+    for_each_chunk([&](const Chunk& chunk) {
+      const Tensor chunk_grads = rows_of(grads, chunk.begin, chunk.pixels);
+      const auto group_grads = [&](int64_t group) {
+        return columns_of(chunk_grads, group * group_outputs_, group_outputs_);
+      };
+      // The columns' memory holds their gradients first, then the columns themselves.
+      if (needs_input || needs_offset || needs_mask) {
+        for (int64_t group = 0; group < s.groups; ++group) {
+          multiply(group_grads(group), rows_of(weight_, group * group_outputs_, group_outputs_),
+                   group_columns(chunk, group));
+        }
+        launch_points<sample_gradients<scalar_t, kFullVector<scalar_t>>, sample_gradients<scalar_t, 1>>(
+            chunk, data<scalar_t>(columns_), gradients);
+      }
+      if (needs_weight) {
+        sample(chunk);
+        for (int64_t group = 0; group < s.groups; ++group) {
+          Tensor rows = group_grads(group);
+          multiply(torch::stable::transpose(rows, 0, 1), group_columns(chunk, group), *product);
+          const int64_t count = product->numel();
+          device_.launch(
+              add_to<scalar_t>, (count + kThreads - 1) / kThreads, dim3(kThreads),
+              data<acc_t>(*grad_weight) + group * count, data<scalar_t>(*product), count);
+        }
+      }
+    });
+    return {
+        needs_input ? in_format_of(input, *grad_input) : none(input),
+        needs_offset ? as_type(*grad_offset, offset.scalar_type()) : none(offset),
+        needs_weight ? in_format_of(weight, *grad_weight) : none(weight),
+        needs_mask ? as_type(*grad_mask, mask->scalar_type()) : none(mask ? *mask : input)};
+  }
+
+ private:
+  template <typename Visit>
+  void for_each_chunk(const Visit& visit) const {
+    for (int64_t begin = 0; begin < shape_.pixels(); begin += chunk_pixels_) {
+      visit(Chunk{begin, std::min(chunk_pixels_, shape_.pixels() - begin)});
+    }
+  }
+
+  Tensor group_columns(const Chunk& chunk, int64_t group) const {
+    return rows_of(columns_, group * chunk.pixels, chunk.pixels);
+  }
+
+  void sample(const Chunk& chunk) const {
+    launch_points<sample_columns<scalar_t, kFullVector<scalar_t>>, sample_columns<scalar_t, 1>>(
+        chunk, data<scalar_t>(columns_));
+  }
+
+  // Launches the first kernel where whole vectors of channels fit, else the second.
+  template <auto kVectors, auto kSingles, typename... Arguments>
+  void launch_points(const Chunk& chunk, Arguments... arguments) const {
+    const int64_t points = chunk.pixels * shape_.K() * shape_.G;
+    const int64_t accesses = shape_.C / shape_.G / (vectorises_ ? kFullVector<scalar_t> : 1);
+    unsigned lanes = 1;
+    while (lanes < accesses && lanes < kWarp) {
+      lanes *= 2;
+    }
+    device_.launch(
+        vectorises_ ? kVectors : kSingles, (points + kThreads - 1) / kThreads, dim3(lanes, kThreads / lanes),
+        sampling_, chunk, arguments...);
+  }
+
+  ConvShape shape_;
+  DeviceScope device_;
+  Tensor input_, offset_, weight_;
+  std::optional<Tensor> mask_;
+  int64_t row_size_, group_outputs_, chunk_pixels_;
+  bool vectorises_;
+  Sampling<scalar_t> sampling_;
+  Tensor columns_;
+};
+
+template <typename Call>
+auto dispatch(ScalarType dtype, const Call& call) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return call(double{});
+    case ScalarType::Float:
+      return call(float{});
+    case ScalarType::Half:
+      return call(c10::Half{});
+    default:
+      STD_TORCH_CHECK(
+          dtype == ScalarType::BFloat16, "deform_conv2d: input must be float64, float32, bfloat16 or float16");
+      return call(c10::BFloat16{});
+  }
+}
+
+}  // namespace
+
+Tensor deform_conv2d(
+    const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& bias,
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+  STD_TORCH_CHECK(!bias || bias->numel() == shape.O, "deform_conv2d: bias must have one value per output channel");
+  return dispatch(input.scalar_type(), [&](auto scalar) {
+    return Operator<decltype(scalar)>(shape, input, offset, weight, mask).forward(input, bias);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
+    const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+    bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+  STD_TORCH_CHECK(
+      grad.dim() == 4 && grad.size(0) == shape.N && grad.size(1) == shape.O && grad.size(2) == shape.P &&
+          grad.size(3) == shape.Q,
+      "deform_conv2d_backward: the gradient has not the output's shape");
+  return dispatch(input.scalar_type(), [&](auto scalar) {
+    return Operator<decltype(scalar)>(shape, input, offset, weight, mask)
+        .backward(
+            grad, input, offset, weight, mask, needs_input, needs_offset, needs_weight,
+            needs_mask && mask.has_value());
+  });
+}
+
+}  // namespace deformlab::cuda

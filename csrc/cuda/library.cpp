@@ -1,0 +1,10 @@
+// Registers the GPU kernels. They are a library of their own: it needs CUDA to load, the CPU's does not.
+
+#include <torch/csrc/stable/library.h>
+
+#include "deform_conv2d.h"
+
+STABLE_TORCH_LIBRARY_IMPL(deformlab, CUDA, library) {
+  library.impl("deform_conv2d", TORCH_BOX(&deformlab::cuda::deform_conv2d));
+  library.impl("deform_conv2d_backward", TORCH_BOX(&deformlab::cuda::deform_conv2d_backward));
+}

@@ -1,0 +1,33 @@
+// Matrix products into memory that is there already, through PyTorch's dispatcher: cuBLAS with PyTorch's own settings.
+// float32 products use TF32 where torch.set_float32_matmul_precision allows it.
+
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <array>
+#include <optional>
+
+namespace deformlab {
+
+// result = a b
+inline void multiply(
+    const torch::stable::Tensor& a, const torch::stable::Tensor& b, const torch::stable::Tensor& result) {
+  using torch::stable::detail::from;
+  std::array<StableIValue, 3> stack{from(a), from(b), from(result)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  torch::stable::detail::to<torch::stable::Tensor>(stack[0]);  // takes over the handle that came back
+}
+
+// result = a b transposed + bias, the bias in the product's own pass
+inline void linear(
+    const torch::stable::Tensor& a, const torch::stable::Tensor& b, const std::optional<torch::stable::Tensor>& bias,
+    const torch::stable::Tensor& result) {
+  using torch::stable::detail::from;
+  std::array<StableIValue, 4> stack{from(a), from(b), from(bias), from(result)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
+  torch::stable::detail::to<torch::stable::Tensor>(stack[0]);
+}
+
+}  // namespace deformlab
