@@ -40,8 +40,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise CheckpointError(
-                f"{target}: cannot be written ({reason}); the previous checkpoint is kept: free space and start "
-                "the same command again to resume from it"
+                f"{target}: cannot be written ({reason}); the previous checkpoint is kept: free space and "
+                "start the same command again to resume from it"
             ) from error
 
 
