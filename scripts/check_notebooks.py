@@ -32,7 +32,7 @@ def problems(path: Path) -> list[str]:
 def main(arguments: list[str]) -> int:
     paths = [Path(argument) for argument in arguments] or sorted(NOTEBOOKS.glob("*.ipynb"))
     found = [line for path in paths for line in problems(path)]
-    print("\n".join(found) or f"{len(paths)} without outputs")
+    print("\n".join(found) or f"notebooks without outputs: {len(paths)}")
     return 1 if found else 0
 
 

@@ -34,7 +34,7 @@ def test_the_notebooks_of_this_repository_are_clean():
 
 
 def test_a_clean_notebook_passes(notebook):
-    assert check(notebook(TEXT, CLEAN)) == (0, ["1 without outputs"])
+    assert check(notebook(TEXT, CLEAN)) == (0, ["notebooks without outputs: 1"])
 
 
 def test_outputs_are_named_by_file_and_cell(notebook):
