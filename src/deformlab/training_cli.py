@@ -48,6 +48,13 @@ DESCRIPTIONS = {
 class TrainingCLI(LightningCLI):
     """LightningCLI over SemanticSegmentation and SegmentationDataModule, writing a run folder."""
 
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the network's and the data's options before the trainer's many, as a newcomer reads them."""
+        parser.add_lightning_class_args(SemanticSegmentation, "model")
+        parser.add_lightning_class_args(SegmentationDataModule, "data")
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what belongs to a run rather than to the trainer, the model or the data."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
@@ -284,7 +291,11 @@ def _options() -> dict[str, Any]:
         "parser_kwargs": {
             "exit_on_error": False,
             **{
-                verb: {"description": text, "exit_on_error": False, "default_env": False}
+                verb: {
+                    "description": text,
+                    "usage": f"deformlab {verb} [--config FILE.yaml] [--run_dir RUN] [--OPTION VALUE ...]",
+                    "exit_on_error": False,
+                }
                 for verb, text in DESCRIPTIONS.items()
             },
         },
