@@ -3,9 +3,11 @@
 Without them the package installs all the same and computes with plain PyTorch.
 """
 
+import os
 import sys
+from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # The oldest LibTorch stable ABI that has what csrc uses: one binary for torch 2.10 and later.
 TORCH_TARGET = "0x020a000000000000"
@@ -24,7 +26,11 @@ def native_extension() -> dict:
             try:
                 super().run()
             except Exception as error:  # whatever a compiler can do wrong must not stop the installation
-                print(f"deformlab: no native operators, the build failed: {error}", file=sys.stderr)
+                name = self.extensions[-1].name
+                print(f"deformlab: no {name}, the build failed: {error}", file=sys.stderr)
+                if len(self.extensions) > 1:
+                    self.extensions = self.extensions[:-1]
+                    self.run()
 
     extension = CppExtension(
         "deformlab._C",
@@ -34,11 +40,36 @@ def native_extension() -> dict:
         extra_compile_args={"cxx": ["-O3", "-std=c++20", "-fopenmp-simd", "-fvisibility=hidden"]},
     )
     extension.optional = True  # setuptools then does not look for it after a failed build
+    extensions = [extension, *cuda_extension()]
     return {
-        "ext_modules": [extension],
+        "ext_modules": extensions,
         "cmdclass": {"build_ext": OptionalBuild},
         "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
     }
+
+
+def cuda_extension() -> list[Extension]:
+    """The GPU kernels, in a library of their own: it needs CUDA to load, the CPU's does not."""
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME, CUDAExtension
+
+    if torch.version.cuda is None or CUDA_HOME is None:
+        return []
+    flags = Path(__file__).with_name("csrc").joinpath("cuda", "nvcc.flags").read_text().split()
+    if os.environ.get("TORCH_CUDA_ARCH_LIST"):
+        flags = [flag for flag in flags if "arch=" not in flag]
+    extension = CUDAExtension(
+        "deformlab._C_cuda",
+        ["csrc/cuda/library.cpp", "csrc/cuda/deform_conv2d.cu"],
+        py_limited_api=True,
+        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET), ("Py_LIMITED_API", PYTHON_TARGET)],
+        extra_compile_args={
+            "cxx": ["-O3", "-std=c++20", "-fvisibility=hidden"],
+            "nvcc": flags,
+        },
+    )
+    extension.optional = True
+    return [extension]
 
 
 setup(**native_extension())

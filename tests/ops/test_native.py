@@ -39,7 +39,7 @@ def test_without_the_library_the_reference_runs_and_says_so_once(monkeypatch, ar
 def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_path):
     broken = tmp_path / "_C.abi3.so"
     broken.write_bytes(b"no library")
-    monkeypatch.setattr(_native, "_library_path", lambda: broken)
+    monkeypatch.setattr(_native, "_library_path", lambda name: broken)
     status = _native._load()
     assert not status.loaded
     assert "_C.abi3.so does not load in torch" in status.reason
@@ -47,8 +47,36 @@ def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_
 
 
 def test_missing_library_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(_native, "_library_path", lambda: None)
+    monkeypatch.setattr(_native, "_library_path", lambda name: None)
     assert "pip install" in _native._load().reason
+
+
+def test_cuda_kernels_are_there_or_there_is_a_reason():
+    status = native_status()
+    assert (status.cuda_reason == "") == status.cuda or not status.loaded
+
+
+@pytest.mark.parametrize(("version", "reason"), [(None, "torch without CUDA"), ("13.0", "CUDA 13.0's nvcc")])
+def test_missing_cuda_kernels_are_a_reason_and_leave_the_cpu_its_own(monkeypatch, native, version, reason):
+    monkeypatch.setattr(torch.version, "cuda", version)
+    find = _native._library_path
+    monkeypatch.setattr(_native, "_library_path", lambda name: None if name == "_C_cuda" else find(name))
+    monkeypatch.setattr(_native, "_STATUS", _native._load())
+    assert reason in native_status().cuda_reason
+    assert backend("cuda") == "reference"
+    assert backend("cpu") == "native"
+
+
+def test_cuda_kernels_that_do_not_load_leave_the_cpu_its_own(monkeypatch, native, tmp_path):
+    broken = tmp_path / "_C_cuda.abi3.so"
+    broken.write_bytes(b"no library")
+    find = _native._library_path
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(_native, "_library_path", lambda name: broken if name == "_C_cuda" else find(name))
+    status = _native._load()
+    assert status.loaded
+    assert not status.cuda
+    assert "_C_cuda.abi3.so does not load in torch" in status.cuda_reason
 
 
 def test_importing_the_operators_needs_only_torch():

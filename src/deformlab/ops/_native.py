@@ -14,13 +14,15 @@ __all__ = ["NativeStatus", "backend", "native_status", "warn_without_native"]
 class NativeStatus(NamedTuple):
     """Whether the compiled operators are in use.
 
-    `cuda` says whether the library holds CUDA kernels; `reason` is empty when it is loaded, else one line.
+    `cuda` says the same of the kernels for CUDA devices, which are a library of their own. The reasons are
+    empty where kernels are loaded, else one line each.
     """
 
     loaded: bool
     path: Path | None
     cuda: bool
     reason: str
+    cuda_reason: str = ""
 
 
 def native_status() -> NativeStatus:
@@ -29,7 +31,7 @@ def native_status() -> NativeStatus:
 
 
 def _load() -> NativeStatus:
-    path = _library_path()
+    path = _library_path("_C")
     if path is None:
         return NativeStatus(
             False,
@@ -38,15 +40,32 @@ def _load() -> NativeStatus:
             "the package was installed without compiled operators; with a C++ compiler and torch >= 2.10 "
             "there, run in its source folder: pip install --no-build-isolation --no-deps .",
         )
+    reason = _load_library(path)
+    if reason:
+        return NativeStatus(False, path, False, reason)
+    cuda_reason = _load_cuda()
+    return NativeStatus(True, path, not cuda_reason, "", cuda_reason)
+
+
+def _load_cuda() -> str:
+    """Load the kernels for CUDA devices; return why there are none, or nothing."""
+    if torch.version.cuda is None:
+        return "this is a build of torch without CUDA"
+    path = _library_path("_C_cuda")
+    if path is None:
+        return (
+            f"the package was installed without CUDA kernels; with CUDA {torch.version.cuda}'s nvcc there, run "
+            "in its source folder: pip install --no-build-isolation --no-deps ."
+        )
+    return _load_library(path)
+
+
+def _load_library(path: Path) -> str:
     try:
         torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
-        return NativeStatus(
-            False, path, False, f"{path.name} does not load in torch {torch.__version__}: {first_line}"
-        )
-    cuda = torch._C._dispatch_has_kernel_for_dispatch_key("deformlab::deform_conv2d", "CUDA")
-    return NativeStatus(True, path, cuda, "")
+        return f"{path.name} does not load in torch {torch.__version__}: {str(error).splitlines()[0]}"
+    return ""
 
 
 def backend(device_type: str = "cpu") -> str:
@@ -64,16 +83,16 @@ def warn_without_native() -> None:
 
 @cache
 def _warn_once() -> None:
-    warnings.warn(
-        f"deformlab runs its operators on plain PyTorch (slow): {native_status().reason}", stacklevel=4
-    )
+    status = native_status()
+    reason = status.reason or status.cuda_reason
+    warnings.warn(f"deformlab runs its operators on plain PyTorch (slow): {reason}", stacklevel=4)
 
 
-def _library_path() -> Path | None:
+def _library_path(name: str) -> Path | None:
     spec = importlib.util.find_spec("deformlab")
     folders = spec.submodule_search_locations if spec is not None else None
     for folder in folders or ():
-        path = Path(folder) / "_C.abi3.so"
+        path = Path(folder) / f"{name}.abi3.so"
         if path.exists():
             return path
     return None

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Compiles every CUDA source for sm_80 and sm_90 against the installed torch's headers, a CPU build's too: needs nvcc,
+# no GPU. Lists each kernel's registers; fails on errors, warnings and registers that spill.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v nvcc >/dev/null; then
+  echo "CUDA sources not compiled: nvcc is not there"
+  exit 0
+fi
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+torch=$("$python" -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent)')
+target=$(sed -n 's/^TORCH_TARGET = "\(.*\)"$/\1/p' setup.py)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+for source in csrc/cuda/*.cu csrc/cuda/*.cpp; do
+  log=$folder/$(basename "$source").log
+  if ! nvcc --options-file csrc/cuda/nvcc.flags -DTORCH_TARGET_VERSION="$target" -Werror all-warnings \
+    -isystem "$torch/include" --resource-usage -c "$source" -o "$folder/object.o" >"$log" 2>&1; then
+    cat "$log"
+    exit 1
+  fi
+  echo "$source"
+  # One line per kernel and architecture out of the compiler's report.
+  c++filt <"$log" | awk '
+    /Compiling entry function/ { name = $0; sub(/.*function .void /, "", name); sub(/\(.*/, "", name); arch = $NF; gsub(/\x27/, "", arch) }
+    /spill stores/ { spills = /[^0-9]0 bytes spill stores, 0 bytes spill loads/ ? "" : ", REGISTERS SPILL" }
+    /Used .* registers/ {
+      registers = $0; sub(/.*Used /, "", registers); sub(/ registers.*/, "", registers)
+      printf "  %-6s %-60s %3d registers%s\n", arch, name, registers, spills
+      if (spills) failed = 1
+    }
+    END { exit failed }'
+done
