@@ -1,0 +1,128 @@
+"""What a user meets when data or disk let a training down: one line, and nothing lost."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deformlab.cli import main
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    """A small data set in the layout of `folder`: two classes, eight training and two validation images."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "data"
+    for split, count in (("train", 8), ("val", 2)):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for index in range(count):
+            image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{index}.png")
+            Image.fromarray(rng.integers(0, 2, (48, 64), dtype=np.uint8)).save(
+                root / split / "labels" / f"{index}.png"
+            )
+    (root / "classes.txt").write_text("ground\nthing\n")
+    return root
+
+
+@pytest.fixture
+def fit(data_root, tiny_config, tmp_path, capsys):
+    """Trains on that data set; returns the exit code, what was printed as an error, and the run's result."""
+    run_dir = tmp_path / "run"
+
+    def run(*options: str) -> tuple[int, list[str], dict]:
+        arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+        data = ["--data.dataset", "folder", "--data.root", str(data_root), "--data.options", "null"]
+        code = main([*arguments, *data, *options])
+        errors = capsys.readouterr().err.strip().splitlines()
+        result_file = run_dir / "result.json"
+        result = json.loads(result_file.read_text()) if result_file.is_file() else {}
+        return code, errors, result
+
+    return run
+
+
+def test_the_data_set_trains_when_nothing_is_wrong(fit):
+    code, errors, result = fit()
+    assert (code, errors, result["status"]) == (0, [], "finished")
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_corrupt_image_in_the_middle_of_an_epoch(fit, data_root, workers):
+    path = data_root / "train" / "images" / "5.png"
+    path.write_bytes(path.read_bytes()[:200])
+    code, errors, result = fit("--data.num_workers", workers)
+    assert code == 2
+    assert len(errors) == 1
+    assert str(path) in errors[0]
+    assert result["status"] == "failed"
+
+
+def test_label_values_out_of_range(fit, data_root):
+    path = data_root / "val" / "labels" / "1.png"
+    Image.fromarray(np.full((48, 64), 7, dtype=np.uint8)).save(path)
+    code, errors, _ = fit()
+    assert code == 2
+    assert len(errors) == 1
+    assert str(path) in errors[0]
+    assert "7" in errors[0]
+
+
+def test_an_image_and_a_label_of_different_size(fit, data_root):
+    path = data_root / "train" / "labels" / "3.png"
+    Image.fromarray(np.zeros((10, 10), dtype=np.uint8)).save(path)
+    code, errors, _ = fit()
+    assert code == 2
+    assert len(errors) == 1
+    assert str(path) in errors[0]
+    assert "10" in errors[0]
+
+
+def test_a_data_set_that_is_half_there(fit, data_root):
+    (data_root / "train" / "labels" / "2.png").unlink()
+    code, errors, _ = fit()
+    assert code == 2
+    assert len(errors) == 1
+    assert "2.png" in errors[0]
+
+
+def test_a_data_set_that_is_not_there(fit, data_root):
+    shutil.rmtree(data_root)
+    code, errors, _ = fit()
+    assert code == 2
+    assert len(errors) == 1
+    assert str(data_root) in errors[0]
+
+
+# A limit on the size of files is the full disk that a test can have without being root.
+WITH_FULL_DISK = """
+import resource, signal, sys
+from deformlab.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(tiny_config, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, "--trainer.max_epochs", "1"]) == 0
+    limit = (run_dir / "checkpoints" / "last.ckpt").stat().st_size // 2
+    command = [sys.executable, "-c", WITH_FULL_DISK, str(limit), *arguments, "--trainer.max_epochs", "2"]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2, failed.stderr
+    assert "previous checkpoint is kept" in failed.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in failed.stderr
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 0
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "failed"
+    assert main([*arguments, "--trainer.max_epochs", "2"]) == 0
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "finished"
