@@ -34,12 +34,16 @@ struct Point {
   bool inside;
   acc_t factor;             // the mask's value
   int64_t image;            // index of the image's first value in (N, H, W, C)
-  int64_t column;           // index of the tap's first value in its weight group's columns
+  int64_t column;           // see first_column
   int64_t first_channel;    // of the offset group
   int64_t offset_index, mask_index;
 };
 
-// Points of a chunk are numbered (pixel, tap, offset group).
+// Points of a chunk are numbered (pixel, tap, offset group). A point's first value in its weight group's columns:
+__device__ __forceinline__ int64_t first_column(const ConvShape& shape, int64_t point) {
+  return point / shape.G * (shape.C / shape.groups);
+}
+
 template <typename scalar_t>
 __device__ __forceinline__ Point<accumulate_t<scalar_t>> point_at(
     const Sampling<scalar_t>& s, const Chunk& chunk, int64_t index) {
@@ -52,21 +56,21 @@ __device__ __forceinline__ Point<accumulate_t<scalar_t>> point_at(
   point.inside = locate(tap.y, tap.x, shape.H, shape.W, point.bilinear);
   point.factor = s.mask ? s.mask[tap.mask_index] : 1;
   point.image = n * shape.H * shape.W * shape.C;
-  point.column = (row * shape.K() + k) * (shape.C / shape.groups);
+  point.column = first_column(shape, index);
   point.first_channel = g * (shape.C / shape.G);
   point.offset_index = tap.offset_index;
   point.mask_index = tap.mask_index;
   return point;
 }
 
-template <typename acc_t>
+// Where a channel of the point that starts at `column` lies in the columns of all weight groups.
 __device__ __forceinline__ int64_t column_index(
-    const ConvShape& shape, const Chunk& chunk, const Point<acc_t>& point, int64_t channel) {
+    const ConvShape& shape, const Chunk& chunk, int64_t column, int64_t channel) {
   if (shape.groups == 1) {
-    return point.column + channel;
+    return column + channel;
   }
   const int64_t group_channels = shape.C / shape.groups, group = channel / group_channels;
-  return group * chunk.pixels * shape.K() * group_channels + point.column + channel - group * group_channels;
+  return group * chunk.pixels * shape.K() * group_channels + column + channel - group * group_channels;
 }
 
 // The block's points in shared memory; those past the end count as outside.
@@ -119,7 +123,7 @@ __global__ void __launch_bounds__(kThreads)
           }
         }
       }
-      store<kVector>(columns + column_index(s.shape, chunk, point, channel), sample);
+      store<kVector>(columns + column_index(s.shape, chunk, point.column, channel), sample);
     }
   }
 }
@@ -151,7 +155,7 @@ __global__ void __launch_bounds__(kThreads) sample_gradients(
     if (exists && point.inside) {
       for (int64_t c = threadIdx.x * kVector; c < group_channels; c += blockDim.x * kVector) {
         const int64_t channel = point.first_channel + c;
-        const auto grad = load<kVector>(grad_columns + column_index(shape, chunk, point, channel));
+        const auto grad = load<kVector>(grad_columns + column_index(shape, chunk, point.column, channel));
         if (reduces) {
           Vector<scalar_t, kVector> cells[4];
           load_cells(s, point, channel, cells);

@@ -10,7 +10,8 @@
 
 #include "../shape.h"
 #include "columns.cuh"
-#include "matmul.h"
+#include "dispatch.h"
+#include "gather.cuh"
 
 namespace deformlab::cuda {
 namespace {
@@ -66,6 +67,14 @@ Tensor columns_of(const Tensor& matrix, int64_t begin, int64_t count) {
   return torch::stable::narrow(const_cast<Tensor&>(matrix), 1, begin, count);
 }
 
+int64_t blocks_for(int64_t items, int64_t items_per_block) {
+  return (items + items_per_block - 1) / items_per_block;
+}
+
+struct Needs {
+  bool input, offset, weight, mask;
+};
+
 template <typename scalar_t>
 class Operator {
   using acc_t = accumulate_t<scalar_t>;
@@ -117,30 +126,30 @@ class Operator {
 
   std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
       const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
-      const std::optional<Tensor>& mask, bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+      const std::optional<Tensor>& mask, const Needs& needs, bool deterministic) {
     const ConvShape& s = shape_;
     const Tensor grads = as_matrix(channels_last(grad), s.pixels(), s.O);
     const auto none = [&](const Tensor& like) { return new_tensor(like, like.scalar_type(), {0}); };
     const auto sums = [&](std::initializer_list<int64_t> sizes) { return new_tensor(input, kDtype<acc_t>, sizes); };
     std::optional<Tensor> grad_input, grad_offset, grad_weight, grad_mask, product;
-    if (needs_input) {
+    if (needs.input) {
       grad_input = sums({s.N, s.H, s.W, s.C});
       torch::stable::zero_(*grad_input);
     }
-    if (needs_offset) {
+    if (needs.offset) {
       grad_offset = sums({s.N, 2 * s.G * s.K(), s.P, s.Q});
     }
-    if (needs_weight) {
+    if (needs.weight) {
       grad_weight = sums({s.O, s.kernel_h, s.kernel_w, s.C / s.groups});
       torch::stable::zero_(*grad_weight);
       product = new_tensor(input, kDtype<scalar_t>, {group_outputs_, row_size_});
     }
-    if (needs_mask) {
+    if (needs.mask) {
       grad_mask = sums({s.N, s.G * s.K(), s.P, s.Q});
     }
     const SampleGradients<acc_t> gradients{
-        needs_input ? data<acc_t>(*grad_input) : nullptr, needs_offset ? data<acc_t>(*grad_offset) : nullptr,
-        needs_mask ? data<acc_t>(*grad_mask) : nullptr};
+        needs.input && !deterministic ? data<acc_t>(*grad_input) : nullptr, needs.offset ? data<acc_t>(*grad_offset) : nullptr,
+        needs.mask ? data<acc_t>(*grad_mask) : nullptr};
 
     for_each_chunk([&](const Chunk& chunk) {
       const Tensor chunk_grads = rows_of(grads, chunk.begin, chunk.pixels);
@@ -148,31 +157,36 @@ class Operator {
         return columns_of(chunk_grads, group * group_outputs_, group_outputs_);
       };
       // The columns' memory holds their gradients first, then the columns themselves.
-      if (needs_input || needs_offset || needs_mask) {
+      if (needs.input || needs.offset || needs.mask) {
         for (int64_t group = 0; group < s.groups; ++group) {
           multiply(group_grads(group), rows_of(weight_, group * group_outputs_, group_outputs_),
                    group_columns(chunk, group));
         }
-        launch_points<sample_gradients<scalar_t, kFullVector<scalar_t>>, sample_gradients<scalar_t, 1>>(
-            chunk, data<scalar_t>(columns_), gradients);
+        if (gradients.input || gradients.offset || gradients.mask) {
+          launch<sample_gradients<scalar_t, kFullVector<scalar_t>>, sample_gradients<scalar_t, 1>>(
+              points_in(chunk), kThreads, sampling_, chunk, data<scalar_t>(columns_), gradients);
+        }
+        if (needs.input && deterministic) {
+          gather_input(chunk, *grad_input);
+        }
       }
-      if (needs_weight) {
+      if (needs.weight) {
         sample(chunk);
         for (int64_t group = 0; group < s.groups; ++group) {
           Tensor rows = group_grads(group);
           multiply(torch::stable::transpose(rows, 0, 1), group_columns(chunk, group), *product);
           const int64_t count = product->numel();
           device_.launch(
-              add_to<scalar_t>, (count + kThreads - 1) / kThreads, dim3(kThreads),
+              add_to<scalar_t>, blocks_for(count, kThreads), dim3(kThreads),
               data<acc_t>(*grad_weight) + group * count, data<scalar_t>(*product), count);
         }
       }
     });
     return {
-        needs_input ? in_format_of(input, *grad_input) : none(input),
-        needs_offset ? as_type(*grad_offset, offset.scalar_type()) : none(offset),
-        needs_weight ? in_format_of(weight, *grad_weight) : none(weight),
-        needs_mask ? as_type(*grad_mask, mask->scalar_type()) : none(mask ? *mask : input)};
+        needs.input ? in_format_of(input, *grad_input) : none(input),
+        needs.offset ? as_type(*grad_offset, offset.scalar_type()) : none(offset),
+        needs.weight ? in_format_of(weight, *grad_weight) : none(weight),
+        needs.mask ? as_type(*grad_mask, mask->scalar_type()) : none(mask ? *mask : input)};
   }
 
  private:
@@ -188,22 +202,43 @@ class Operator {
   }
 
   void sample(const Chunk& chunk) const {
-    launch_points<sample_columns<scalar_t, kFullVector<scalar_t>>, sample_columns<scalar_t, 1>>(
-        chunk, data<scalar_t>(columns_));
+    launch<sample_columns<scalar_t, kFullVector<scalar_t>>, sample_columns<scalar_t, 1>>(
+        points_in(chunk), kThreads, sampling_, chunk, data<scalar_t>(columns_));
+  }
+
+  // Adds what the chunk's columns, which hold gradients, bring to the input's.
+  void gather_input(const Chunk& chunk, const Tensor& grad_input) const {
+    const int64_t points = points_in(chunk);
+    const Tensor cells = new_tensor(columns_, ScalarType::Long, {4 * points});
+    const Tensor weights = new_tensor(columns_, kDtype<acc_t>, {4 * points});
+    device_.launch(
+        list_touched_cells<scalar_t>, blocks_for(points, kThreads), dim3(kThreads), sampling_, chunk,
+        data<int64_t>(cells), data<acc_t>(weights));
+    const auto [sorted, touches] = sort_stably(cells);
+    launch<gather_input_gradient<scalar_t, kFullVector<scalar_t>>, gather_input_gradient<scalar_t, 1>>(
+        4 * points, kThreads / lanes(), sampling_, chunk, data<scalar_t>(columns_), data<int64_t>(sorted),
+        data<int64_t>(touches), data<acc_t>(weights), data<acc_t>(grad_input));
+  }
+
+  int64_t points_in(const Chunk& chunk) const { return chunk.pixels * shape_.K() * shape_.G; }
+
+  // Threads side by side on the channels of an offset group.
+  int lanes() const {
+    const int64_t accesses = shape_.C / shape_.G / (vectorises_ ? kFullVector<scalar_t> : 1);
+    int lanes = 1;
+    while (lanes < accesses && lanes < kWarp) {
+      lanes *= 2;
+    }
+    return lanes;
   }
 
   // Launches the first kernel where whole vectors of channels fit, else the second.
   template <auto kVectors, auto kSingles, typename... Arguments>
-  void launch_points(const Chunk& chunk, Arguments... arguments) const {
-    const int64_t points = chunk.pixels * shape_.K() * shape_.G;
-    const int64_t accesses = shape_.C / shape_.G / (vectorises_ ? kFullVector<scalar_t> : 1);
-    unsigned lanes = 1;
-    while (lanes < accesses && lanes < kWarp) {
-      lanes *= 2;
-    }
+  void launch(int64_t items, int items_per_block, Arguments... arguments) const {
+    const unsigned columns = lanes();
     device_.launch(
-        vectorises_ ? kVectors : kSingles, (points + kThreads - 1) / kThreads, dim3(lanes, kThreads / lanes),
-        sampling_, chunk, arguments...);
+        vectorises_ ? kVectors : kSingles, blocks_for(items, items_per_block), dim3(columns, kThreads / columns),
+        arguments...);
   }
 
   ConvShape shape_;
@@ -232,6 +267,21 @@ auto dispatch(ScalarType dtype, const Call& call) {
   }
 }
 
+std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(
+    const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+    const Needs& needs, bool deterministic) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+  STD_TORCH_CHECK(
+      grad.dim() == 4 && grad.size(0) == shape.N && grad.size(1) == shape.O && grad.size(2) == shape.P &&
+          grad.size(3) == shape.Q,
+      "deform_conv2d_backward: the gradient has not the output's shape");
+  return dispatch(input.scalar_type(), [&](auto scalar) {
+    return Operator<decltype(scalar)>(shape, input, offset, weight, mask)
+        .backward(grad, input, offset, weight, mask, needs, deterministic);
+  });
+}
+
 }  // namespace
 
 Tensor deform_conv2d(
@@ -248,17 +298,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
     const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
     bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
-  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
-  STD_TORCH_CHECK(
-      grad.dim() == 4 && grad.size(0) == shape.N && grad.size(1) == shape.O && grad.size(2) == shape.P &&
-          grad.size(3) == shape.Q,
-      "deform_conv2d_backward: the gradient has not the output's shape");
-  return dispatch(input.scalar_type(), [&](auto scalar) {
-    return Operator<decltype(scalar)>(shape, input, offset, weight, mask)
-        .backward(
-            grad, input, offset, weight, mask, needs_input, needs_offset, needs_weight,
-            needs_mask && mask.has_value());
-  });
+  return run_backward(
+      grad, input, offset, weight, mask, stride, padding, dilation,
+      {needs_input, needs_offset, needs_weight, needs_mask && mask.has_value()}, false);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward_deterministic(
+    const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+    bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+  return run_backward(
+      grad, input, offset, weight, mask, stride, padding, dilation,
+      {needs_input, needs_offset, needs_weight, needs_mask && mask.has_value()}, true);
 }
 
 }  // namespace deformlab::cuda

@@ -23,4 +23,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
     bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask);
 
+// The same with sums in an order that does not change from run to run; slower.
+std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward_deterministic(
+    const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+    bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask);
+
 }  // namespace deformlab::cuda

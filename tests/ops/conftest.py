@@ -88,9 +88,9 @@ def cuda_operator() -> Callable[..., Tensor]:
 
     def on_gpu(*args: Any, **kwargs: Any) -> Tensor:
         arguments = inspect.signature(deform_conv2d).bind(*args, **kwargs).arguments
-        return deform_conv2d(
-            **{name: value.cuda() if isinstance(value, Tensor) else value for name, value in arguments.items()}
-        ).cpu()
+        for name, value in arguments.items():
+            arguments[name] = value.cuda() if isinstance(value, Tensor) else value
+        return deform_conv2d(**arguments).cpu()
 
     return on_gpu
 

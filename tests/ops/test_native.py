@@ -56,7 +56,9 @@ def test_cuda_kernels_are_there_or_there_is_a_reason():
     assert (status.cuda_reason == "") == status.cuda or not status.loaded
 
 
-@pytest.mark.parametrize(("version", "reason"), [(None, "torch without CUDA"), ("13.0", "CUDA 13.0's nvcc")])
+@pytest.mark.parametrize(
+    ("version", "reason"), [(None, "torch without CUDA"), ("13.0", "the nvcc of CUDA 13.0")]
+)
 def test_missing_cuda_kernels_are_a_reason_and_leave_the_cpu_its_own(monkeypatch, native, version, reason):
     monkeypatch.setattr(torch.version, "cuda", version)
     find = _native._library_path

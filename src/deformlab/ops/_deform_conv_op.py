@@ -83,9 +83,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     needed = (needs_input, needs_offset, needs_weight, needs_mask)
     if not any(needed):
         return None, None, None, grad_bias, None, None, None, None
+    backward = torch.ops.deformlab.deform_conv2d_backward
+    ordered = grad.is_cuda and torch.are_deterministic_algorithms_enabled()  # the CPU's sums always are
     # Autocast would change the type of the matrix products inside.
     with torch.autocast(grad.device.type, enabled=False):
-        gradients = torch.ops.deformlab.deform_conv2d_backward(
+        gradients = (backward.deterministic if ordered else backward.default)(
             grad, input, offset, weight, mask, *ctx.geometry, *needed
         )
     grad_input, grad_offset, grad_weight, grad_mask = (
@@ -106,3 +108,6 @@ if native_status().loaded:
     torch.library.register_fake("deformlab::deform_conv2d_backward", _backward_fake)
     torch.library.register_autograd("deformlab::deform_conv2d", _backward, setup_context=_setup_context)
     torch.library.register_autograd("deformlab::deform_conv2d_backward", _double_backward)
+if native_status().cuda:
+    torch.library.register_fake("deformlab::deform_conv2d_backward.deterministic", _backward_fake)
+    torch.library.register_autograd("deformlab::deform_conv2d_backward.deterministic", _double_backward)

@@ -54,8 +54,8 @@ def _load_cuda() -> str:
     path = _library_path("_C_cuda")
     if path is None:
         return (
-            f"the package was installed without CUDA kernels; with CUDA {torch.version.cuda}'s nvcc there, run "
-            "in its source folder: pip install --no-build-isolation --no-deps ."
+            f"the package was installed without CUDA kernels; with the nvcc of CUDA {torch.version.cuda} "
+            "there, run in its source folder: pip install --no-build-isolation --no-deps ."
         )
     return _load_library(path)
 

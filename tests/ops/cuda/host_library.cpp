@@ -13,9 +13,16 @@ STABLE_TORCH_LIBRARY(deformlab_cuda_on_host, library) {
       "int[] stride, int[] padding, int[] dilation, "
       "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "deform_conv2d_backward.deterministic(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
+      "int[] stride, int[] padding, int[] dilation, "
+      "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(deformlab_cuda_on_host, CPU, library) {
   library.impl("deform_conv2d", TORCH_BOX(&deformlab::cuda::deform_conv2d));
   library.impl("deform_conv2d_backward", TORCH_BOX(&deformlab::cuda::deform_conv2d_backward));
+  library.impl(
+      "deform_conv2d_backward.deterministic", TORCH_BOX(&deformlab::cuda::deform_conv2d_backward_deterministic));
 }

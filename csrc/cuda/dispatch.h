@@ -1,5 +1,5 @@
-// Matrix products into memory that is there already, through PyTorch's dispatcher: cuBLAS with PyTorch's own settings.
-// float32 products use TF32 where torch.set_float32_matmul_precision allows it.
+// What PyTorch's own operators do for ours, called through its dispatcher: they keep to its stream and its settings
+// (float32 products use TF32 where torch.set_float32_matmul_precision allows it).
 
 #pragma once
 
@@ -8,6 +8,7 @@
 
 #include <array>
 #include <optional>
+#include <utility>
 
 namespace deformlab {
 
@@ -28,6 +29,15 @@ inline void linear(
   std::array<StableIValue, 4> stack{from(a), from(b), from(bias), from(result)};
   STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
   torch::stable::detail::to<torch::stable::Tensor>(stack[0]);
+}
+
+// The values in order, equal ones as they came, and the index that each had.
+inline std::pair<torch::stable::Tensor, torch::stable::Tensor> sort_stably(const torch::stable::Tensor& values) {
+  using torch::stable::Tensor;
+  using torch::stable::detail::from, torch::stable::detail::to;
+  std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
+  return {to<Tensor>(stack[0]), to<Tensor>(stack[1])};
 }
 
 }  // namespace deformlab
