@@ -204,7 +204,8 @@ def learning_curves(trials: Sequence[Trial], column: str, label: str, scale: flo
 
 
 def _curve(run: Run, column: str) -> list[tuple[float, float]]:
-    return [(row["epoch"], row[column]) for row in run.curves if "epoch" in row and column in row]
+    # metrics.csv counts epochs from 0, as Lightning does; people count from 1.
+    return [(row["epoch"] + 1, row[column]) for row in run.curves if "epoch" in row and column in row]
 
 
 def _scaled(run: Run, column: str, scale: float) -> tuple[list[float], list[float]]:
