@@ -2,8 +2,8 @@
 
     python scripts/bench_training_step.py [--output FILE] [--repeats 9]
 
-The networks are those of experiments/camvid.yaml (ResNet-18, 240x180, batch 8). Steps alternate between them, so
-that a busy machine slows both alike; the ratio is the median over neighbouring steps.
+The networks are those of experiments/camvid.yaml (ResNet-18, 240x180, batch 8). Steps alternate between them,
+so that a busy machine slows both alike; the ratio is the median over neighbouring steps.
 """
 
 import argparse
