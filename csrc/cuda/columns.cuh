@@ -12,6 +12,7 @@
 namespace deformlab {
 
 constexpr int kThreads = 128;  // of a block, which works on as many sampling positions
+constexpr int kBlocks = 8;     // on a multiprocessor at least: loads of some hide behind those of others
 constexpr int kWarp = 32;
 
 template <typename scalar_t>
@@ -21,6 +22,7 @@ struct Sampling {
   const scalar_t* input;  // (N, H, W, C)
   const acc_t* offset;    // (N, 2·G·K, P, Q)
   const acc_t* mask;      // (N, G·K, P, Q) or null
+  int weight_group_channels, offset_group_channels;
 };
 
 struct Chunk {
@@ -35,13 +37,14 @@ struct Point {
   acc_t factor;             // the mask's value
   int64_t image;            // index of the image's first value in (N, H, W, C)
   int64_t column;           // see first_column
-  int64_t first_channel;    // of the offset group
+  int first_channel;        // of the offset group
   int64_t offset_index, mask_index;
 };
 
 // Points of a chunk are numbered (pixel, tap, offset group). A point's first value in its weight group's columns:
-__device__ __forceinline__ int64_t first_column(const ConvShape& shape, int64_t point) {
-  return point / shape.G * (shape.C / shape.groups);
+template <typename scalar_t>
+__device__ __forceinline__ int64_t first_column(const Sampling<scalar_t>& s, int64_t point) {
+  return point / s.shape.G * s.weight_group_channels;
 }
 
 template <typename scalar_t>
@@ -56,26 +59,27 @@ __device__ __forceinline__ Point<accumulate_t<scalar_t>> point_at(
   point.inside = locate(tap.y, tap.x, shape.H, shape.W, point.bilinear);
   point.factor = s.mask ? s.mask[tap.mask_index] : 1;
   point.image = n * shape.H * shape.W * shape.C;
-  point.column = first_column(shape, index);
-  point.first_channel = g * (shape.C / shape.G);
+  point.column = first_column(s, index);
+  point.first_channel = static_cast<int>(g) * s.offset_group_channels;
   point.offset_index = tap.offset_index;
   point.mask_index = tap.mask_index;
   return point;
 }
 
 // Where a channel of the point that starts at `column` lies in the columns of all weight groups.
+template <typename scalar_t>
 __device__ __forceinline__ int64_t column_index(
-    const ConvShape& shape, const Chunk& chunk, int64_t column, int64_t channel) {
-  if (shape.groups == 1) {
+    const Sampling<scalar_t>& s, const Chunk& chunk, int64_t column, int channel) {
+  if (s.shape.groups == 1) {
     return column + channel;
   }
-  const int64_t group_channels = shape.C / shape.groups, group = channel / group_channels;
-  return group * chunk.pixels * shape.K() * group_channels + column + channel - group * group_channels;
+  const int group = channel / s.weight_group_channels;
+  return group * chunk.pixels * s.shape.K() * s.weight_group_channels + column + channel % s.weight_group_channels;
 }
 
 // The block's points in shared memory; those past the end count as outside.
 template <typename scalar_t>
-__device__ __forceinline__ int64_t locate_points(
+__device__ __forceinline__ int locate_points(
     const Sampling<scalar_t>& s, const Chunk& chunk, Point<accumulate_t<scalar_t>>* points) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads;
   const int64_t count = chunk.pixels * s.shape.K() * s.shape.G - first;
@@ -84,12 +88,12 @@ __device__ __forceinline__ int64_t locate_points(
     points[thread] = point_at(s, chunk, first + thread);
   }
   __syncthreads();
-  return count < kThreads ? count : kThreads;
+  return count < kThreads ? static_cast<int>(count) : kThreads;
 }
 
 template <int kVector, typename scalar_t>
 __device__ __forceinline__ void load_cells(
-    const Sampling<scalar_t>& s, const Point<accumulate_t<scalar_t>>& point, int64_t channel,
+    const Sampling<scalar_t>& s, const Point<accumulate_t<scalar_t>>& point, int channel,
     Vector<scalar_t, kVector> (&cells)[4]) {
   const scalar_t* image = s.input + point.image + channel;
 #pragma unroll
@@ -100,16 +104,15 @@ __device__ __forceinline__ void load_cells(
 }
 
 template <typename scalar_t, int kVector>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     sample_columns(const Sampling<scalar_t> s, const Chunk chunk, scalar_t* columns) {
   using acc_t = accumulate_t<scalar_t>;
   __shared__ Point<acc_t> points[kThreads];
-  const int64_t count = locate_points(s, chunk, points);
-  const int64_t group_channels = s.shape.C / s.shape.G;
-  for (int64_t i = threadIdx.y; i < count; i += blockDim.y) {
+  const int count = locate_points(s, chunk, points);
+  for (int i = threadIdx.y; i < count; i += blockDim.y) {
     const Point<acc_t>& point = points[i];
-    for (int64_t c = threadIdx.x * kVector; c < group_channels; c += blockDim.x * kVector) {
-      const int64_t channel = point.first_channel + c;
+    for (int c = threadIdx.x * kVector; c < s.offset_group_channels; c += blockDim.x * kVector) {
+      const int channel = point.first_channel + c;
       acc_t sample[kVector] = {};
       if (point.inside) {
         Vector<scalar_t, kVector> cells[4];
@@ -123,7 +126,7 @@ __global__ void __launch_bounds__(kThreads)
           }
         }
       }
-      store<kVector>(columns + column_index(s.shape, chunk, point.column, channel), sample);
+      store<kVector>(columns + column_index(s, chunk, point.column, channel), sample);
     }
   }
 }
@@ -138,24 +141,23 @@ struct SampleGradients {
 
 // A row of threads has a power of two of them, at most a warp, so that shuffles sum up what its threads found.
 template <typename scalar_t, int kVector>
-__global__ void __launch_bounds__(kThreads) sample_gradients(
+__global__ void __launch_bounds__(kThreads, kBlocks) sample_gradients(
     const Sampling<scalar_t> s, const Chunk chunk, const scalar_t* grad_columns,
     const SampleGradients<accumulate_t<scalar_t>> gradients) {
   using acc_t = accumulate_t<scalar_t>;
   __shared__ Point<acc_t> points[kThreads];
-  const int64_t count = locate_points(s, chunk, points);
+  const int count = locate_points(s, chunk, points);
   const ConvShape& shape = s.shape;
-  const int64_t group_channels = shape.C / shape.G;
   const bool reduces = gradients.offset || gradients.mask;
-  for (int64_t first = 0; first < count; first += blockDim.y) {
-    const int64_t i = first + threadIdx.y;
+  for (int first = 0; first < count; first += blockDim.y) {
+    const int i = first + threadIdx.y;
     const Point<acc_t>& point = points[i];
     const bool exists = i < count;  // threads without a point still take part in the shuffles
     acc_t sums[4] = {};
     if (exists && point.inside) {
-      for (int64_t c = threadIdx.x * kVector; c < group_channels; c += blockDim.x * kVector) {
-        const int64_t channel = point.first_channel + c;
-        const auto grad = load<kVector>(grad_columns + column_index(shape, chunk, point.column, channel));
+      for (int c = threadIdx.x * kVector; c < s.offset_group_channels; c += blockDim.x * kVector) {
+        const int channel = point.first_channel + c;
+        const auto grad = load<kVector>(grad_columns + column_index(s, chunk, point.column, channel));
         if (reduces) {
           Vector<scalar_t, kVector> cells[4];
           load_cells(s, point, channel, cells);
@@ -208,7 +210,7 @@ __global__ void __launch_bounds__(kThreads) sample_gradients(
 
 // sum += term, element by element
 template <typename scalar_t>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     add_to(accumulate_t<scalar_t>* sum, const scalar_t* term, int64_t count) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i < count) {

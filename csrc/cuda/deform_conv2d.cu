@@ -93,9 +93,11 @@ class Operator {
     if (mask) {
       mask_ = torch::stable::contiguous(as_type(*mask, kDtype<acc_t>));
     }
-    sampling_ = {shape, data<scalar_t>(input_), data<acc_t>(offset_), mask ? data<acc_t>(*mask_) : nullptr};
-    const int64_t channels = shape.C / shape.G, group_channels = shape.C / shape.groups;
-    vectorises_ = channels % kFullVector<scalar_t> == 0 && group_channels % kFullVector<scalar_t> == 0 &&
+    sampling_ = {
+        shape, data<scalar_t>(input_), data<acc_t>(offset_), mask ? data<acc_t>(*mask_) : nullptr,
+        static_cast<int>(shape.C / shape.groups), static_cast<int>(shape.C / shape.G)};
+    vectorises_ = sampling_.weight_group_channels % kFullVector<scalar_t> == 0 &&
+        sampling_.offset_group_channels % kFullVector<scalar_t> == 0 &&
         reinterpret_cast<uintptr_t>(sampling_.input) % 16 == 0;
     const int64_t pixel_bytes = shape.C * shape.K() * static_cast<int64_t>(sizeof(scalar_t));
     // The other half of the cache is for what is read and for the products.
@@ -224,7 +226,7 @@ class Operator {
 
   // Threads side by side on the channels of an offset group.
   int lanes() const {
-    const int64_t accesses = shape_.C / shape_.G / (vectorises_ ? kFullVector<scalar_t> : 1);
+    const int accesses = sampling_.offset_group_channels / (vectorises_ ? kFullVector<scalar_t> : 1);
     int lanes = 1;
     while (lanes < accesses && lanes < kWarp) {
       lanes *= 2;

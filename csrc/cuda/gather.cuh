@@ -13,7 +13,7 @@ constexpr int64_t kNoCell = INT64_MAX;  // sorts behind every cell
 
 // For touch 4·point + j: the cell, numbered through batch and offset groups, and the sample's weight there.
 template <typename scalar_t>
-__global__ void __launch_bounds__(kThreads) list_touched_cells(
+__global__ void __launch_bounds__(kThreads, kBlocks) list_touched_cells(
     const Sampling<scalar_t> s, const Chunk chunk, int64_t* cells, accumulate_t<scalar_t>* weights) {
   const ConvShape& shape = s.shape;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) list_touched_cells(
 
 // `cells` is sorted and `touches` says which touch each came from.
 template <typename scalar_t, int kVector>
-__global__ void __launch_bounds__(kThreads) gather_input_gradient(
+__global__ void __launch_bounds__(kThreads, kBlocks) gather_input_gradient(
     const Sampling<scalar_t> s, const Chunk chunk, const scalar_t* grad_columns, const int64_t* cells,
     const int64_t* touches, const accumulate_t<scalar_t>* weights, accumulate_t<scalar_t>* grad_input) {
   using acc_t = accumulate_t<scalar_t>;
@@ -47,14 +47,14 @@ __global__ void __launch_bounds__(kThreads) gather_input_gradient(
   if (cell == kNoCell || (first > 0 && cells[first - 1] == cell)) {
     return;
   }
-  const int64_t group_channels = shape.C / shape.G, first_channel = cell % shape.G * group_channels;
-  for (int64_t c = threadIdx.x * kVector; c < group_channels; c += blockDim.x * kVector) {
-    const int64_t channel = first_channel + c;
+  const int first_channel = static_cast<int>(cell % shape.G) * s.offset_group_channels;
+  for (int c = threadIdx.x * kVector; c < s.offset_group_channels; c += blockDim.x * kVector) {
+    const int channel = first_channel + c;
     acc_t* target = grad_input + cell / shape.G * shape.C + channel;
     Vector<acc_t, kVector> sum = load<kVector>(target);
     for (int64_t i = first; i < count && cells[i] == cell; ++i) {
-      const int64_t touch = touches[i], column = first_column(shape, touch / 4);
-      const auto grad = load<kVector>(grad_columns + column_index(shape, chunk, column, channel));
+      const int64_t touch = touches[i], column = first_column(s, touch / 4);
+      const auto grad = load<kVector>(grad_columns + column_index(s, chunk, column, channel));
 #pragma unroll
       for (int v = 0; v < kVector; ++v) {
         sum.value[v] += weights[touch] * static_cast<acc_t>(grad.value[v]);
