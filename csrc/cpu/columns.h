@@ -149,6 +149,40 @@ DEFORMLAB_ALWAYS_INLINE void scatter_input_gradient_impl(
   });
 }
 
+// Samples one tap: row (pixel - begin) of `target` gets the C channels in their own order.
+template <typename scalar_t>
+DEFORMLAB_ALWAYS_INLINE void sample_tap_impl(
+    const Sampling<scalar_t>& s, int64_t k, scalar_t* target, int64_t row_stride, int64_t begin, int64_t end) {
+  using acc_t = accumulate_t<scalar_t>;
+  const ConvShape shape = s.shape;
+  const int64_t group_size = shape.C / shape.G;
+  for (int64_t pixel = begin; pixel < end; ++pixel) {
+    const int64_t n = pixel / (shape.P * shape.Q), p = pixel / shape.Q % shape.P, q = pixel % shape.Q;
+    for (int64_t g = 0; g < shape.G; ++g) {
+      const auto tap = tap_position(shape, s.offset, n, p, q, g, k);
+      scalar_t* channels = target + (pixel - begin) * row_stride + g * group_size;
+      BilinearPoint<acc_t> point{};
+      if (!locate(tap.y, tap.x, shape.H, shape.W, point)) {
+        std::memset(channels, 0, group_size * sizeof(scalar_t));
+        continue;
+      }
+      if (s.mask) {
+        for (int j = 0; j < 4; ++j) {
+          point.weight[j] *= s.mask[tap.mask_index];
+        }
+      }
+      const scalar_t* cells[4];
+      cells_at(s, n, point, g * group_size, cells);
+      blend(channels, cells, point.weight, group_size);
+    }
+  }
+}
+
+DEFORMLAB_VECTORISED void sample_tap(
+    const Sampling<float>& s, int64_t k, float* target, int64_t row_stride, int64_t begin, int64_t end) {
+  sample_tap_impl<float>(s, k, target, row_stride, begin, end);
+}
+
 // Vector versions are made of plain functions only, so each type gets its own.
 #define DEFORMLAB_DEFINE_PASSES(scalar_t)                                                                     \
   DEFORMLAB_VECTORISED void sample_columns(                                                                   \

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "columns.h"
+#include "direct_float.h"
 #include "layout.h"
 #include "matmul.h"
 
@@ -215,7 +216,6 @@ Tensor forward(
     const std::optional<Tensor>& bias, const std::optional<Tensor>& mask) {
   using acc_t = accumulate_t<scalar_t>;
   const Operands<scalar_t> operands(s, input, offset, mask);
-  const Tensor weights = weight_matrix<scalar_t>(weight);
   std::vector<acc_t> biases(s.O, acc_t(0));
   if (bias) {
     const Tensor values = torch::stable::contiguous(as_type(*bias, dtype_of<acc_t>()));
@@ -226,7 +226,17 @@ Tensor forward(
       new_tensor<scalar_t>({s.N, s.O, s.P, s.Q}, last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
   scalar_t* const target = data<scalar_t>(output);
   const int64_t group_outputs = s.O / s.groups;
+  if constexpr (std::is_same_v<scalar_t, float>) {
+    if (s.pixels() > 0) {
+      const Tensor typed = as_type(weight, ScalarType::Float);
+      const bool weight_last = is_channels_last(typed);
+      const Tensor filters = weight_last ? typed : torch::stable::contiguous(typed);
+      forward_direct(operands.sampling, data<float>(filters), weight_last, biases.data(), target, last);
+    }
+    return output;
+  }
 
+  const Tensor weights = weight_matrix<scalar_t>(weight);
   const Tiles tiles(s, sizeof(scalar_t));
   Columns<scalar_t> columns(s, tiles.size);
   tiles.for_each([&](int64_t begin, int64_t end) {

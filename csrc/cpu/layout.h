@@ -28,14 +28,14 @@ inline bool is_channels_last(const torch::stable::Tensor& tensor) {
   return true;
 }
 
-// target[column * target_stride + row] = value(source[row * source_stride + column], column)
+// target[column * target_stride + row] = value(source[row * source_stride + column * source_step], column)
 //
 // Goes through a small buffer so that each cache line on either side is touched once: rows of an image are often a
 // power of two apart, and a column of them would fall into one set of the cache.
 template <typename source_t, typename target_t, typename Value>
 DEFORMLAB_ALWAYS_INLINE void transpose_block(
     const source_t* source, int64_t source_stride, target_t* target, int64_t target_stride, int64_t rows,
-    int64_t columns, const Value& value) {
+    int64_t columns, const Value& value, int64_t source_step = 1) {
   constexpr int64_t kBlock = 16;
   target_t buffer[kBlock][kBlock];
   for (int64_t first_row = 0; first_row < rows; first_row += kBlock) {
@@ -43,9 +43,9 @@ DEFORMLAB_ALWAYS_INLINE void transpose_block(
     for (int64_t first_column = 0; first_column < columns; first_column += kBlock) {
       const int64_t column_count = std::min(kBlock, columns - first_column);
       for (int64_t row = 0; row < row_count; ++row) {
-        const source_t* from = source + (first_row + row) * source_stride + first_column;
+        const source_t* from = source + (first_row + row) * source_stride + first_column * source_step;
         for (int64_t column = 0; column < column_count; ++column) {
-          store(buffer[column][row], value(load(from[column]), first_column + column));
+          store(buffer[column][row], value(load(from[column * source_step]), first_column + column));
         }
       }
       for (int64_t column = 0; column < column_count; ++column) {
