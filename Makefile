@@ -14,7 +14,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constrai
 .PHONY: setup demo test lint format cuda clean
 .DEFAULT_GOAL := setup
 
-setup: $(VENV)/.native
+setup: $(VENV)/.installed
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -24,13 +24,9 @@ $(VENV)/.python:
 		{ echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
-$(VENV)/.dependencies: $(VENV)/.python constraints.txt pyproject.toml
+$(VENV)/.installed: $(VENV)/.python constraints.txt pyproject.toml $(NATIVE_SOURCES)
 	@$(PIP_INSTALL) setuptools wheel ninja torch
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'
-	@touch $@
-
-$(VENV)/.native: $(VENV)/.dependencies $(NATIVE_SOURCES)
-	@$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 demo: setup
