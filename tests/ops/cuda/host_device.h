@@ -5,13 +5,15 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -58,6 +60,9 @@ class Block {
     }
     while (step(threads)) {
     }
+    if (error_) {
+      std::rethrow_exception(std::exchange(error_, nullptr));
+    }
   }
 
   void wait(State barrier) {
@@ -85,7 +90,11 @@ class Block {
  private:
   static void enter() {
     Block& block = instance();
-    (*block.body_)();
+    try {
+      (*block.body_)();
+    } catch (...) {  // cannot leave the fiber
+      block.error_ = std::current_exception();
+    }
     block.fibers_[block.current_]->state = State::kDone;
   }
 
@@ -103,6 +112,9 @@ class Block {
     bool opened = open(0, threads, State::kAtBlockBarrier);
     for (unsigned first = 0; first < threads; first += kWarp) {
       opened |= open(first, std::min(first + kWarp, threads), State::kAtWarpBarrier);
+    }
+    if (error_) {
+      return false;
     }
     if (!opened && !all(0, threads, State::kDone)) {
       throw std::runtime_error("some threads of a block wait at a barrier that others do not reach");
@@ -130,6 +142,7 @@ class Block {
   }
 
   const std::function<void()>* body_ = nullptr;
+  std::exception_ptr error_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<uint64_t> exchange_;
   ucontext_t scheduler_;
