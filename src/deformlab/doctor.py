@@ -60,7 +60,8 @@ def examine() -> Diagnosis:
         )
     if not torch.cuda.is_available():
         advice.append(
-            "There is no GPU: small networks train in minutes, ResNet-101 at full resolution in weeks."
+            "There is no GPU, so the papers' trainings are out of reach; small ones, such as "
+            "experiments/demo.yaml and experiments/camvid.yaml, are not."
         )
 
     facts["Weights & Biases"] = _wandb()
