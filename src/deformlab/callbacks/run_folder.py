@@ -75,6 +75,7 @@ class RunFolder(pl.Callback):
         self.epochs: list[dict[str, Any]] = []
         self.effective_dilation: list[EffectiveDilationRow] = []
         self._earlier_seconds = 0.0
+        self._earlier_peak = 0
         self._started = time.monotonic()
         self._epoch_started = 0.0
         self._images = 0
@@ -85,14 +86,17 @@ class RunFolder(pl.Callback):
         if stage != "fit" or not trainer.is_global_zero:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._earlier_seconds = float(self._previous_result().get("seconds") or 0.0)
+        previous = self._previous_result()
+        self._earlier_seconds = float(previous.get("seconds") or 0.0)
+        self._earlier_peak = int(previous.get("peak_memory_bytes") or 0)
+        self.epochs = list(self._previous_epochs())
         write_atomically(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         self._write_result(trainer, pl_module, "running")
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes up the epochs of an interrupted run."""
-        self.epochs = [row for row in self._previous_epochs() if int(row["epoch"]) < trainer.current_epoch]
+        """Takes up the epochs that the checkpoint has seen; later ones are trained again."""
+        self.epochs = [row for row in self.epochs if int(row["epoch"]) < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock."""
@@ -191,7 +195,7 @@ class RunFolder(pl.Callback):
             "parameters": sum(parameter.numel() for parameter in pl_module.model.parameters()),
             "seconds": round(self._earlier_seconds + time.monotonic() - self._started, 2),
             "images_per_second": _number(last.get("images_per_second")),
-            "peak_memory_bytes": provenance.peak_memory_bytes(),
+            "peak_memory_bytes": max(self._earlier_peak, provenance.peak_memory_bytes()),
             "precision": str(trainer.precision),
             "versions": provenance.versions(),
             "git_revision": provenance.git_revision(),
