@@ -23,13 +23,14 @@ def native_extension() -> dict:
 
     class OptionalBuild(BuildExtension):
         def run(self) -> None:
+            before = dict(vars(self))  # a run that fails leaves its compiler and folders behind
             try:
                 super().run()
             except Exception as error:  # whatever a compiler can do wrong must not stop the installation
                 name = self.extensions[-1].name
                 print(f"deformlab: no {name}, the build failed: {error}", file=sys.stderr)
                 if len(self.extensions) > 1:
-                    self.extensions = self.extensions[:-1]
+                    vars(self).update(before, extensions=self.extensions[:-1])
                     self.run()
 
     extension = CppExtension(
