@@ -1,5 +1,6 @@
 """Committed results are what `deformlab report` makes of the committed run folders."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,18 @@ def test_the_tables_come_from_the_run_folders(sweep, tmp_path):
 def test_no_image_of_a_data_set_and_no_checkpoint_is_committed(sweep):
     endings = {path.suffix for path in sweep.rglob("*") if path.is_file() and "plots" not in path.parts}
     assert endings <= {".yaml", ".json", ".csv", ".md", ".tex", ".html"}
+
+
+def test_the_readme_has_the_numbers_of_the_committed_tables():
+    tables = RESULTS / "camvid" / "report" / "tables"
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    scores = list(csv.DictReader((tables / "table3_atrous_against_deformable.csv").open()))
+    shown = [row for row in scores if row["Trial"] != "deformable-2-beta1"]
+    line = " | ".join(f"{float(row['mIoU (%)']):.1f} ± {float(row['mIoU (%) std']):.1f}" for row in shown)
+    assert f"| mIoU (%) | {line} |" in readme
+    for row in csv.DictReader((tables / "table2_effective_dilation.csv").open()):
+        if row["Trial"] == "deformable-2":
+            cells = " | ".join(
+                f"{float(row[size]):.2f}" for size in ("Small", "Medium", "Large", "Background")
+            )
+            assert f"| {cells} |" in readme
