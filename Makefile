@@ -33,7 +33,7 @@ demo: setup
 	@$(BIN)/deformlab sweep experiments/sweeps/demo.yaml --jobs $$($(BIN)/python -c 'import os; print(max(1, min(5, os.cpu_count() or 1)))')
 
 test: setup
-	@$(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: setup
 	@$(BIN)/ruff check .
