@@ -1,4 +1,4 @@
-// The passes over sampling positions: sample the columns; gradients of offset, mask and input from those of the columns.
+// The passes over sampling positions: sample the columns; from their gradients, those of offset, mask and input.
 //
 // A chunk is a run of output pixels, numbered through the batch. Its columns are (weight group, pixel, tap, channel of
 // the group). A block works out 128 sampling positions, one per thread, in shared memory; then rows of threads take a

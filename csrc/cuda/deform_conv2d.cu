@@ -12,60 +12,10 @@
 #include "columns.cuh"
 #include "dispatch.h"
 #include "gather.cuh"
+#include "tensors.h"
 
 namespace deformlab::cuda {
 namespace {
-
-using torch::headeronly::ScalarType;
-
-template <typename scalar_t>
-constexpr ScalarType kDtype = torch::headeronly::CppTypeToScalarType<scalar_t>::value;
-
-template <typename T>
-T* data(const Tensor& tensor) {
-  return static_cast<T*>(tensor.data_ptr());
-}
-
-Tensor as_type(const Tensor& tensor, ScalarType dtype) {
-  return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
-}
-
-Tensor new_tensor(const Tensor& like, ScalarType dtype, std::initializer_list<int64_t> sizes) {
-  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
-}
-
-// (N, C, H, W) seen as (N, H, W, C), and back
-Tensor channels_to_end(const Tensor& tensor) {
-  Tensor swapped = torch::stable::transpose(const_cast<Tensor&>(tensor), 1, 2);
-  return torch::stable::transpose(swapped, 2, 3);
-}
-Tensor channels_to_front(const Tensor& tensor) {
-  Tensor swapped = torch::stable::transpose(const_cast<Tensor&>(tensor), 2, 3);
-  return torch::stable::transpose(swapped, 1, 2);
-}
-
-// A copy whose memory is (N, H, W, C), or the tensor itself where that is so already.
-Tensor channels_last(const Tensor& tensor) {
-  return torch::stable::contiguous(channels_to_end(tensor));
-}
-
-Tensor as_matrix(const Tensor& tensor, int64_t rows, int64_t columns) {
-  return torch::stable::view(tensor, std::array<int64_t, 2>{rows, columns});
-}
-
-// (N, H, W, C) in the type and memory format of what it belongs to: channels_last stays so, all else is contiguous.
-Tensor in_format_of(const Tensor& like, const Tensor& nhwc) {
-  const Tensor result = channels_to_front(as_type(nhwc, like.scalar_type()));
-  const bool last = !like.is_contiguous() && channels_to_end(like).is_contiguous();
-  return last ? result : torch::stable::contiguous(result);
-}
-
-Tensor rows_of(const Tensor& matrix, int64_t begin, int64_t count) {
-  return torch::stable::narrow(const_cast<Tensor&>(matrix), 0, begin, count);
-}
-Tensor columns_of(const Tensor& matrix, int64_t begin, int64_t count) {
-  return torch::stable::narrow(const_cast<Tensor&>(matrix), 1, begin, count);
-}
 
 int64_t blocks_for(int64_t items, int64_t items_per_block) {
   return (items + items_per_block - 1) / items_per_block;
@@ -150,7 +100,8 @@ class Operator {
       grad_mask = sums({s.N, s.G * s.K(), s.P, s.Q});
     }
     const SampleGradients<acc_t> gradients{
-        needs.input && !deterministic ? data<acc_t>(*grad_input) : nullptr, needs.offset ? data<acc_t>(*grad_offset) : nullptr,
+        needs.input && !deterministic ? data<acc_t>(*grad_input) : nullptr,
+        needs.offset ? data<acc_t>(*grad_offset) : nullptr,
         needs.mask ? data<acc_t>(*grad_mask) : nullptr};
 
     for_each_chunk([&](const Chunk& chunk) {
