@@ -191,6 +191,15 @@ def test_an_interrupted_trial_gets_time_to_end_by_itself(run: Run, runs: Path):
     assert "asked to stop" in log.read_text()
 
 
+@pytest.fixture
+def hang_ups_count():
+    """Tests themselves may run under nohup, where hang-ups are ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_ups_count")
 @pytest.mark.parametrize("name", ["terminate-sweep", "hang-up-sweep"])
 def test_a_termination_or_a_lost_terminal_stops_a_sweep_like_an_interrupt(run: Run, runs: Path, name: str):
     assert run(f"[{{name: {name}}}]") == 130
