@@ -10,11 +10,11 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "../shape.h"
 #include "columns.h"
 #include "direct_float.h"
 #include "layout.h"
@@ -64,34 +64,6 @@ void set_zero(const Tensor& tensor) {
   torch::stable::parallel_for(0, tensor.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
     std::memset(static_cast<void*>(values + begin), 0, (end - begin) * sizeof(scalar_t));
   });
-}
-
-// Memory guards only: deformlab.ops tells users what is wrong before this is reached.
-ConvShape shape_of(
-    const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& mask,
-    const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
-  STD_TORCH_CHECK(
-      input.dim() == 4 && offset.dim() == 4 && weight.dim() == 4 && stride.size() == 2 && padding.size() == 2 &&
-          dilation.size() == 2 && weight.numel() > 0 && stride[0] > 0 && stride[1] > 0,
-      "deform_conv2d: call it through deformlab.ops, which checks its arguments");
-  ConvShape s;
-  s.N = input.size(0), s.C = input.size(1), s.H = input.size(2), s.W = input.size(3);
-  s.O = weight.size(0), s.P = offset.size(2), s.Q = offset.size(3);
-  s.kernel_h = weight.size(2), s.kernel_w = weight.size(3);
-  s.stride_h = stride[0], s.stride_w = stride[1];
-  s.padding_h = padding[0], s.padding_w = padding[1];
-  s.dilation_h = dilation[0], s.dilation_w = dilation[1];
-  s.groups = s.C / weight.size(1);
-  s.G = offset.size(1) / (2 * s.K());
-  bool legal = s.groups > 0 && s.groups * weight.size(1) == s.C && s.O % s.groups == 0 && s.G > 0 &&
-      s.C % s.G == 0 && offset.size(0) == s.N && offset.size(1) == 2 * s.G * s.K() &&
-      s.H <= std::numeric_limits<int32_t>::max() / std::max<int64_t>(s.W, 1);
-  if (mask) {
-    legal = legal && mask->dim() == 4 && mask->size(0) == s.N && mask->size(1) == s.G * s.K() &&
-        mask->size(2) == s.P && mask->size(3) == s.Q;
-  }
-  STD_TORCH_CHECK(legal, "deform_conv2d: shapes do not fit; call it through deformlab.ops, which says how");
-  return s;
 }
 
 // The arguments as the kernels read them, kept alive.

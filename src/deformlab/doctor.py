@@ -55,8 +55,7 @@ def examine() -> Diagnosis:
     facts["operators on the GPU"] = ops.backend("cuda") if torch.cuda.is_available() else "no GPU"
     if torch.cuda.is_available() and not native.cuda:
         advice.append(
-            "The operators are not compiled for the GPU, which runs the reference. With nvcc at hand, build "
-            "them: pip install --no-build-isolation --no-deps -e ."
+            f"Deformable convolution on the GPU runs on the plain PyTorch reference: {native.cuda_reason}"
         )
     if not torch.cuda.is_available():
         advice.append(
