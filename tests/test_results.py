@@ -1,6 +1,7 @@
 """Committed results are what `deformlab report` makes of the committed run folders."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,11 @@ def test_the_readme_has_the_numbers_of_the_committed_tables():
                 f"{float(row[size]):.2f}" for size in ("Small", "Medium", "Large", "Background")
             )
             assert f"| {cells} |" in readme
+
+
+def test_the_readme_has_the_measured_cost_of_a_training_step():
+    measured = json.loads((RESULTS / "benchmarks" / "training_step.json").read_text())
+    ratio = {row["precision"]: row["ratio"]["deformable"] for row in measured["rows"]}
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"takes {ratio['bf16-mixed']:.2f} times that of the atrous one in bf16" in readme
+    assert f"and {ratio['32']:.2f} times in float32" in readme
