@@ -38,3 +38,14 @@ def test_every_filter_is_counted_once(two_process_run):
     for row in rows:
         counts[row["layer"]] = counts.get(row["layer"], 0) + int(row["count"])
     assert set(counts.values()) == {5 * 4 * 4}
+
+
+def test_two_processes_validate_and_end(two_process_run):
+    command = [sys.executable, "-m", "deformlab", "validate", "--run_dir", str(two_process_run)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("mIoU") == 1
+    assert "layer4.0.conv2" in finished.stdout

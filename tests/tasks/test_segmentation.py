@@ -45,6 +45,8 @@ def test_a_batch_of_ignored_pixels_alone_is_no_failure():
     loss = module.training_step(some, 0)
     loss.backward()
     assert loss.item() == 0
+    # DDP waits for each of them.
+    assert all(p.grad is not None for p in module.model.parameters())
 
 
 def test_a_diverged_training_says_what_to_change():

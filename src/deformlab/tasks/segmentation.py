@@ -34,6 +34,11 @@ class Evaluation:
     flip: bool = False
     object_sizes: tuple[float, float] = (96.0**2, 224.0**2)
 
+    @property
+    def single_pass(self) -> bool:
+        """Whether one look at the image as it is gives the scores."""
+        return list(self.scales) == [1.0] and not self.flip
+
     def __post_init__(self) -> None:
         """Refuses scales and thresholds that mean nothing."""
         if not self.scales or min(self.scales) <= 0:
@@ -157,11 +162,13 @@ class SemanticSegmentation(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy over all pixels that are not ignored."""
-        loss = self.loss(self(batch["image"]).float(), batch["label"])
+        scores = self(batch["image"]).float()
+        loss = self.loss(scores, batch["label"])
         if not torch.isfinite(loss):
             # A batch of nothing but ignored pixels has no mean; it teaches nothing either.
             if bool((batch["label"] == 255).all()):
-                loss = torch.zeros_like(loss, requires_grad=True)
+                # Through the network, because DDP waits for a gradient of every parameter.
+                loss = 0.0 * scores.sum()
             else:
                 raise TrainingError(
                     f"the loss became {loss.item()} at step {self.global_step}: "
@@ -181,13 +188,10 @@ class SemanticSegmentation(pl.LightningModule):
             (N, C, *size): logits for a single pass, probabilities where several were averaged; the largest
             is the prediction in either case.
         """
-        passes = [
-            (scale, flip)
-            for scale in self.evaluation.scales
-            for flip in sorted({False, self.evaluation.flip})
-        ]
-        if passes == [(1.0, False)]:
+        if self.evaluation.single_pass:
             return self(image, size=size).float()
+        flips = (False, True) if self.evaluation.flip else (False,)
+        passes = [(scale, flip) for scale in self.evaluation.scales for flip in flips]
         total = image.new_zeros((len(image), self.num_classes, *size), dtype=torch.float32)
         for scale, flip in passes:
             scaled = F.interpolate(image, scale_factor=scale, mode="bilinear", antialias=scale < 1)
@@ -202,8 +206,8 @@ class SemanticSegmentation(pl.LightningModule):
         with record_offsets(self.tracked_layers) as offsets:
             logits = self(batch["image"], size=size)
         self.effective_dilation.update(offsets, batch["instance"], label)
-        single_pass = not self.evaluation.flip and list(self.evaluation.scales) == [1.0]
-        prediction = (logits if single_pass else self.scores(batch["image"], size)).argmax(1)
+        scores = logits if self.evaluation.single_pass else self.scores(batch["image"], size)
+        prediction = scores.argmax(1)
         try:
             self.mean_iou.update(prediction, label)
         except ValueError as error:
@@ -212,10 +216,7 @@ class SemanticSegmentation(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs mIoU and IoU per class."""
-        result = self.mean_iou.compute()
-        self.log("val/miou", result.miou.float(), prog_bar=True, sync_dist=False, rank_zero_only=False)
-        for name, value in zip(self._class_names(), result.iou.tolist(), strict=True):
-            self.log(f"val/iou/{name}", value)
+        self._log_scores("val")
 
     def on_validation_epoch_start(self) -> None:
         """Starts both metrics anew; their last values stay readable until here."""
@@ -232,10 +233,7 @@ class SemanticSegmentation(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """As in validation, under `test/`."""
-        result = self.mean_iou.compute()
-        self.log("test/miou", result.miou.float(), prog_bar=True)
-        for name, value in zip(self._class_names(), result.iou.tolist(), strict=True):
-            self.log(f"test/iou/{name}", value)
+        self._log_scores("test")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[Tensor]:
         """Class maps, each (H, W) uint8 at its image's original size."""
@@ -265,6 +263,14 @@ class SemanticSegmentation(pl.LightningModule):
                     f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint "
                     f"and {ours_shape} in this network; use the config.yaml beside the checkpoint's folder"
                 )
+
+    def _log_scores(self, split: str) -> None:
+        result = self.mean_iou.compute()
+        self.log(f"{split}/miou", result.miou.float(), prog_bar=True)
+        for name, value in zip(self._class_names(), result.iou.tolist(), strict=True):
+            self.log(f"{split}/iou/{name}", value)
+        # Every process has to take part in the reduction; who prints or writes later reads the kept result.
+        self.effective_dilation.compute()
 
     def _class_names(self) -> Sequence[str]:
         datamodule = getattr(self.trainer, "datamodule", None)
