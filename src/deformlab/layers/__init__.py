@@ -1,6 +1,7 @@
 """Layers that learn where to look: drop-in replacements of convolutions, and a way to read their offsets."""
 
+from deformlab.layers.checkpoints import convert_offset_names
 from deformlab.layers.deform_conv import DeformConv2d
 from deformlab.layers.recording import record_offsets
 
-__all__ = ["DeformConv2d", "record_offsets"]
+__all__ = ["DeformConv2d", "convert_offset_names", "record_offsets"]

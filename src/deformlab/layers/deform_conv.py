@@ -27,7 +27,8 @@ class DeformConv2d(nn.Conv2d):
     A convolution over the same input, `conv_offset`, predicts the offsets. It starts at zero, so that the
     layer starts as the plain convolution (times `modulation_scale / 2` when modulated). `weight` and `bias`
     have the names, shapes and initial values of `nn.Conv2d`'s, so that its checkpoints load with
-    `strict=False`, `conv_offset.*` being all that is missing.
+    `strict=False`, `conv_offset.*` being all that is missing. mmcv's names are the same; offsets from
+    detectron2 load after `convert_offset_names`.
 
     It is a subclass of `nn.Conv2d` because everything but the sampling is that class's own.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deformlab.errors import CheckpointError, ConfigError
+from deformlab.layers import convert_offset_names
 from deformlab.models.deeplab import DeepLab
 from deformlab.models.resnet import ResNet
 
@@ -26,6 +27,9 @@ IMAGENET_URL = "https://download.pytorch.org/models/"
 def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
     """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
 
+    Of a checkpoint of a whole network, as those of mmdetection, what is under `backbone.` is taken. Offsets
+    may have the names of `deformlab.layers.convert_offset_names`.
+
     Args:
         backbone: The network to load into.
         source: A checkpoint file with torchvision's names, or `imagenet` for torchvision's weights of this
@@ -43,6 +47,9 @@ def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
         weights, source = _from_hub(backbone)
     else:
         weights = _read(Path(source))
+    prefix = "backbone."
+    if any(name.startswith(prefix) for name in weights):
+        weights = _below(weights, prefix)
     weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
     return _load(backbone, weights, source, "--model.backbone and --model.width")
 
@@ -64,15 +71,17 @@ def load_model_weights(model: DeepLab, path: str | Path) -> list[str]:
     weights = _read(Path(path))
     prefix = "model."
     if any(name.startswith(prefix) for name in weights):
-        weights = {
-            name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
-        }
+        weights = _below(weights, prefix)
     return _load(
         model,
         weights,
         path,
         "--model.backbone, --model.width, --model.conv5, --model.head_channels and the data set's classes",
     )
+
+
+def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _from_hub(backbone: ResNet) -> tuple[dict[str, Tensor], Path]:
@@ -117,6 +126,10 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, options: str) -> list[str]:
     """Loads if everything fits but offsets that are not there; nothing is loaded otherwise."""
+    try:
+        weights = convert_offset_names(module, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source} is of another architecture: {error}; check {options}") from error
     own = module.state_dict()
     missing = []
     for name in own | weights:
