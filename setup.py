@@ -11,7 +11,6 @@ from setuptools import Extension, setup
 
 # The oldest LibTorch stable ABI that has what csrc uses: one binary for torch 2.10 and later.
 TORCH_TARGET = "0x020a000000000000"
-PYTHON_TARGET = "0x030a0000"
 
 
 def native_extension() -> dict:
@@ -36,8 +35,8 @@ def native_extension() -> dict:
     extension = CppExtension(
         "deformlab._C",
         ["csrc/library.cpp", "csrc/cpu/deform_conv2d.cpp"],
-        py_limited_api=True,
-        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET), ("Py_LIMITED_API", PYTHON_TARGET)],
+        py_limited_api=True,  # torch then defines Py_LIMITED_API
+        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET)],
         extra_compile_args={"cxx": ["-O3", "-std=c++20", "-fopenmp-simd", "-fvisibility=hidden"]},
     )
     extension.optional = True  # setuptools then does not look for it after a failed build
@@ -63,7 +62,7 @@ def cuda_extension() -> list[Extension]:
         "deformlab._C_cuda",
         ["csrc/cuda/library.cpp", "csrc/cuda/deform_conv2d.cu"],
         py_limited_api=True,
-        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET), ("Py_LIMITED_API", PYTHON_TARGET)],
+        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET)],
         extra_compile_args={
             "cxx": ["-O3", "-std=c++20", "-fvisibility=hidden"],
             "nvcc": flags,

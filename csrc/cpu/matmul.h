@@ -8,11 +8,10 @@
 
 #include <array>
 
+#include "tensors.h"
+
 namespace deformlab {
 
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 inline Tensor view_of(
     const void* data, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
