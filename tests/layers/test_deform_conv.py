@@ -233,3 +233,14 @@ def test_conv2d_stays_the_reference_for_zero_offsets_in_the_gradient():
     weight = layer.weight.detach().clone().requires_grad_()
     F.conv2d(image, weight, layer.bias.detach(), padding=1).square().sum().backward()
     torch.testing.assert_close(layer.weight.grad, weight.grad)
+
+
+def test_sampling_where_the_layer_itself_looks_gives_its_output():
+    torch.manual_seed(0)
+    layer = DeformConv2d(4, 6, 3, padding=1, modulated=True)
+    nn.init.normal_(layer.conv_offset.weight, std=0.2)
+    x = torch.rand(1, 4, 8, 9)
+    offset, mask = layer.predict_offsets(x)
+    assert offset.shape == (1, 18, 8, 9)
+    assert 0 < mask.min() < mask.max() < 1
+    torch.testing.assert_close(layer.sample(x, offset, mask), layer(x))

@@ -168,3 +168,17 @@ def test_a_bad_option_is_one_line_that_names_it(options, message):
     with pytest.raises(ConfigError, match=message) as error:
         on_meta(**{"name": "resnet50", **options})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("output_stride", "last"), [(8, 8), (16, 16), (32, 32)])
+def test_a_cell_of_the_last_layer_is_as_many_pixels_as_the_output_stride(output_stride, last):
+    network = ResNet("resnet10", width=0.125, output_stride=output_stride)
+    assert network.pixels_per_cell("layer1.0.conv1") == 4
+    assert network.pixels_per_cell("layer2.0.conv1") == 4
+    assert network.pixels_per_cell("layer2.0.conv2") == 8
+    assert network.pixels_per_cell("layer4.0.conv2") == last
+
+
+def test_pixels_per_cell_of_an_unknown_layer_names_the_layers():
+    with pytest.raises(ValueError, match=r"layer4\.0\.conv2.*'conv9'"):
+        ResNet("resnet10", width=0.125).pixels_per_cell("conv9")

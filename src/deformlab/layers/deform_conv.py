@@ -149,10 +149,30 @@ class DeformConv2d(nn.Conv2d):
         """
         if input.dim() != 4:
             raise ValueError(f"input must be (N, C, H, W), got a tensor of shape {tuple(input.shape)}")
-        offset, mask = self.conv_offset(input), None
-        if self.modulated:
-            offset, logits = offset.split([2 * self.num_samples, self.num_samples], dim=1)
-            mask = self.modulation_scale * logits.sigmoid()
+        return self.sample(input, *self.predict_offsets(input))
+
+    def predict_offsets(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where the layer looks.
+
+        Args:
+            input: (N, C_in, H, W).
+
+        Returns:
+            Offsets (N, 2·G·K, H_out, W_out), (dy, dx) interleaved per tap, in cells; and the samples' weights
+            (N, G·K, H_out, W_out) from 0 to `modulation_scale`, None where the layer is not modulated.
+        """
+        offset = self.conv_offset(input)
+        if not self.modulated:
+            return offset, None
+        offset, logits = offset.split([2 * self.num_samples, self.num_samples], dim=1)
+        return offset, self.modulation_scale * logits.sigmoid()
+
+    def sample(self, input: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        """Convolves with offsets of any origin; arguments as `predict_offsets` takes and returns them.
+
+        Returns:
+            (N, C_out, H_out, W_out).
+        """
         return deform_conv2d(
             input, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask
         )

@@ -178,6 +178,25 @@ class ResNet(nn.Module):
         deformable = [item for item in layers.items() if isinstance(item[1], DeformConv2d)]
         return dict(deformable or list(layers.items())[-3:])
 
+    def pixels_per_cell(self, layer: str) -> int:
+        """Pixels of the image from one cell of a 3x3 convolution's input to the next.
+
+        Every convolution and pooling here is centred, so that cell (i, j) has its centre on pixel
+        (i, j) times this.
+
+        Args:
+            layer: One of `conv3x3_layers`.
+
+        Raises:
+            ValueError: There is no such layer.
+        """
+        pixels = 4  # of the stem; from there on, only 3x3 convolutions have strides
+        for name, convolution in self.conv3x3_layers().items():
+            if name == layer:
+                return pixels
+            pixels *= convolution.stride[0]
+        raise ValueError(f"layer must be one of {', '.join(self.conv3x3_layers())}, got {layer!r}")
+
     def _stages(self) -> list[nn.Module]:
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
