@@ -93,11 +93,12 @@ def _check_shapes(
     N, C, H, W = input.shape
     out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
     K = kernel_h * kernel_w
-    if min(H, W, C) < 1:
+    # Each size by itself: `min` compares sizes with each other, and an exported program insists on that.
+    if C < 1 or H < 1 or W < 1:
         raise ValueError(
             f"deform_conv2d: input has shape {tuple(input.shape)}; only its batch size may be zero"
         )
-    if min(out_channels, channels_per_group, K) < 1:
+    if out_channels < 1 or channels_per_group < 1 or K < 1:
         raise ValueError(
             f"deform_conv2d: weight has shape {tuple(weight.shape)}; none of its sizes may be zero"
         )
@@ -112,7 +113,7 @@ def _check_shapes(
             f"{C // channels_per_group} groups"
         )
     size = _output_size(input, weight, geometry)
-    if min(size) < 1:
+    if size[0] < 1 or size[1] < 1:
         raise ValueError(
             f"deform_conv2d: input of {H}x{W} gives an output of {size[0]}x{size[1]} with kernel "
             f"{kernel_h}x{kernel_w}, {_text(geometry)}; both sizes must be at least 1"

@@ -1,5 +1,6 @@
-"""The compiled deform_conv2d as PyTorch sees it: shapes for tracing and the backward formula."""
+"""The compiled deform_conv2d as PyTorch sees it: shapes for tracing, the formulas, torch.func."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from deformlab.ops._check import Geometry
 from deformlab.ops._native import native_status
+from deformlab.ops._vmap import Axes, vmap_backward, vmap_forward
 
 __all__ = ["native_deform_conv2d"]
 
@@ -20,7 +22,18 @@ def native_deform_conv2d(
     geometry: Geometry,
 ) -> Tensor:
     """Call the compiled operator; the arguments are legal and the library is loaded."""
-    return torch.ops.deformlab.deform_conv2d(input, offset, weight, bias, mask, *map(list, geometry))
+    args = (input, offset, weight, bias, mask, *map(list, geometry))
+    # Neither sees the formulas of `register_autograd`; forward-mode differentiation would drop its tangents.
+    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+        return _transformed_deform_conv2d(*args)
+    return torch.ops.deformlab.deform_conv2d(*args)
+
+
+@torch.compiler.disable(
+    reason="torch.compile does not trace deform_conv2d under the transforms of torch.func"
+)
+def _transformed_deform_conv2d(*args: Any) -> Tensor:
+    return _DeformConv2d.apply(*args)
 
 
 def _forward_fake(
@@ -71,43 +84,89 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset, weight, _bias, mask, *ctx.geometry = inputs
-    ctx.save_for_backward(input, offset, weight, mask)
+class _DeformConv2d(torch.autograd.Function):
+    """The operator with its formulas, as `torch.func` needs them."""
 
+    @staticmethod
+    def forward(*args: Any) -> Tensor:
+        return torch.ops.deformlab.deform_conv2d(*args)
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    input, offset, weight, mask = ctx.saved_tensors
-    needs_input, needs_offset, needs_weight, needs_bias, needs_mask = ctx.needs_input_grad[:5]
-    grad_bias = grad.sum((0, 2, 3)) if needs_bias else None
-    needed = (needs_input, needs_offset, needs_weight, needs_mask)
-    if not any(needed):
-        return None, None, None, grad_bias, None, None, None, None
-    backward = torch.ops.deformlab.deform_conv2d_backward
-    ordered = grad.is_cuda and torch.are_deterministic_algorithms_enabled()  # the CPU's sums always are
-    # Autocast would change the type of the matrix products inside.
-    with torch.autocast(grad.device.type, enabled=False):
-        gradients = (backward.deterministic if ordered else backward.default)(
-            grad, input, offset, weight, mask, *ctx.geometry, *needed
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        input, offset, weight, _bias, mask, *ctx.geometry = inputs
+        ctx.save_for_backward(input, offset, weight, mask)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, offset, weight, mask = ctx.saved_tensors
+        needs_input, needs_offset, needs_weight, needs_bias, needs_mask = ctx.needs_input_grad[:5]
+        grad_bias = grad.sum((0, 2, 3)) if needs_bias else None
+        needed = (needs_input, needs_offset, needs_weight, needs_mask)
+        if not any(needed):
+            return None, None, None, grad_bias, None, None, None, None
+        # Autocast would change the type of the matrix products inside.
+        with torch.autocast(grad.device.type, enabled=False):
+            gradients = _DeformConv2dBackward.apply(
+                _backward_overload(grad), grad, input, offset, weight, mask, *ctx.geometry, *needed
+            )
+        grad_input, grad_offset, grad_weight, grad_mask = (
+            gradient if need else None for gradient, need in zip(gradients, needed, strict=True)
         )
-    grad_input, grad_offset, grad_weight, grad_mask = (
-        gradient if need else None for gradient, need in zip(gradients, needed, strict=True)
-    )
-    return grad_input, grad_offset, grad_weight, grad_bias, grad_mask, None, None, None
+        return grad_input, grad_offset, grad_weight, grad_bias, grad_mask, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> None:
+        raise NotImplementedError(
+            "deform_conv2d: there is no forward-mode derivative; use reverse mode (backward, "
+            "torch.func.jacrev) or deformlab.ops.reference.deform_conv2d"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Axes, *args: Any) -> tuple[Tensor, int]:
+        return vmap_forward(_DeformConv2d.apply, info.batch_size, in_dims, args)
 
 
-def _double_backward(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        "deform_conv2d: its gradient cannot be differentiated again; for second derivatives use "
-        "deformlab.ops.reference.deform_conv2d"
-    )
+class _DeformConv2dBackward(torch.autograd.Function):
+    """The gradients, which have none of their own."""
+
+    @staticmethod
+    def forward(overload: Any, *args: Any) -> tuple[Tensor, ...]:
+        return overload(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        raise NotImplementedError(
+            "deform_conv2d: its gradient cannot be differentiated again; for second derivatives use "
+            "deformlab.ops.reference.deform_conv2d"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Axes, overload: Any, *args: Any) -> tuple[tuple[Tensor, ...], Axes]:
+        return vmap_backward(
+            partial(_DeformConv2dBackward.apply, overload), info.batch_size, in_dims[1:], args
+        )
+
+
+def _backward_overload(grad: Tensor) -> Any:
+    ordered = grad.is_cuda and torch.are_deterministic_algorithms_enabled()  # the CPU's sums always are
+    backward = torch.ops.deformlab.deform_conv2d_backward
+    return backward.deterministic if ordered else backward.default
+
+
+def _register_backward(name: str) -> None:
+    torch.library.register_fake(name, _backward_fake)
+    torch.library.register_autograd(name, _DeformConv2dBackward.backward)
 
 
 if native_status().loaded:
     torch.library.register_fake("deformlab::deform_conv2d", _forward_fake)
-    torch.library.register_fake("deformlab::deform_conv2d_backward", _backward_fake)
-    torch.library.register_autograd("deformlab::deform_conv2d", _backward, setup_context=_setup_context)
-    torch.library.register_autograd("deformlab::deform_conv2d_backward", _double_backward)
+    torch.library.register_autograd(
+        "deformlab::deform_conv2d", _DeformConv2d.backward, setup_context=_DeformConv2d.setup_context
+    )
+    _register_backward("deformlab::deform_conv2d_backward")
 if native_status().cuda:
-    torch.library.register_fake("deformlab::deform_conv2d_backward.deterministic", _backward_fake)
-    torch.library.register_autograd("deformlab::deform_conv2d_backward.deterministic", _double_backward)
+    _register_backward("deformlab::deform_conv2d_backward.deterministic")
