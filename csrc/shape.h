@@ -29,6 +29,13 @@ inline ConvShape shape_of(
   s.stride_h = stride[0], s.stride_w = stride[1];
   s.padding_h = padding[0], s.padding_w = padding[1];
   s.dilation_h = dilation[0], s.dilation_w = dilation[1];
+  // Products of these with a position stay within 64 bits.
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  for (const int64_t number : {s.P, s.Q, s.kernel_h, s.kernel_w, s.stride_h, s.stride_w, s.padding_h, s.padding_w,
+                               s.dilation_h, s.dilation_w}) {
+    STD_TORCH_CHECK(
+        number >= 0 && number <= kMost, "deform_conv2d: call it through deformlab.ops, which checks its arguments");
+  }
   s.groups = s.C / weight.size(1);
   s.G = offset.size(1) / (2 * s.K());
   bool legal = s.groups > 0 && s.groups * weight.size(1) == s.C && s.O % s.groups == 0 && s.G > 0 &&

@@ -47,7 +47,7 @@ inline Tensor convolution_1x1(const Tensor& image, const Tensor& weight) {
   std::array<StableIValue, 9> stack{
       from(image), from(weight), from(std::nullopt), list(one), list(zero), list(two),
       from(false), list(zero),   from(int64_t{1})};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::convolution", "", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::convolution", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 

@@ -27,7 +27,7 @@ class DeviceScope {
  public:
   explicit DeviceScope(int32_t device) : guard_(device), device_(device) {
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
     stream_ = static_cast<cudaStream_t>(stream);
   }
 

@@ -17,7 +17,7 @@ inline void multiply(
     const torch::stable::Tensor& a, const torch::stable::Tensor& b, const torch::stable::Tensor& result) {
   using torch::stable::detail::from;
   std::array<StableIValue, 3> stack{from(a), from(b), from(result)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
   torch::stable::detail::to<torch::stable::Tensor>(stack[0]);  // takes over the handle that came back
 }
 
@@ -27,7 +27,7 @@ inline void linear(
     const torch::stable::Tensor& result) {
   using torch::stable::detail::from;
   std::array<StableIValue, 4> stack{from(a), from(b), from(bias), from(result)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
   torch::stable::detail::to<torch::stable::Tensor>(stack[0]);
 }
 
@@ -36,7 +36,7 @@ inline std::pair<torch::stable::Tensor, torch::stable::Tensor> sort_stably(const
   using torch::stable::Tensor;
   using torch::stable::detail::from, torch::stable::detail::to;
   std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   return {to<Tensor>(stack[0]), to<Tensor>(stack[1])};
 }
 

@@ -71,6 +71,7 @@ BAD_VALUES = [
     ({"stride": 0}, ValueError, "stride is 0; its numbers must be at least 1"),
     ({"stride": 1.5}, TypeError, "stride is 1.5; it must be an integer or a pair"),
     ({"padding": (1, -1)}, ValueError, r"padding is \(1, -1\); its numbers must be at least 0"),
+    ({"dilation": 2**31}, ValueError, "dilation is 2147483648; its numbers must be at most 2147483647"),
     ({"dilation": (1, 2, 3)}, TypeError, r"dilation is \(1, 2, 3\); it must be an integer or a pair"),
 ]
 

@@ -176,3 +176,11 @@ def test_wrong_arguments_to_the_raw_operator_do_not_read_outside(arguments):
         torch.ops.deformlab.deform_conv2d(
             args["input"], args["offset"][:1], args["weight"], args["bias"], args["mask"], *geometry
         )
+
+
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
+def test_numbers_that_would_overflow_a_position_are_refused_by_the_raw_operator(arguments, name):
+    args = arguments(torch.float32) | {name: (2**62, 2**62)}
+    geometry = [list(args[each]) for each in ("stride", "padding", "dilation")]
+    with pytest.raises(RuntimeError, match=r"call it through deformlab\.ops"):
+        torch.ops.deformlab.deform_conv2d(*(args[each] for each in TENSORS), *geometry)

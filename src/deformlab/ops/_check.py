@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = ["Geometry", "check_deform_conv2d"]
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_LARGEST = 2**31 - 1  # the kernels compute positions in 64 bits
 
 
 class Geometry(NamedTuple):
@@ -45,6 +46,8 @@ def _pair(name: str, value: int | tuple[int, int], minimum: int) -> tuple[int, i
         raise TypeError(f"deform_conv2d: {name} is {value!r}; it must be an integer or a pair of integers")
     if min(pair) < minimum:
         raise ValueError(f"deform_conv2d: {name} is {value!r}; its numbers must be at least {minimum}")
+    if max(pair) > _LARGEST:
+        raise ValueError(f"deform_conv2d: {name} is {value!r}; its numbers must be at most {_LARGEST}")
     return pair[0], pair[1]
 
 
