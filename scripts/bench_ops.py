@@ -1,34 +1,47 @@
-"""Measure deformable against dense convolution in one process and save the ratios.
+"""Measure deformable against dense convolution, and against torchvision's, and save the ratios.
 
-Calls alternate between the two operators, so that a busy machine slows both alike; medians are reported.
-Run: python scripts/bench_ops.py [--output FILE] [--device cpu|cuda] [--repeats 9] [--threads N]
+    python scripts/bench_ops.py [--output FILE] [--device cpu|cuda] [--repeats 9] [--threads N] ...
+
+A row is a shape, type, memory format and version (v1, or v2 with modulation). It has
+
+- forward, without gradients, and forward + backward with the gradients of all arguments (input and weight of
+  the dense convolution; offset and, in v2, mask besides), no bias: deformable over dense. Calls alternate,
+  two rounds of warm-up and then `--repeats` that count (on a GPU a call is as many as fill 5 ms, timed by
+  CUDA events). Milliseconds are medians; a ratio is the median of the ratios of neighbouring calls.
+- the same against torchvision where it can be imported and has the type: torchvision's time over ours, one
+  round of warm-up and `--torchvision-repeats`. On the CPU it takes seconds per call at the largest shape.
+- at the Cityscapes shape: scratch memory (scripts/scratch_memory.py), and on the CPU one thread's time over
+  two threads', again alternating.
+
+Beside each is its limit from scripts/speed_targets.py, `most` or `least`, and whether it is met. `tf32` is
+float32 whose products a GPU may round to TF32. Rows are saved one by one. A file of the same machine, threads
+and compiled operators keeps its other rows, so that several calls with `--shapes` or `--dtypes` make one
+table; `--resume` skips the rows that it has. A file of another machine or build is started anew.
 """
 
 import argparse
 import json
-import platform
+import os
 import statistics
-import subprocess
-import time
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import conv2d
+from measured_machine import machine
+from ops_case import DTYPES, FORMATS, SHAPES, Case, Operator, make_operators, torchvision_ops
+from ops_timing import alternate, ratio
+from scratch_memory import scratch_mb
+from speed_targets import AGAINST_DENSE, AGAINST_TORCHVISION, SCRATCH_MB, TWO_THREADS, judged
 
-import deformlab
-from deformlab.ops import backend, deform_conv2d
+from deformlab import provenance
 
-# Batch, channels in and out, height, width: conv5 on Cityscapes, conv5 on VOC, a training batch.
-SHAPES = {
-    "cityscapes": (1, 512, 64, 128),
-    "voc": (1, 512, 23, 32),
-    "batch": (4, 128, 32, 32),
-}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-DILATION = 2
+MEASURED_SHAPES = [name for name in SHAPES if name != "tiny"]
+DEFAULT_DTYPES = {"cpu": ["float32", "bfloat16"], "cuda": ["bfloat16", "float16", "tf32"]}
+VERSIONS = {"v1": False, "v2": True}
+EXTRAS = ("torchvision", "scratch", "threads")
+DIRECTIONS = ("forward", "forward_backward")
+KEY = ("shape", "dtype", "memory_format", "modulated")
 
 
 def main() -> None:
@@ -36,126 +49,195 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, help="JSON file for the results")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--device", default="cpu", choices=list(DEFAULT_DTYPES))
+    parser.add_argument("--repeats", type=int, default=9, help="calls that count, default 9")
+    parser.add_argument("--torchvision-repeats", type=int, default=3, help="the same, default 3")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    parser.add_argument("--shapes", nargs="+", choices=MEASURED_SHAPES, default=MEASURED_SHAPES)
+    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), help="default: those with limits")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
+    parser.add_argument("--versions", nargs="+", choices=list(VERSIONS), default=list(VERSIONS))
+    parser.add_argument(
+        "--extras",
+        nargs="*",
+        choices=EXTRAS,
+        default=list(EXTRAS),
+        help="what to measure besides, default all",
+    )
+    parser.add_argument("--resume", action="store_true", help="skip the rows that the output has")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no CUDA device")
+    torch.set_num_threads(options.threads)
 
-    rows = []
-    for shape in arguments.shapes:
-        for dtype in arguments.dtypes:
-            for memory_format in FORMATS:
-                for modulated in (False, True):
-                    row = measure(shape, dtype, memory_format, modulated, arguments.device, arguments.repeats)
-                    print(describe(row), flush=True)
-                    rows.append(row)
-    if arguments.output:
-        result = {"machine": machine(arguments.device), "revision": revision(), "rows": rows}
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def measure(
-    shape: str, dtype: str, memory_format: str, modulated: bool, device: str, repeats: int
-) -> dict[str, Any]:
-    """Median milliseconds and the median of the ratios of neighbouring calls, for both operators."""
-    N, C, H, W = SHAPES[shape]
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*size: int) -> torch.Tensor:
-        tensor = torch.randn(*size, generator=generator).to(device, DTYPES[dtype])
-        return tensor.to(memory_format=FORMATS[memory_format]).requires_grad_()
-
-    input, weight, offset = random(N, C, H, W), random(C, C, 3, 3), random(N, 18, H, W)
-    mask = random(N, 9, H, W).detach().sigmoid().requires_grad_() if modulated else None
-    grad = random(N, C, H, W).detach()
-
-    def dense() -> torch.Tensor:
-        return conv2d(input, weight, padding=DILATION, dilation=DILATION)
-
-    def deformable() -> torch.Tensor:
-        return deform_conv2d(input, offset, weight, padding=DILATION, dilation=DILATION, mask=mask)
-
-    def forward(operator: Callable[[], torch.Tensor]) -> None:
-        with torch.no_grad():
-            operator()
-
-    def training(operator: Callable[[], torch.Tensor]) -> None:
-        operator().backward(grad)
-        for tensor in (input, weight, offset, mask):
-            if tensor is not None:
-                tensor.grad = None
-
-    row: dict[str, Any] = {
-        "shape": shape,
-        "size": [N, C, H, W],
-        "dtype": dtype,
-        "memory_format": memory_format,
-        "modulated": modulated,
+    result: dict[str, Any] = {
+        "machine": machine(options.device),
+        "revision": provenance.git_revision(),
+        "rows": [],
     }
-    for name, call in (("forward", forward), ("forward_backward", training)):
-        times = [
-            (seconds(lambda: call(dense), device), seconds(lambda: call(deformable), device))  # noqa: B023
-            for _ in range(repeats + 2)
-        ][2:]
-        row[name] = {
-            "dense_ms": 1e3 * statistics.median(dense for dense, _ in times),
-            "deformable_ms": 1e3 * statistics.median(deformable for _, deformable in times),
-            "ratio": statistics.median(deformable / dense for dense, deformable in times),
-        }
+    if options.output:
+        result["rows"] = kept_rows(options.output, result["machine"])
+    dtypes = options.dtypes or DEFAULT_DTYPES[options.device]
+    if "torchvision" in options.extras and torchvision_ops() is None:
+        print("torchvision cannot be imported: not compared with it")
+    for case in cases(options.shapes, dtypes, options.formats, options.versions, options.device):
+        present = [row for row in result["rows"] if is_row_of(row, case)]
+        if present and options.resume:
+            continue
+        row = measure(case, options)
+        print(describe(row), flush=True)
+        result["rows"] = [other for other in result["rows"] if other not in present] + [row]
+        if options.output:
+            save(options.output, result)
+
+
+def cases(
+    shapes: list[str], dtypes: list[str], formats: list[str], versions: list[str], device: str
+) -> list[Case]:
+    return [
+        Case(shape, dtype, memory_format, VERSIONS[version], device)
+        for shape, dtype, memory_format, version in product(shapes, dtypes, formats, versions)
+    ]
+
+
+def is_row_of(row: dict[str, Any], case: Case) -> bool:
+    return all(row[name] == getattr(case, name) for name in KEY)
+
+
+def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """All that belongs into the case's row."""
+    row: dict[str, Any] = {name: getattr(case, name) for name in KEY} | {"size": list(SHAPES[case.shape])}
+    names = ["dense", "deformable", *(["torchvision"] if "torchvision" in options.extras else [])]
+    operators = make_operators(case, names)
+    limits = AGAINST_DENSE.get((case.device, case.dtype), {})
+    for direction in DIRECTIONS:
+        calls = {name: calls_of(operators[name])[direction] for name in ("dense", "deformable")}
+        times = alternate(calls, options.repeats, case.device)
+        row[direction] = judged(
+            {
+                "dense_ms": statistics.median(times["dense"]),
+                "deformable_ms": statistics.median(times["deformable"]),
+                "ratio": ratio(times["deformable"], times["dense"]),
+            },
+            "ratio",
+            most=limits.get(direction),
+        )
+    if "torchvision" in operators:
+        row["torchvision"] = against_torchvision(case, operators, options.torchvision_repeats)
+    if case.shape == "cityscapes" and "scratch" in options.extras:
+        row["scratch_mb"] = scratch(case, list(operators))
+    if case.shape == "cityscapes" and "threads" in options.extras and two_threads_possible(case.device):
+        row["two_threads"] = two_threads(operators, min(5, options.repeats), options.threads)
     return row
 
 
-def seconds(call: Callable[[], None], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def calls_of(operator: Operator) -> dict[str, Any]:
+    return {"forward": operator.inference, "forward_backward": operator.training}
 
 
-def describe(row: dict[str, Any]) -> str:
-    times = "; ".join(
-        f"{name} {measured['dense_ms']:.1f} -> {measured['deformable_ms']:.1f} ms, {measured['ratio']:.2f}x"
-        for name, measured in ((name, row[name]) for name in ("forward", "forward_backward"))
-    )
-    version = "v2" if row["modulated"] else "v1"
-    return f"{row['shape']:10} {row['dtype']:8} {row['memory_format']:13} {version}: {times}"
+def against_torchvision(case: Case, operators: dict[str, Operator], repeats: int) -> dict[str, Any]:
+    """How many times as long torchvision takes."""
+    limits = AGAINST_TORCHVISION.get((case.device, case.dtype), {})
+    measured = {}
+    for direction in DIRECTIONS:
+        calls = {name: calls_of(operators[name])[direction] for name in ("deformable", "torchvision")}
+        times = alternate(calls, repeats, case.device, warm_up=1)
+        measured[direction] = judged(
+            {
+                "torchvision_ms": statistics.median(times["torchvision"]),
+                "times_faster": ratio(times["torchvision"], times["deformable"]),
+            },
+            "times_faster",
+            least=limits.get(direction),
+        )
+    return measured
 
 
-def machine(device: str) -> dict[str, Any]:
+def scratch(case: Case, names: list[str]) -> dict[str, Any]:
+    """MB besides arguments and results, of every operator."""
+    found = {name: scratch_mb(case, name) for name in names}
+    limits = SCRATCH_MB.get(case.device, {})
     return {
-        "processor": processor(),
-        "vector_unit": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "deformlab": deformlab.__version__,
-        "backend": backend(device),
+        direction: judged(
+            {name: found[name][direction] for name in names}, "deformable", most=limits.get(direction)
+        )
+        for direction in ("forward", "backward")
     }
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
+def two_threads_possible(device: str) -> bool:
+    return device == "cpu" and (os.cpu_count() or 1) > 1
 
 
-def revision() -> str | None:
-    root = Path(__file__).parents[1]
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or None
+def two_threads(operators: dict[str, Operator], repeats: int, threads: int) -> dict[str, Any]:
+    """One thread's time over two threads', of our operator and, to know the machine, of the dense one."""
+
+    def on(number: int, call: Any) -> Any:
+        def run() -> None:
+            torch.set_num_threads(number)
+            call()
+
+        return run
+
+    measured = {}
+    for direction in DIRECTIONS:
+        calls = {name: calls_of(operators[name])[direction] for name in ("deformable", "dense")}
+        times = alternate(
+            {f"{name} {n}": on(n, call) for name, call in calls.items() for n in (1, 2)}, repeats, "cpu"
+        )
+        measured[direction] = judged(
+            {name: ratio(times[f"{name} 1"], times[f"{name} 2"]) for name in calls},
+            "deformable",
+            least=TWO_THREADS,
+        )
+    torch.set_num_threads(threads)
+    return measured
+
+
+def describe(row: dict[str, Any]) -> str:
+    """The row as lines of a table: what, values, limit, verdict."""
+    version = "v2" if row["modulated"] else "v1"
+    lines = [f"{row['shape']} {tuple(row['size'])} {row['dtype']} {row['memory_format']} {version}"]
+
+    def add(what: str, value: str, judgement: dict[str, Any]) -> None:
+        limit = f"<= {judgement['most']:g}" if "most" in judgement else ""
+        limit = f">= {judgement['least']:g}" if "least" in judgement else limit
+        lines.append(f"  {what:32} {value:42} {limit:8} {judgement.get('verdict', '')}".rstrip())
+
+    for direction in DIRECTIONS:
+        found = row[direction]
+        times = f"{found['dense_ms']:.1f} -> {found['deformable_ms']:.1f} ms"
+        add(f"{direction} / dense", f"{found['ratio']:5.2f}x  {times}", found)
+    for direction, found in row.get("torchvision", {}).items():
+        value = f"{found['times_faster']:5.2f}x faster  torchvision {found['torchvision_ms']:.1f} ms"
+        add(f"{direction}, torchvision", value, found)
+    for direction, found in row.get("scratch_mb", {}).items():
+        if found["deformable"] is not None:
+            others = ", ".join(f"{n} {found[n]:.0f}" for n in ("dense", "torchvision") if n in found)
+            add(f"{direction}, scratch memory", f"{found['deformable']:5.1f} MB  {others}", found)
+    for direction, found in row.get("two_threads", {}).items():
+        value = f"{found['deformable']:5.2f}x  dense {found['dense']:.2f}x"
+        add(f"{direction}, two threads", value, found)
+    return "\n".join(lines)
+
+
+def kept_rows(path: Path, machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier call that can stand in one table with those of this one."""
+    if not path.exists():
+        return []
+    earlier = json.loads(path.read_text())
+    if earlier["machine"] != machine:
+        print(f"{path} is of another machine or build: it is started anew")
+        return []
+    rows: list[dict[str, Any]] = earlier["rows"]
+    return rows
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def gradient_of_output(output: Tensor) -> Tensor:
 
 
 def main() -> None:
-    import torchvision  # type: ignore[import-not-found]
+    import torchvision
 
     values: dict[str, object] = {"torch": torch.__version__, "torchvision": torchvision.__version__}
     for name, modulated in (("v1", False), ("v2", True)):

@@ -1,0 +1,82 @@
+"""Scratch memory of one operator: the most it holds during a call, besides its arguments and its result.
+
+    python scripts/scratch_memory.py SHAPE DTYPE MEMORY_FORMAT v1|v2 cpu|cuda dense|deformable|torchvision
+
+On the CPU it is the rise of the resident set in a process of its own, whatever the memory is allocated with
+(Linux only): a call at a tiny size loads the code, then the first call at full size counts, with buffers that
+the operator or its matrix products keep for the next one. Freed blocks go back to the system at once, so that
+the next call needs them anew. On the GPU it is what PyTorch's allocator counts. Prints MB (10^6 bytes) of the
+forward and of the backward pass as JSON, null where they cannot be measured.
+"""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from ops_case import Case, make_operators
+from torch import Tensor
+
+STATUS = Path("/proc/self/status")
+PEAK = Path("/proc/self/clear_refs")
+
+
+def scratch_mb(case: Case, operator: str) -> dict[str, float | None]:
+    """MB of `forward` and `backward`, measured in a fresh process; None where that is not possible."""
+    if case.device == "cpu" and not PEAK.exists():
+        return {"forward": None, "backward": None}
+    version = "v2" if case.modulated else "v1"
+    arguments = [case.shape, case.dtype, case.memory_format, version, case.device, operator]
+    result = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        # A fixed threshold keeps glibc from raising it: larger blocks would stay resident when freed.
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    measured: dict[str, float | None] = json.loads(result.stdout)
+    return measured
+
+
+def main() -> None:
+    shape, dtype, memory_format, version, device, operator = sys.argv[1:]
+    case = Case(shape, dtype, memory_format, version == "v2", device)
+    make_operators(case._replace(shape="tiny"))[operator].training()
+    chosen = make_operators(case, [operator])[operator]
+    output, forward = _rise(lambda: [chosen.forward()], device)
+    grads, backward = _rise(lambda: torch.autograd.grad(output[0], chosen.inputs, chosen.grad), device)
+    assert len(grads) == len(chosen.inputs)
+    print(json.dumps({"forward": forward, "backward": backward}))
+
+
+def _rise(call: Callable[[], Sequence[Tensor]], device: str) -> tuple[Sequence[Tensor], float]:
+    """The call's result, and the rise of the memory's peak in MB less the size of the result."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = call()
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        ctypes.CDLL(None).malloc_trim(0)
+        PEAK.write_text("5")  # resets the peak of the resident set
+        before = _resident("VmRSS")
+        result = call()
+        peak = _resident("VmHWM")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in result)
+    return result, max(0.0, (peak - before - size) / 1e6)
+
+
+def _resident(name: str) -> int:
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+
+if __name__ == "__main__":
+    main()
