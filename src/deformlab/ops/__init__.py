@@ -3,5 +3,6 @@
 from deformlab.ops import reference
 from deformlab.ops._native import NativeStatus, backend, native_status
 from deformlab.ops.deform_conv import deform_conv2d
+from deformlab.ops.onnx_translation import onnx_translation_table
 
-__all__ = ["NativeStatus", "backend", "deform_conv2d", "native_status", "reference"]
+__all__ = ["NativeStatus", "backend", "deform_conv2d", "native_status", "onnx_translation_table", "reference"]

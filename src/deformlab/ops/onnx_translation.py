@@ -1,0 +1,77 @@
+"""deform_conv2d in ONNX files: the standard operator DeformConv, which opset 19 introduced."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from deformlab.ops._native import native_status
+
+__all__ = ["onnx_translation_table"]
+
+
+def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Tell `torch.onnx.export` how to write deformable convolution: as ONNX's DeformConv.
+
+    What runs the file must know DeformConv; ONNX Runtime does from 1.25 on. Its results are those of
+    `deform_conv2d` up to rounding, also at the border and outside it. (The standard's text leaves open what
+    lies less than a cell outside the image; its reference implementation and ONNX Runtime interpolate with
+    zeros there, as we do.) 16-bit types are computed in float32, as their coordinates need it.
+
+    Without the compiled library the table is empty: the plain PyTorch that runs then is exported as it is.
+
+    Returns:
+        For the argument `custom_translation_table` of `torch.onnx.export(..., dynamo=True)`.
+
+    Raises:
+        ImportError: The package onnxscript is missing.
+
+    Example:
+        >>> from deformlab.ops import onnx_translation_table
+        >>> torch.onnx.export(
+        ...     network.eval(), (image,), "network.onnx", dynamo=True, opset_version=20,
+        ...     custom_translation_table=onnx_translation_table(),
+        ... )
+    """
+    try:
+        from onnxscript import BFLOAT16, FLOAT, FLOAT16, evaluator, opset19
+    except ImportError:
+        raise ImportError(
+            "onnx_translation_table: onnxscript is missing; install it with: pip install onnxscript"
+        ) from None
+    if not native_status().loaded:
+        return {}
+
+    # torch.onnx reads this signature: lists become attributes.
+    def deform_conv2d(
+        input: Any,
+        offset: Any,
+        weight: Any,
+        bias: Any,
+        mask: Any,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+    ) -> Any:
+        opset = evaluator.default().opset.version
+        if opset < 19:
+            raise ValueError(
+                f"deform_conv2d: ONNX has DeformConv from opset 19 on; this export has opset_version={opset}"
+            )
+        tensors = [input, weight, offset, bias, mask]
+        in_16_bits = input.dtype in (FLOAT16.dtype, BFLOAT16.dtype)
+        if in_16_bits:
+            tensors = [None if t is None else opset19.Cast(t, to=FLOAT.dtype) for t in tensors]
+        kernel_h, kernel_w = weight.shape[2:]
+        output = opset19.DeformConv(
+            *tensors,
+            kernel_shape=[kernel_h, kernel_w],
+            strides=stride,
+            pads=[*padding, *padding],
+            dilations=dilation,
+            group=input.shape[1] // weight.shape[1],
+            offset_group=offset.shape[1] // (2 * kernel_h * kernel_w),
+        )
+        return opset19.Cast(output, to=input.dtype) if in_16_bits else output
+
+    return {torch.ops.deformlab.deform_conv2d.default: deform_conv2d}
