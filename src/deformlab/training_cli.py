@@ -20,6 +20,7 @@ from deformlab.callbacks import (
     AtomicCheckpointIO,
     EpochLines,
     LogTablesAndPictures,
+    ObjectFiles,
     PredictionPictures,
     PredictionWriter,
     ResilientWandbLogger,
@@ -29,6 +30,7 @@ from deformlab.callbacks import (
 )
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError
+from deformlab.objects import summary_lines
 from deformlab.quiet import silence_developer_messages
 from deformlab.tasks import SemanticSegmentation
 
@@ -37,8 +39,8 @@ __all__ = ["ConfigurationResolver", "run_training_verb"]
 DESCRIPTIONS = {
     "fit": "Trains a network and writes a run folder: deformlab fit --config experiments/camvid.yaml "
     "--data.root PATH. The same command with the same --run_dir continues an interrupted training.",
-    "validate": "Measures mIoU and effective dilation of a trained network on the validation split: "
-    "deformlab validate --run_dir runs/NAME.",
+    "validate": "Measures mIoU and effective dilation of a trained network on the validation split, also by "
+    "the size of objects, and writes objects.json and objects.csv: deformlab validate --run_dir runs/NAME.",
     "test": "Measures mIoU on the test split: deformlab test --run_dir runs/NAME.",
     "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME "
     "--data.predict_root IMAGES --output PREDICTIONS.",
@@ -82,6 +84,8 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Chooses the run folder and the checkpoint."""
         config = self.config[self.subcommand]
+        # What a run's own checkpoint scores belongs into its folder.
+        self._of_run = config.run_dir is not None and config.ckpt_path is None
         if self.subcommand == "fit":
             if config.run_dir is None:
                 name = f"{config.data.dataset}-{config.model.conv5}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -171,12 +175,12 @@ class TrainingCLI(LightningCLI):
     def validate(self, **options: Any) -> None:
         """Runs validation and prints its tables."""
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
-        self._print_scores("val")
+        self._print_scores("val", ObjectFiles(self.model, self.datamodule.val_dataset))
 
     def test(self, **options: Any) -> None:
         """Runs the test and prints its tables."""
         self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
-        self._print_scores("test")
+        self._print_scores("test", ObjectFiles(self.model, self.datamodule.test_dataset))
 
     def predict(self, **options: Any) -> None:
         """Segments the images and says where the class maps are."""
@@ -188,15 +192,16 @@ class TrainingCLI(LightningCLI):
         return {name: options[name] for name in ("ckpt_path", "weights_only")}
 
     @rank_zero_only
-    def _print_scores(self, split: str) -> None:
+    def _print_scores(self, split: str, objects: ObjectFiles) -> None:
         scores = self.trainer.callback_metrics
         print(f"mIoU {100 * float(scores[f'{split}/miou']):.1f} %")
         for name in self.datamodule.classes:
             print(f"  {name:<16}{100 * float(scores[f'{split}/iou/{name}']):5.1f} %")
-        print("effective dilation in cells: mean ± std (filters)")
-        for row in self.model.effective_dilation.compute():
-            spread = f"{row.mean:6.2f} ± {row.std:.2f} ({row.count})" if row.count else "     -"
-            print(f"  {row.layer:<18}{row.size:<12}{spread}")
+        config = self.config[self.subcommand]
+        print("\n".join(["", *summary_lines(objects.summary())]))
+        if split == "val" and self._of_run:
+            objects.write(config.run_dir)
+            print(f"\nper class and object: objects.json and objects.csv in {config.run_dir}")
 
     def _parse_ckpt_path(self) -> None:
         """The network's options come from the configuration, not from the checkpoint."""

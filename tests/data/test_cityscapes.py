@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deformlab.data import Cityscapes
+from deformlab.data import UNKNOWN_OBJECT, Cityscapes
 from deformlab.errors import DatasetError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cityscapes_sample"
@@ -34,10 +34,14 @@ def test_label_ids_become_train_ids_without_prepared_files(cityscapes_root):
     assert label[5, 3] == 13
 
 
-def test_a_group_has_no_instance(cityscapes_root):
-    instance = Cityscapes(cityscapes_root, "train")[0]["instance"]
-    assert np.unique(instance).tolist() == [0, 26000, 26001]
-    assert (instance[4:8, 20:30] == 0).all()
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_group_is_of_objects_that_are_not_told_apart(cityscapes_root, cache):
+    dataset = Cityscapes(cityscapes_root, "train", cache=cache)
+    dataset[0]
+    instance = dataset[0]["instance"]
+    assert instance.dtype == np.int32
+    assert np.unique(instance).tolist() == [UNKNOWN_OBJECT, 0, 26000, 26001]
+    assert (instance[4:8, 20:30] == UNKNOWN_OBJECT).all()
 
 
 def test_a_sample_is_named_by_city_and_frame(cityscapes_root):

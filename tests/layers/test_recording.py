@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from deformlab.layers import DeformConv2d, record_offsets
+from deformlab.layers import DeformConv2d, record_modulation, record_offsets
 
 
 def test_the_offsets_of_the_last_forward_pass_are_kept():
@@ -21,6 +21,17 @@ def test_modulation_is_left_out():
     with record_offsets({"conv": layer}) as offsets:
         layer(torch.randn(1, 4, 5, 7))
     assert offsets["conv"].shape == (1, 2 * 2 * 9, 3, 5)
+
+
+def test_the_modulation_of_modulated_layers_is_what_they_multiply_by():
+    layer = DeformConv2d(4, 6, 3, deform_groups=2, modulated=True, modulation_scale=2.0)
+    nn.init.normal_(layer.conv_offset.weight)
+    image = torch.randn(1, 4, 5, 7)
+    with record_modulation({"v2": layer, "v1": DeformConv2d(4, 6, 3), "plain": nn.Conv2d(4, 6, 3)}) as mask:
+        layer(image)
+    assert list(mask) == ["v2"]
+    assert torch.equal(mask["v2"], layer.predict_offsets(image)[1])
+    assert not mask["v2"].requires_grad
 
 
 def test_a_plain_convolution_never_moves():

@@ -1,13 +1,11 @@
-"""Effective dilation: the mean distance of neighbouring taps, and its table by object size."""
+"""Effective dilation: the mean distance of neighbouring taps."""
 
 import math
 
 import pytest
 import torch
 
-from deformlab.metrics import EffectiveDilation, LayerGeometry, effective_dilation
-
-THREE = LayerGeometry((3, 3), (2, 2))
+from deformlab.metrics import effective_dilation, effective_dilation_where_it_counts
 
 
 def offsets_of(taps):
@@ -90,183 +88,35 @@ def test_a_bad_argument_is_named(shape, kernel_size, dilation, message):
         effective_dilation(torch.zeros(shape), kernel_size, dilation)
 
 
-def scene():
-    """A 40x40 map with a small object (6x6), a medium one (10x20) and a large one (20x30)."""
-    instances = torch.zeros(1, 40, 40, dtype=torch.int64)
-    instances[0, 1:7, 1:7] = 26001
-    instances[0, 1:11, 12:32] = 7
-    instances[0, 15:35, 5:35] = 3
-    return instances
+def test_equal_modulation_weights_nothing():
+    offset = torch.randn(2, 36, 3, 4)
+    expected = effective_dilation(offset, 3, 2).double()
+    modulation = torch.full((2, 18, 3, 4), 0.25)
+    torch.testing.assert_close(effective_dilation_where_it_counts(offset, modulation, 3, 2), expected)
 
 
-def metric_for(**layers):
-    return EffectiveDilation(layers or {"conv": THREE}, thresholds=(100, 400))
+def test_a_pair_counts_as_much_as_both_its_taps():
+    # As in `test_by_hand`; pairs (0, 1), (0, 2), (1, 3), (2, 3) weigh 1·2, 1·0.5, 2·4 and 0.5·4.
+    offset = offsets_of([(0, 0), (0, 0), (0, 0), (3, 4)])
+    modulation = torch.tensor([1, 2, 0.5, 4]).reshape(1, 4, 1, 1)
+    expected = (2 * 1 + 0.5 * 1 + 8 * math.sqrt(32) + 2 * math.sqrt(34)) / 12.5
+    assert effective_dilation_where_it_counts(offset, modulation, 2, 1).item() == pytest.approx(expected)
 
 
-def table(metric):
-    return {(row.layer, row.size): row for row in metric.compute()}
+def test_a_tap_that_is_modulated_away_is_not_looked_at():
+    offset = torch.zeros(1, 18, 1, 1)
+    offset[0, 16:] = 100  # the last tap is far off
+    modulation = torch.ones(1, 9, 1, 1)
+    modulation[0, 8] = 0
+    assert effective_dilation_where_it_counts(offset, modulation, 3, 2).item() == 2
 
 
-def stretched(factor, size=(40, 40)):
-    """Offsets that stretch every filter of dilation 2 by a factor (scalar or one per cell)."""
-    grid = torch.tensor([(2.0 * (i - 1), 2.0 * (j - 1)) for i in range(3) for j in range(3)]).flatten()
-    return (grid[:, None, None] * (torch.as_tensor(factor).expand(size) - 1)).unsqueeze(0)
+def test_a_filter_that_is_modulated_away_as_a_whole_has_its_plain_effective_dilation():
+    offset = torch.randn(1, 18, 2, 2)
+    weighted = effective_dilation_where_it_counts(offset, torch.zeros(1, 9, 2, 2), 3, 2)
+    assert torch.equal(weighted, effective_dilation(offset, 3, 2).double())
 
 
-def test_every_filter_belongs_to_the_object_under_its_centre():
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 40, 40)}, scene())
-    assert [(row.size, row.count) for row in metric.compute()] == [
-        ("small", 36),
-        ("medium", 200),
-        ("large", 600),
-        ("background", 1600 - 836),
-    ]
-
-
-def test_mean_and_std_are_those_of_the_filters():
-    instances = scene()
-    stretch = torch.ones(40, 40)
-    stretch[instances[0] == 3] = 2
-    stretch[20, 20] = 5
-    metric = metric_for()
-    metric.update({"conv": stretched(stretch)}, instances)
-    rows = table(metric)
-    values = 2 * stretch[instances[0] == 3].double()
-    assert rows["conv", "large"].mean == pytest.approx(values.mean().item())
-    assert rows["conv", "large"].std == pytest.approx(values.std(correction=0).item())
-    assert (rows["conv", "small"].mean, rows["conv", "small"].std) == (2, 0)
-
-
-def test_a_plain_layer_has_exactly_its_dilation_everywhere():
-    metric = metric_for(conv=LayerGeometry((3, 3), (7, 7)))
-    metric.update({"conv": torch.zeros(()).expand(1, 18, 13, 17)}, scene())
-    assert {(row.mean, row.std) for row in metric.compute()} == {(7, 0)}
-
-
-def test_centres_of_a_coarser_map_lie_in_the_middle_of_its_cells():
-    instances = torch.zeros(1, 40, 40, dtype=torch.int64)
-    instances[0, 8, 24] = 1  # the centre of cell (0, 1) in a map of cells of 16 pixels: row 8, column 24
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances[:, :32, :32])
-    assert table(metric)["conv", "small"].count == 1
-    instances = instances.roll(1, 1)
-    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances[:, :32, :32])
-    assert table(metric)["conv", "small"].count == 1
-
-
-def test_size_is_the_area_of_the_bounding_box_of_the_whole_mask():
-    instances = torch.zeros(1, 40, 40, dtype=torch.int64)
-    instances[0, 0, 0] = instances[0, 19, 29] = 5  # two pixels whose box is 20x30
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 40, 40)}, instances)
-    assert table(metric)["conv", "large"].count == 2
-
-
-def test_thresholds_themselves_are_medium():
-    instances = torch.zeros(1, 40, 40, dtype=torch.int64)
-    instances[0, :10, :10] = 1
-    instances[0, 20:40, 20:40] = 2
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 40, 40)}, instances)
-    assert table(metric)["conv", "medium"].count == 500
-
-
-def test_where_boxes_overlap_the_mask_decides():
-    instances = torch.zeros(1, 40, 40, dtype=torch.int64)
-    instances[0, :30, :30] = 1
-    instances[0, 10:15, 10:15] = 2
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 40, 40)}, instances)
-    assert table(metric)["conv", "small"].count == 25
-    assert table(metric)["conv", "large"].count == 900 - 25
-
-
-def test_filters_centred_on_an_ignored_pixel_belong_to_nothing():
-    instances = scene()
-    label = torch.zeros(1, 40, 40, dtype=torch.int64)
-    label[0, 15:35, 5:35] = 255
-    label[0, 39] = 255
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 40, 40)}, instances, label)
-    assert [row.count for row in metric.compute()] == [36, 200, 0, 1600 - 836 - 40]
-
-
-def test_an_id_means_another_object_in_every_image():
-    instances = torch.zeros(2, 40, 40, dtype=torch.int64)
-    instances[0, :5, :5] = 1
-    instances[1, :30, :30] = 1
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(2, 18, 40, 40)}, instances)
-    assert table(metric)["conv", "small"].count == 25
-    assert table(metric)["conv", "large"].count == 900
-
-
-def test_deform_groups_are_averaged():
-    metric = metric_for()
-    metric.update({"conv": torch.cat([stretched(1.0), stretched(2.0)], dim=1)}, scene())
-    assert {(row.mean, row.count) for row in metric.compute()} >= {(3, 36)}
-
-
-def test_rows_come_by_layer_in_order_and_by_size():
-    metric = metric_for(b=THREE, a=THREE)
-    metric.update({"a": stretched(1.0), "b": stretched(2.0, (10, 10))[..., :5]}, scene())
-    rows = metric.compute()
-    assert [(row.layer, row.size) for row in rows] == [
-        (layer, size) for layer in "ba" for size in ("small", "medium", "large", "background")
-    ]
-    assert (rows[3].mean, rows[7].mean) == (4, 2)
-
-
-def test_a_size_that_never_occurred_has_no_mean():
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 4, 4)}, torch.zeros(1, 40, 40, dtype=torch.int64))
-    row = table(metric)["conv", "small"]
-    assert row.count == 0
-    assert math.isnan(row.mean)
-    assert math.isnan(row.std)
-
-
-def test_batches_and_processes_add_up():
-    torch.manual_seed(0)
-    offset, instances = torch.randn(4, 18, 10, 10), scene().expand(4, -1, -1)
-    whole, first, second = metric_for(), metric_for(), metric_for()
-    whole.update({"conv": offset}, instances)
-    first.update({"conv": offset[:1]}, instances[:1])
-    first.update({"conv": offset[1:2]}, instances[1:2])
-    second.update({"conv": offset[2:]}, instances[2:])
-    first.merge_state(second)
-    for ours, expected in zip(first.compute(), whole.compute(), strict=True):
-        assert ours.count == expected.count
-        assert ours.mean == pytest.approx(expected.mean, rel=1e-12)
-        assert ours.std == pytest.approx(expected.std, rel=1e-9)
-
-
-@pytest.mark.parametrize("thresholds", [(100,), (400, 100), (100, 100), (0, 100), (math.nan, 100)])
-def test_bad_thresholds_are_refused(thresholds):
-    with pytest.raises(ValueError, match="thresholds must be two increasing areas > 0"):
-        EffectiveDilation({"conv": THREE}, thresholds)
-
-
-def test_a_layer_without_neighbouring_taps_is_refused():
-    with pytest.raises(ValueError, match="conv is 1x1"):
-        EffectiveDilation({"conv": LayerGeometry((1, 1), (1, 1))})
-
-
-@pytest.mark.parametrize(
-    ("offsets", "instances", "label", "message"),
-    [
-        ({"other": (1, 18, 4, 4)}, (1, 8, 8), None, "offsets has no layer conv, only other"),
-        ({"conv": (2, 18, 4, 4)}, (1, 8, 8), None, r"offsets\['conv'\] has 2 images, instances 1"),
-        ({"conv": (1, 18, 4, 4)}, (8, 8), None, r"must both be \(N, H, W\), got \(8, 8\)"),
-        ({"conv": (1, 18, 4, 4)}, (1, 8, 8), (1, 8, 9), r"\(N, H, W\), got \(1, 8, 8\) and \(1, 8, 9\)"),
-        ({"conv": (1, 8, 4, 4)}, (1, 8, 8), None, "offset must be"),
-    ],
-)
-def test_maps_that_do_not_fit_are_named(offsets, instances, label, message):
-    with pytest.raises(ValueError, match=message):
-        metric_for().update(
-            {name: torch.zeros(shape) for name, shape in offsets.items()},
-            torch.zeros(instances, dtype=torch.int64),
-            None if label is None else torch.zeros(label, dtype=torch.int64),
-        )
+def test_modulation_must_fit_the_offsets():
+    with pytest.raises(ValueError, match=r"modulation must be \(1, 9, 4, 4\) for these offsets, got \(1, 18"):
+        effective_dilation_where_it_counts(torch.zeros(1, 18, 4, 4), torch.zeros(1, 18, 4, 4), 3, 1)

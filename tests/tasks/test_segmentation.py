@@ -68,7 +68,7 @@ def test_validation_scores_at_the_labels_resolution():
 def test_validation_measures_an_atrous_network_as_its_dilation():
     module = task(conv5="atrous", dilation=4).eval()
     module.validation_step(batch(), 0)
-    means = {(row.layer, row.size): row.mean for row in module.effective_dilation.compute()}
+    means = {(row.layer, row.size): row.mean for row in module.effective_dilation.compute().rows}
     assert means[("layer4.0.conv2", "background")] == 4.0
 
 
@@ -89,6 +89,14 @@ def test_several_scales_are_averaged_as_probabilities():
 def test_object_sizes_and_scales_must_mean_something():
     with pytest.raises(ConfigError, match="object_sizes"):
         Evaluation(object_sizes=(100, 50))
+    with pytest.raises(ConfigError, match=r"object_sizes must be .* or thirds, got 'quarters'"):
+        Evaluation(object_sizes="quarters")
+    with pytest.raises(ConfigError, match="object_area must be box or mask"):
+        Evaluation(object_area="hull")
+    with pytest.raises(ConfigError, match="object_pixels must be original or network"):
+        Evaluation(object_pixels="cells")
+    with pytest.raises(ConfigError, match="object_region must be mask or box"):
+        Evaluation(object_region="hull")
     with pytest.raises(ConfigError, match="scales"):
         Evaluation(scales=())
 

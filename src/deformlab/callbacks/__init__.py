@@ -2,14 +2,17 @@
 
 from deformlab.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from deformlab.callbacks.console import EpochLines
+from deformlab.callbacks.files import write_atomically
+from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
-from deformlab.callbacks.run_folder import RunFolder, RunIdentity, write_atomically
+from deformlab.callbacks.run_folder import RunFolder, RunIdentity
 from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
 
 __all__ = [
     "AtomicCheckpointIO",
     "EpochLines",
     "LogTablesAndPictures",
+    "ObjectFiles",
     "PredictionPictures",
     "PredictionWriter",
     "ResilientWandbLogger",

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,28 +14,12 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from deformlab import ops, provenance
-from deformlab.errors import RunFolderError
+from deformlab.callbacks.files import write_atomically
+from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.metrics import EffectiveDilationRow
 from deformlab.tasks import SemanticSegmentation
 
-__all__ = ["RunFolder", "RunIdentity", "write_atomically"]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old text or the new one, never half of it.
-
-    Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunFolderError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
-        ) from error
+__all__ = ["RunFolder", "RunIdentity"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +43,7 @@ class RunIdentity:
 
 
 class RunFolder(pl.Callback):
-    """Writes config.yaml, metrics.csv, result.json and effective_dilation.csv while training.
+    """Writes config.yaml, metrics.csv, result.json, effective_dilation.csv and objects.* while training.
 
     Args:
         directory: The run folder; made if it is not there.
@@ -74,6 +57,7 @@ class RunFolder(pl.Callback):
         self.config = dict(config)
         self.epochs: list[dict[str, Any]] = []
         self.effective_dilation: list[EffectiveDilationRow] = []
+        self._thresholds: list[float] = []
         self._earlier_seconds = 0.0
         self._earlier_peak = 0
         self._started = time.monotonic()
@@ -89,6 +73,7 @@ class RunFolder(pl.Callback):
         previous = self._previous_result()
         self._earlier_seconds = float(previous.get("seconds") or 0.0)
         self._earlier_peak = int(previous.get("peak_memory_bytes") or 0)
+        self._thresholds = list(previous.get("thresholds") or [])
         self.epochs = list(self._previous_epochs())
         write_atomically(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         self._write_result(trainer, pl_module, "running")
@@ -121,7 +106,8 @@ class RunFolder(pl.Callback):
             return
         assert isinstance(pl_module, SemanticSegmentation)
         # Every process takes part in the reduction, one of them writes.
-        self.effective_dilation = pl_module.effective_dilation.compute()
+        objects = ObjectFiles(pl_module, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
+        self.effective_dilation = objects.rows
         if not trainer.is_global_zero:
             return
         logged = {
@@ -144,6 +130,8 @@ class RunFolder(pl.Callback):
             self.directory / "effective_dilation.csv",
             _csv_text(EffectiveDilationRow._fields, [line._asdict() for line in self.effective_dilation]),
         )
+        summary = objects.write(self.directory)
+        self._thresholds = summary["rule"]["thresholds"] or []
         self._write_result(trainer, pl_module, "running")
 
     @rank_zero_only
@@ -174,6 +162,7 @@ class RunFolder(pl.Callback):
         assert isinstance(pl_module, SemanticSegmentation)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         last: dict[str, Any] = self.epochs[-1] if self.epochs else {}
+        sizes = pl_module.evaluation.object_sizes
         scores = [float(row["val/miou"]) for row in self.epochs if row.get("val/miou") not in (None, "")]
         result = {
             "status": status,
@@ -191,7 +180,7 @@ class RunFolder(pl.Callback):
             "dataset": datamodule.dataset_class.name,
             "classes": list(datamodule.classes),
             "model": pl_module.configuration,
-            "thresholds": list(pl_module.evaluation.object_sizes),
+            "thresholds": list(self._thresholds if sizes == "thirds" else sizes),
             "parameters": sum(parameter.numel() for parameter in pl_module.model.parameters()),
             "seconds": round(self._earlier_seconds + time.monotonic() - self._started, 2),
             "images_per_second": _number(last.get("images_per_second")),

@@ -4,7 +4,7 @@ from deformlab.data.camvid import CamVid
 from deformlab.data.check import DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.datamodule import SegmentationDataModule
-from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
+from deformlab.data.dataset import IGNORE_INDEX, UNKNOWN_OBJECT, Sample, SegmentationDataset
 from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.registry import DATASETS
@@ -16,6 +16,7 @@ __all__ = [
     "IGNORE_INDEX",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "UNKNOWN_OBJECT",
     "CamVid",
     "Cityscapes",
     "DatasetReport",

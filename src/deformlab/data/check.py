@@ -243,8 +243,8 @@ def _survey(dataset_class: type[SegmentationDataset], split: str, samples: Itera
 def object_boxes(sample: Sample) -> list[tuple[int, int]]:
     """(most frequent label value, bounding-box area in pixels) of each object of a sample, by instance id."""
     ids, instance = np.unique(sample["instance"], return_inverse=True)
-    # find_objects leaves 0 out, so everything moves up by one, and what was 0 back to 0.
-    numbered = np.where(sample["instance"] == 0, 0, instance.reshape(sample["instance"].shape) + 1)
+    # find_objects leaves 0 out, so everything moves up by one, and what is no object back to 0.
+    numbered = np.where(sample["instance"] <= 0, 0, instance.reshape(sample["instance"].shape) + 1)
     objects = []
     for number, box in enumerate(ndimage.find_objects(numbered, max_label=len(ids)), start=1):
         if box is not None:

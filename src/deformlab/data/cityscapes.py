@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from cityscapesscripts.helpers.labels import labels as LABELS
 
-from deformlab.data.dataset import Sample
+from deformlab.data.dataset import UNKNOWN_OBJECT, Sample
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
@@ -23,13 +23,14 @@ for _label in LABELS:
         _TRAIN_IDS[_label.id] = _label.trainId
 # An id below 1000 is a class, its objects not told apart; above, it is 1000 times the class plus a number.
 _FIRST_INSTANCE = 1000
+_THING_IDS = [label.id for label in _CLASSES if label.hasInstances]
 
 
 class Cityscapes(FileDataset):
     """Cityscapes as `root/leftImg8bit/<split>/<city>/` and `root/gtFine/<split>/<city>/`.
 
     Labels come from `labelIds` by cityscapesscripts' own table, so that nothing needs to be prepared;
-    instances from `instanceIds`. Groups whose members the annotators did not tell apart have no instance.
+    instances from `instanceIds`. Groups whose members the annotators did not tell apart are `UNKNOWN_OBJECT`.
 
     Args and errors as in `SegmentationDataset`.
     """
@@ -88,7 +89,9 @@ class Cityscapes(FileDataset):
                 f"{files.label}: label ids {found} are illegal; Cityscapes has {legal.min()} to {legal.max()}"
             )
         instance = read_integers(files.instance)
+        group = np.isin(instance, _THING_IDS)
         instance[instance < _FIRST_INSTANCE] = 0
+        instance[group] = UNKNOWN_OBJECT
         return Sample(
             image=read_image(files.image),
             label=train_ids.astype(np.uint8),

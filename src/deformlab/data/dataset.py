@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from deformlab.errors import DatasetError
 
 IGNORE_INDEX = 255
+UNKNOWN_OBJECT = -1
 
 
 class Sample(TypedDict):
@@ -23,7 +24,8 @@ class Sample(TypedDict):
     Attributes:
         image: RGB, shape (H, W, 3).
         label: class index or 255 (ignored), shape (H, W).
-        instance: object id, 0 where there is none, shape (H, W). An id is unique in its image only.
+        instance: object id, 0 where there is none, `UNKNOWN_OBJECT` where there are objects that are not told
+            apart, shape (H, W). An id is unique in its image only.
         name: unique in its split; a file's stem where there is a file.
     """
 
@@ -110,7 +112,10 @@ class SegmentationDataset(Dataset[Any]):
         if self._cache is not None:
             # Most images have fewer than 256 objects: one byte per pixel instead of four.
             instance = sample["instance"]
-            compact = instance.astype(np.min_scalar_type(instance.max(initial=0)))
+            kinds = (
+                np.min_scalar_type(limit) for limit in (instance.min(initial=0), instance.max(initial=0))
+            )
+            compact = instance.astype(np.result_type(*kinds))
             self._cache[index] = (sample["image"], sample["label"], compact)
         return sample
 

@@ -7,13 +7,15 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformlab.errors import CheckpointError, ConfigError, DatasetError, TrainingError
-from deformlab.layers import record_offsets
+from deformlab.layers import DeformConv2d, record_modulation, record_offsets
 from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
+from deformlab.objects import NO_OBJECTS, SizeRule
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule
 
 __all__ = ["Evaluation", "SemanticSegmentation"]
@@ -26,13 +28,20 @@ class Evaluation:
     Args:
         scales: Factors on the network's input size, each > 0; softmax scores are averaged over them.
         flip: Whether each scale is also run mirrored.
-        object_sizes: Two areas of an object's bounding box in pixels of the label map, increasing; objects
-            below the first are small, above the second large (DCNv1 table 2: 96² and 224²).
+        object_sizes: Two increasing areas in pixels; objects below the first are small, above the second
+            large (DCNv1 table 2: 96² and 224²). `thirds`: as many of the validated objects in each.
+        object_area: An object's area: `box`, of its bounding box (DCNv1), or `mask`, its pixels.
+        object_pixels: Areas in pixels of the `original` label map, or of the `network`'s input.
+        object_region: To which object a filter belongs: `mask`, to the one whose mask covers its centre, or
+            `box`, to the one with the smallest box that contains it (DCNv1 had boxes only).
     """
 
     scales: Sequence[float] = (1.0,)
     flip: bool = False
-    object_sizes: tuple[float, float] = (96.0**2, 224.0**2)
+    object_sizes: tuple[float, float] | Literal["thirds"] = (96.0**2, 224.0**2)
+    object_area: Literal["box", "mask"] = "box"
+    object_pixels: Literal["original", "network"] = "original"
+    object_region: Literal["mask", "box"] = "mask"
 
     @property
     def single_pass(self) -> bool:
@@ -40,12 +49,12 @@ class Evaluation:
         return list(self.scales) == [1.0] and not self.flip
 
     def __post_init__(self) -> None:
-        """Refuses scales and thresholds that mean nothing."""
+        """Refuses scales and rules of object size that mean nothing."""
         if not self.scales or min(self.scales) <= 0:
             raise ConfigError(f"scales must be one or more factors > 0, got {list(self.scales)}")
-        small, large = self.object_sizes
-        if not 0 < small < large:
-            raise ConfigError(f"object_sizes must be two increasing areas > 0, got {list(self.object_sizes)}")
+        if self.object_region not in ("mask", "box"):
+            raise ConfigError(f"object_region must be mask or box, got {self.object_region!r}")
+        SizeRule(self.object_sizes, self.object_area, self.object_pixels)
 
 
 class SemanticSegmentation(pl.LightningModule):
@@ -71,7 +80,7 @@ class SemanticSegmentation(pl.LightningModule):
         init_weights: A checkpoint of this task to start from, atrous or deformable; offsets that it does not
             have start at zero.
         optimization: Learning rates and schedule.
-        evaluation: Scales, flip and the thresholds of object size.
+        evaluation: Scales, flip, and how the size of objects is measured.
     """
 
     def __init__(
@@ -139,14 +148,28 @@ class SemanticSegmentation(pl.LightningModule):
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
-            {
-                name: LayerGeometry(
-                    cast("tuple[int, int]", layer.kernel_size), cast("tuple[int, int]", layer.dilation)
-                )
-                for name, layer in self.tracked_layers.items()
-            },
+            {name: _geometry(layer) for name, layer in self.tracked_layers.items()},
             thresholds=evaluation.object_sizes,
+            area=evaluation.object_area,
+            pixels=evaluation.object_pixels,
+            region=evaluation.object_region,
         )
+
+    def setup(self, stage: str) -> None:
+        """Says what cannot be measured where the data set has no objects.
+
+        Raises:
+            ConfigError: Sizes of objects were asked for that are not there.
+        """
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if stage == "predict" or datamodule is None or datamodule.things:
+            return
+        if self.evaluation.object_sizes == "thirds":
+            raise ConfigError(
+                f"object_sizes=thirds: data set {datamodule.dataset_class.name!r} has no objects; give two "
+                "areas, or name the countable classes in things.txt"
+            )
+        rank_zero_info(NO_OBJECTS)
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Class scores.
@@ -200,18 +223,26 @@ class SemanticSegmentation(pl.LightningModule):
         return total / len(passes)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Updates mIoU and effective dilation; returns the predicted class map (N, H, W)."""
+        """Updates mIoU, effective dilation and objects' scores; returns the predicted class map (N, H, W)."""
         label = batch["label"]
         size = (label.shape[-2], label.shape[-1])
-        with record_offsets(self.tracked_layers) as offsets:
+        with record_offsets(self.tracked_layers) as offsets, record_modulation(self.tracked_layers) as mask:
             logits = self(batch["image"], size=size)
-        self.effective_dilation.update(offsets, batch["instance"], label)
         scores = logits if self.evaluation.single_pass else self.scores(batch["image"], size)
         prediction = scores.argmax(1)
         try:
             self.mean_iou.update(prediction, label)
         except ValueError as error:
             raise DatasetError(f"{', '.join(batch['name'])}: {error}") from error
+        self.effective_dilation.update(
+            offsets,
+            batch["instance"],
+            label,
+            prediction=prediction,
+            modulation=mask,
+            names=batch["name"],
+            network_size=batch["image"].shape[-2:],
+        )
         return prediction
 
     def on_validation_epoch_end(self) -> None:
@@ -275,3 +306,11 @@ class SemanticSegmentation(pl.LightningModule):
     def _class_names(self) -> Sequence[str]:
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule.classes if datamodule is not None else [str(i) for i in range(self.num_classes)]
+
+
+def _geometry(layer: nn.Conv2d) -> LayerGeometry:
+    kernel_size = cast("tuple[int, int]", layer.kernel_size)
+    dilation = cast("tuple[int, int]", layer.dilation)
+    if isinstance(layer, DeformConv2d):
+        return LayerGeometry(kernel_size, dilation, layer.deform_groups, layer.modulated)
+    return LayerGeometry(kernel_size, dilation)

@@ -1,0 +1,46 @@
+"""`objects.csv` and `objects.json` of a run folder: how much of each object was found, how far filters look."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deformlab.callbacks.files import write_atomically
+from deformlab.data import SegmentationDataset
+from deformlab.metrics import image_key
+from deformlab.objects import ObjectRecords, records_text, summarize
+from deformlab.tasks import SemanticSegmentation
+
+__all__ = ["ObjectFiles"]
+
+
+class ObjectFiles:
+    """What a validation measured of objects, ready to be written or printed.
+
+    Every process makes one, because `EffectiveDilation.compute` puts together what they counted.
+
+    Args:
+        module: The network after a validation.
+        dataset: What it was validated on.
+    """
+
+    def __init__(self, module: SemanticSegmentation, dataset: SegmentationDataset) -> None:
+        self._module = module
+        self._dataset = dataset
+        self.rows, records = module.effective_dilation.compute()
+        self.records: ObjectRecords = records.named({str(image_key(name)): name for name in dataset.names})
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of `objects.json`, explained in `deformlab.objects.summary`."""
+        metric = self._module.effective_dilation
+        return summarize(self.records, metric.rule, self._dataset.classes, metric.region)
+
+    def write(self, directory: Path) -> dict[str, Any]:
+        """Writes both files and returns the summary.
+
+        Raises:
+            RunFolderError: The disk is full or the folder cannot be written.
+        """
+        summary = self.summary()
+        write_atomically(directory / "objects.csv", records_text(self.records, self._dataset.classes))
+        write_atomically(directory / "objects.json", json.dumps(summary, indent=1) + "\n")
+        return summary

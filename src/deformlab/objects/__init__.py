@@ -1,0 +1,40 @@
+"""Each object of the evaluated images: its size, how much of it was found, how far filters on it looked.
+
+NumPy only, so that training writes with it what analysis reads without PyTorch.
+"""
+
+from deformlab.objects.bootstrap import draws
+from deformlab.objects.correlation import spearman
+from deformlab.objects.records import BACKGROUND, ObjectRecords, read_records, records_text
+from deformlab.objects.sizes import SIZES, SizeRule
+from deformlab.objects.summary import VERSION, summarize
+from deformlab.objects.tally import (
+    DilationCells,
+    ScoreCells,
+    by_size,
+    dilation_cells,
+    iou_difference,
+    score_cells,
+)
+from deformlab.objects.text import NO_OBJECTS, summary_lines
+
+__all__ = [
+    "BACKGROUND",
+    "NO_OBJECTS",
+    "SIZES",
+    "VERSION",
+    "DilationCells",
+    "ObjectRecords",
+    "ScoreCells",
+    "SizeRule",
+    "by_size",
+    "dilation_cells",
+    "draws",
+    "iou_difference",
+    "read_records",
+    "records_text",
+    "score_cells",
+    "spearman",
+    "summarize",
+    "summary_lines",
+]

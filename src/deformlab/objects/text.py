@@ -1,0 +1,97 @@
+"""The summary of one network's objects as lines for the terminal, at most 80 columns wide."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deformlab.objects.sizes import SIZES
+
+NO_OBJECTS = (
+    "no objects: effective dilation and IoU are per class only; name the countable classes in things.txt to "
+    "have them by object size"
+)
+
+
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Effective dilation by layer and size, recall and IoU by size, and the correlation with size.
+
+    Args:
+        summary: As `summarize` returns it.
+    """
+    lines = ["effective dilation in cells: mean ± std over filters [95 % over images]"]
+    lines += _table(
+        ("layer", "size", "mean ± std", "interval", "filters", "objects"),
+        [
+            (
+                row["layer"],
+                row["size"],
+                f"{row['mean']:.2f} ± {row['std']:.2f}",
+                _interval(row["low"], row["high"]),
+                f"{row['filters']:,}",
+                f"{row['objects']:,}",
+            )
+            for row in summary["dilation"]
+            if row["class"] == "all"
+        ],
+    )
+    if not summary["objects"]:
+        return [*lines, *textwrap.wrap(NO_OBJECTS, 80)]
+    lines += ["", "recall and IoU in percent, means over classes; by an object's", _rule(summary["rule"])]
+    lines += _table(
+        ("size", "objects", "recall", "IoU", "interval"),
+        [
+            (
+                row["size"],
+                f"{row['objects']:,}",
+                _percent(row["recall"]),
+                _percent(row["iou"]),
+                _interval(row["iou_low"], row["iou_high"], 100, 1),
+            )
+            for row in sorted(summary["scores"], key=lambda row: SIZES.index(row["size"]))
+            if row["class"] == "all"
+        ],
+    )
+    lines += ["", "rank correlation of an object's size and its filters' effective dilation"]
+    lines += _table(
+        ("layer", "Spearman", "interval", "objects"),
+        [
+            (
+                row["layer"],
+                "constant" if row["spearman"] is None else f"{row['spearman']:+.2f}",
+                _interval(row["low"], row["high"]),
+                f"{row['objects']:,}",
+            )
+            for row in summary["correlation"]
+            if row["class"] == "all"
+        ],
+    )
+    return lines
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    small, large = rule["thresholds"]
+    what = {"box": "bounding box", "mask": "mask"}[rule["area"]]
+    whose = {"original": "label map", "network": "network's input"}[rule["pixels"]]
+    thirds = " (thirds)" if rule["thirds"] else ""
+    return f"{what} in pixels of the {whose}: small < {small:,.0f}, large > {large:,.0f}{thirds}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _interval(low: float | None, high: float | None, scale: float = 1, digits: int = 2) -> str:
+    return "-" if low is None or high is None else f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    words = 2 if header[1] == "size" else 1
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i < words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]

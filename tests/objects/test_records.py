@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from deformlab.errors import RunFolderError
+from deformlab.objects import read_records, records_text
+
+CLASSES = ("road", "car", "pole")
+
+
+def written(records, folder):
+    path = folder / "objects.csv"
+    path.write_text(records_text(records, CLASSES))
+    return path
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_what_is_written_is_read(tmp_path, make_records, modulated, groups):
+    rows = [
+        {"image": "a, b", "object": 33001, "label": 1, "area": 50, "dilation": [1.25, 2], "scale": 0.25},
+        {"image": "c", "label": 0, "pixels": 7, "hits": 3, "false": 2, "dilation": [1 / 3]},
+    ]
+    records = make_records(rows, ("layer4.0.conv1", "layer4.0.conv2"), modulated, groups)
+    again = read_records(written(records, tmp_path), CLASSES)
+    for name, ours, expected in zip(records._fields, again, records, strict=True):
+        if np.asarray(expected).dtype.kind == "f":
+            np.testing.assert_allclose(ours, expected, rtol=1e-11, err_msg=name)
+        else:
+            assert np.array_equal(ours, expected), name
+
+
+def test_what_was_not_predicted_stays_unknown(tmp_path, make_records):
+    records = make_records([{"image": "a", "object": 1, "label": -1, "false": -1}])
+    again = read_records(written(records, tmp_path), CLASSES)
+    assert not again.scored
+    assert again.label.tolist() == [-1]
+
+
+def test_the_file_is_a_table_that_others_can_read(tmp_path, records):
+    header, first, *_ = written(records, tmp_path).read_text().splitlines()
+    assert header == (
+        "image,object,class,box_area,mask_area,scale,pixels,hits,false_positives,"
+        "conv:filters,conv:sum,conv:sum_of_squares"
+    )
+    assert first == "a,0,road,0,0,1,100,90,10,4,8,16"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image\n", "it has no rows"),
+        ("", "not readable as a table of objects"),
+        ("image,object,class\na,1,car\n", "lacks the column or class 'box_area'"),
+        ("image,object,class,box_area\na,1,tram,4\n", "lacks the column or class"),
+        ("image,object\na\n", "not readable"),
+    ],
+)
+def test_a_broken_file_is_one_line(tmp_path, text, message):
+    path = tmp_path / "objects.csv"
+    path.write_text(text)
+    with pytest.raises(RunFolderError, match=message) as error:
+        read_records(path, CLASSES)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(RunFolderError, match="no such file"):
+        read_records(tmp_path / "objects.csv", CLASSES)
