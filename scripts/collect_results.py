@@ -2,7 +2,7 @@
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
 
-Kept are configurations, metrics, results and effective dilation. Left behind are checkpoints, logs and the
+Kept are configurations, metrics, results, effective dilation and objects. Left behind are checkpoints, logs and the
 prediction pictures, which show images of the data set. Paths of the machine become relative to the sweep.
 """
 
@@ -17,6 +17,8 @@ from deformlab.analysis import write_report
 from deformlab.errors import DeformlabError, RunFolderError
 
 KEPT = ("config.yaml", "metrics.csv", "result.json", "effective_dilation.csv")
+# Runs of an older version have none.
+KEPT_IF_THERE = ("objects.csv", "objects.json")
 
 
 def collect(sweep: Path, destination: Path) -> list[str]:
@@ -44,7 +46,8 @@ def collect(sweep: Path, destination: Path) -> list[str]:
         shutil.copyfile(sweep / file, destination / file)
     for name in names:
         (destination / name).mkdir(exist_ok=True)
-        for file in KEPT:
+        there = [file for file in KEPT_IF_THERE if (sweep / name / file).is_file()]
+        for file in (*KEPT, *there):
             shutil.copyfile(sweep / name / file, destination / name / file)
         config = destination / name / "config.yaml"
         config.write_text(without_machine_paths(config.read_text(), sweep))
