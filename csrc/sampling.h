@@ -1,5 +1,5 @@
 // Bilinear sampling and its gradients, one source for CPU and GPU.
-// Deformable ConvNets, section 2.1, equations 3 and 4; outside the image: convention B (the authors' v2 operator).
+// Deformable ConvNets, section 2.1, equations 3 and 4.
 
 #pragma once
 
@@ -21,6 +21,7 @@ struct ConvShape {
   int64_t kernel_h, kernel_w;
   int64_t stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
   int64_t groups, G;
+  bool clamp;  // which samples count at the border: as in the authors' v1 operator, else as in their v2
 
   DEFORMLAB_INLINE int64_t K() const { return kernel_h * kernel_w; }
   DEFORMLAB_INLINE int64_t pixels() const { return N * P * Q; }
@@ -48,25 +49,40 @@ struct BilinearPoint {
 // False where the sample counts as outside: then it is zero and so is every gradient through it.
 // NaN fails every comparison, and nothing is converted to an integer before the position is known to be near.
 template <typename T>
-DEFORMLAB_INLINE bool locate(T y, T x, int64_t H, int64_t W, BilinearPoint<T>& point) {
-  if (!(y > -1 && y < static_cast<T>(H) && x > -1 && x < static_cast<T>(W))) {
+DEFORMLAB_INLINE bool locate(const ConvShape& shape, T y, T x, BilinearPoint<T>& point) {
+  if (!(y > -1 && y < static_cast<T>(shape.H) && x > -1 && x < static_cast<T>(shape.W))) {
     return false;
   }
   const T floor_y = std::floor(y), floor_x = std::floor(x);
   const int32_t y0 = static_cast<int32_t>(floor_y), x0 = static_cast<int32_t>(floor_x);
-  const int32_t height = static_cast<int32_t>(H), width = static_cast<int32_t>(W);
-  point.fraction_y = y - floor_y;
-  point.fraction_x = x - floor_x;
-  const bool top = y0 >= 0, bottom = y0 + 1 < height, left = x0 >= 0, right = x0 + 1 < width;
+  const int32_t height = static_cast<int32_t>(shape.H), width = static_cast<int32_t>(shape.W);
   const int32_t corner = y0 * width + x0;
+  const T fraction_y = point.fraction_y = y - floor_y, fraction_x = point.fraction_x = x - floor_x;
+  if (shape.clamp) {
+    if (y0 < 0 || x0 < 0) {
+      return false;
+    }
+    // After the last row comes that row again, which keeps the sample and makes its derivative vanish.
+    const int32_t below = y0 + 1 < height ? width : 0, beside = x0 + 1 < width ? 1 : 0;
+    point.cell[0] = corner;
+    point.cell[1] = corner + beside;
+    point.cell[2] = corner + below;
+    point.cell[3] = corner + below + beside;
+    point.weight[0] = (1 - fraction_y) * (1 - fraction_x);
+    point.weight[1] = (1 - fraction_y) * fraction_x;
+    point.weight[2] = fraction_y * (1 - fraction_x);
+    point.weight[3] = fraction_y * fraction_x;
+    return true;
+  }
+  const bool top = y0 >= 0, bottom = y0 + 1 < height, left = x0 >= 0, right = x0 + 1 < width;
   point.cell[0] = top && left ? corner : -1;
   point.cell[1] = top && right ? corner + 1 : -1;
   point.cell[2] = bottom && left ? corner + width : -1;
   point.cell[3] = bottom && right ? corner + width + 1 : -1;
-  point.weight[0] = top && left ? (1 - point.fraction_y) * (1 - point.fraction_x) : T(0);
-  point.weight[1] = top && right ? (1 - point.fraction_y) * point.fraction_x : T(0);
-  point.weight[2] = bottom && left ? point.fraction_y * (1 - point.fraction_x) : T(0);
-  point.weight[3] = bottom && right ? point.fraction_y * point.fraction_x : T(0);
+  point.weight[0] = top && left ? (1 - fraction_y) * (1 - fraction_x) : T(0);
+  point.weight[1] = top && right ? (1 - fraction_y) * fraction_x : T(0);
+  point.weight[2] = bottom && left ? fraction_y * (1 - fraction_x) : T(0);
+  point.weight[3] = bottom && right ? fraction_y * fraction_x : T(0);
   return true;
 }
 

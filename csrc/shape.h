@@ -17,7 +17,7 @@ namespace deformlab {
 inline ConvShape shape_of(
     const torch::stable::Tensor& input, const torch::stable::Tensor& offset, const torch::stable::Tensor& weight,
     const std::optional<torch::stable::Tensor>& mask, const std::vector<int64_t>& stride,
-    const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation) {
+    const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation, bool clamp) {
   STD_TORCH_CHECK(
       input.dim() == 4 && offset.dim() == 4 && weight.dim() == 4 && stride.size() == 2 && padding.size() == 2 &&
           dilation.size() == 2 && weight.numel() > 0 && stride[0] > 0 && stride[1] > 0,
@@ -38,6 +38,7 @@ inline ConvShape shape_of(
   }
   s.groups = s.C / weight.size(1);
   s.G = offset.size(1) / (2 * s.K());
+  s.clamp = clamp;
   bool legal = s.groups > 0 && s.groups * weight.size(1) == s.C && s.O % s.groups == 0 && s.G > 0 &&
       s.C % s.G == 0 && offset.size(0) == s.N && offset.size(1) == 2 * s.G * s.K() &&
       s.H <= std::numeric_limits<int32_t>::max() / std::max<int64_t>(s.W, 1) &&

@@ -70,7 +70,7 @@ DEFORMLAB_ALWAYS_INLINE void sample_columns_impl(
   const int64_t row_size = shape.C / shape.groups * shape.K(), group_size = shape.C / shape.G;
   for_each_tap(shape, s.offset, begin, end, [&](int64_t pixel, int64_t n, int64_t g, int64_t k, auto tap) DEFORMLAB_INLINE_LAMBDA {
     BilinearPoint<acc_t> point{};
-    const bool inside = locate(tap.y, tap.x, shape.H, shape.W, point);
+    const bool inside = locate(shape, tap.y, tap.x, point);
     if (inside && s.mask) {
       for (int j = 0; j < 4; ++j) {
         point.weight[j] *= s.mask[tap.mask_index];
@@ -100,7 +100,7 @@ DEFORMLAB_ALWAYS_INLINE void reduce_offset_gradient_impl(
   for_each_tap(shape, s.offset, begin, end, [&](int64_t pixel, int64_t n, int64_t g, int64_t k, auto tap) DEFORMLAB_INLINE_LAMBDA {
     acc_t sums[4] = {0, 0, 0, 0};
     BilinearPoint<acc_t> point{};
-    const bool inside = locate(tap.y, tap.x, shape.H, shape.W, point);
+    const bool inside = locate(shape, tap.y, tap.x, point);
     if (inside) {
       for_each_run(
           shape, k, g * group_size, (g + 1) * group_size, [&](int64_t channel, int64_t count, int64_t group, int64_t column) DEFORMLAB_INLINE_LAMBDA {
@@ -133,7 +133,7 @@ DEFORMLAB_ALWAYS_INLINE void scatter_input_gradient_impl(
     const int64_t from = g * group_size > first ? g * group_size : first;
     const int64_t to = (g + 1) * group_size < last ? (g + 1) * group_size : last;
     BilinearPoint<acc_t> point{};
-    if (from >= to || !locate(tap.y, tap.x, shape.H, shape.W, point)) {
+    if (from >= to || !locate(shape, tap.y, tap.x, point)) {
       return;
     }
     const acc_t factor = s.mask ? s.mask[tap.mask_index] : acc_t(1);
@@ -162,7 +162,7 @@ DEFORMLAB_ALWAYS_INLINE void sample_tap_impl(
       const auto tap = tap_position(shape, s.offset, n, p, q, g, k);
       scalar_t* channels = target + (pixel - begin) * row_stride + g * group_size;
       BilinearPoint<acc_t> point{};
-      if (!locate(tap.y, tap.x, shape.H, shape.W, point)) {
+      if (!locate(shape, tap.y, tap.x, point)) {
         std::memset(channels, 0, group_size * sizeof(scalar_t));
         continue;
       }

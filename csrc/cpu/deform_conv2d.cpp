@@ -39,8 +39,9 @@ auto dispatch(ScalarType dtype, const Call& call) {
 
 Tensor deform_conv2d(
     const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& bias,
-    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
-  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+    bool clamp) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation, clamp);
   STD_TORCH_CHECK(!bias || bias->numel() == shape.O, "deform_conv2d: bias must have one value per output channel");
   return dispatch(input.scalar_type(), [&](auto scalar) {
     return as_type(
@@ -51,8 +52,8 @@ Tensor deform_conv2d(
 std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
     const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
-    bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
-  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+    bool clamp, bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation, clamp);
   STD_TORCH_CHECK(
       grad.dim() == 4 && grad.size(0) == shape.N && grad.size(1) == shape.O && grad.size(2) == shape.P &&
           grad.size(3) == shape.Q,

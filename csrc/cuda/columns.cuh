@@ -56,7 +56,7 @@ __device__ __forceinline__ Point<accumulate_t<scalar_t>> point_at(
   const int64_t n = pixel / area, p = pixel % area / shape.Q, q = pixel % shape.Q;
   const auto tap = tap_position(shape, s.offset, n, p, q, g, k);
   Point<accumulate_t<scalar_t>> point{};
-  point.inside = locate(tap.y, tap.x, shape.H, shape.W, point.bilinear);
+  point.inside = locate(shape, tap.y, tap.x, point.bilinear);
   point.factor = s.mask ? s.mask[tap.mask_index] : 1;
   point.image = n * shape.H * shape.W * shape.C;
   point.column = first_column(s, index);

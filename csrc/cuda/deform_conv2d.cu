@@ -223,8 +223,8 @@ auto dispatch(ScalarType dtype, const Call& call) {
 std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(
     const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
     const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
-    const Needs& needs, bool deterministic) {
-  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+    bool clamp, const Needs& needs, bool deterministic) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation, clamp);
   STD_TORCH_CHECK(
       grad.dim() == 4 && grad.size(0) == shape.N && grad.size(1) == shape.O && grad.size(2) == shape.P &&
           grad.size(3) == shape.Q,
@@ -239,8 +239,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(
 
 Tensor deform_conv2d(
     const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& bias,
-    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
-  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation);
+    const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+    bool clamp) {
+  const ConvShape shape = shape_of(input, offset, weight, mask, stride, padding, dilation, clamp);
   STD_TORCH_CHECK(!bias || bias->numel() == shape.O, "deform_conv2d: bias must have one value per output channel");
   return dispatch(input.scalar_type(), [&](auto scalar) {
     return Operator<decltype(scalar)>(shape, input, offset, weight, mask).forward(input, bias);
@@ -250,18 +251,18 @@ Tensor deform_conv2d(
 std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
     const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
-    bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+    bool clamp, bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
   return run_backward(
-      grad, input, offset, weight, mask, stride, padding, dilation,
+      grad, input, offset, weight, mask, stride, padding, dilation, clamp,
       {needs_input, needs_offset, needs_weight, needs_mask && mask.has_value()}, false);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward_deterministic(
     const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
     const std::optional<Tensor>& mask, const Sizes& stride, const Sizes& padding, const Sizes& dilation,
-    bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
+    bool clamp, bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) {
   return run_backward(
-      grad, input, offset, weight, mask, stride, padding, dilation,
+      grad, input, offset, weight, mask, stride, padding, dilation, clamp,
       {needs_input, needs_offset, needs_weight, needs_mask && mask.has_value()}, true);
 }
 

@@ -7,7 +7,7 @@
 STABLE_TORCH_LIBRARY_FRAGMENT(deformlab, library) {
   library.def(
       "deform_conv2d_backward.deterministic(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
-      "int[] stride, int[] padding, int[] dilation, "
+      "int[] stride, int[] padding, int[] dilation, bool clamp, "
       "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
 }

@@ -94,6 +94,16 @@ def test_modulation_silences_a_sample():
     assert layer(torch.ones(1, 1, 3, 3)).abs().max() == 0
 
 
+@pytest.mark.parametrize(("boundary", "below"), [("zeros", 2.0), ("clamp", 4.0)])
+def test_boundary_decides_what_lies_below_the_last_row(boundary, below):
+    layer = DeformConv2d(1, 1, 1, bias=False, boundary=boundary)
+    nn.init.ones_(layer.weight)
+    nn.init.constant_(layer.conv_offset.bias, 0.5)
+    image = torch.tensor([[[[1.0], [4.0]]]]).expand(1, 1, 2, 2)
+    assert layer(image)[0, 0, 1, 0] == below
+    assert ("boundary='clamp'" in repr(layer)) == (boundary == "clamp")
+
+
 def test_offsets_and_modulation_learn():
     layer = DeformConv2d(4, 6, 3, padding=1, deform_groups=2, modulated=True)
     layer(torch.randn(1, 4, 7, 7)).square().sum().backward()
@@ -204,6 +214,7 @@ def test_says_what_it_is():
         ({"kernel_size": 3, "deform_groups": 0}, "deform_groups must be >= 1, got 0"),
         ({"kernel_size": 3, "groups": 3}, "in_channels must be divisible by groups"),
         ({"kernel_size": 3, "modulation_scale": 0.0}, "modulation_scale must be > 0"),
+        ({"kernel_size": 3, "boundary": "border"}, "boundary must be 'zeros' or 'clamp', got 'border'"),
         ({"kernel_size": 3, "offset_dilation": 0}, "offset_dilation must be"),
         ({"kernel_size": 3, "dilation": 4, "offset_dilation": 1}, "offset_dilation=.* cannot give"),
         ({"kernel_size": 2, "padding": 2, "dilation": 2, "offset_dilation": 1}, "offset_dilation=.* cannot"),

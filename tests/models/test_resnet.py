@@ -103,12 +103,20 @@ def test_atrous_has_no_deformable_layer():
 
 
 def test_options_of_the_offsets_reach_the_layers():
-    network = on_meta(conv5="modulated", dilation=4, deform_groups=4, offset_dilation=1, modulation_scale=2.0)
+    network = on_meta(
+        conv5="modulated",
+        dilation=4,
+        deform_groups=4,
+        offset_dilation=1,
+        modulation_scale=2.0,
+        boundary="clamp",
+    )
     for layer in network.tracked_layers().values():
         assert layer.modulated
         assert layer.deform_groups == 4
         assert layer.conv_offset.dilation == (1, 1)
         assert layer.modulation_scale == 2.0
+        assert layer.boundary == "clamp"
 
 
 def test_tracked_layers_are_the_deformable_ones_else_the_last_three():

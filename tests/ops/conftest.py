@@ -59,26 +59,29 @@ def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tens
 
 class _OnHost(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, input, offset, weight, bias, mask, geometry):  # type: ignore[no-untyped-def]
+    def forward(ctx, input, offset, weight, bias, mask, *sampling):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(input, offset, weight, mask)
-        ctx.geometry = geometry
-        return torch.ops.deformlab_cuda_on_host.deform_conv2d(input, offset, weight, bias, mask, *geometry)
+        ctx.sampling = sampling
+        return torch.ops.deformlab_cuda_on_host.deform_conv2d(input, offset, weight, bias, mask, *sampling)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         needs = [ctx.needs_input_grad[i] for i in (0, 1, 2, 4)]
         gradients = torch.ops.deformlab_cuda_on_host.deform_conv2d_backward(
-            grad, *ctx.saved_tensors, *ctx.geometry, *needs
+            grad, *ctx.saved_tensors, *ctx.sampling, *needs
         )
         input, offset, weight, mask = (
             gradient if need else None for gradient, need in zip(gradients, needs, strict=True)
         )
-        return input, offset, weight, grad.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None, mask, None
+        bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None
+        return input, offset, weight, bias, mask, None, None, None, None
 
 
-def _on_host(input, offset, weight, bias=None, stride=1, padding=0, dilation=1, mask=None):  # type: ignore[no-untyped-def]
-    geometry = check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
-    return _OnHost.apply(input, offset, weight, bias, mask, [list(pair) for pair in geometry])
+def _on_host(  # type: ignore[no-untyped-def]
+    input, offset, weight, bias=None, stride=1, padding=0, dilation=1, mask=None, *, boundary="zeros"
+):
+    geometry = check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask, boundary)
+    return _OnHost.apply(input, offset, weight, bias, mask, *map(list, geometry), boundary == "clamp")
 
 
 @pytest.fixture

@@ -68,6 +68,13 @@ BAD_VALUES = [
     ),
     ({"bias": torch.zeros(3)}, ValueError, "bias has 3 values; it must have one per output channel, 4"),
     ({"bias": torch.zeros(4, 1)}, ValueError, r"bias has shape \(4, 1\); it must have 1 dimension"),
+    (
+        {"input": torch.zeros(2, 6, 1, 1).expand(2, 6, 2**16, 2**15)},
+        ValueError,
+        r"input has shape .* at most 2147483647 channels and 2147483647 cells per channel",
+    ),
+    ({"boundary": "border"}, ValueError, "boundary is 'border'; it must be 'zeros' or 'clamp'"),
+    ({"boundary": True}, ValueError, "boundary is True; it must be 'zeros' or 'clamp'"),
     ({"stride": 0}, ValueError, "stride is 0; its numbers must be at least 1"),
     ({"stride": 1.5}, TypeError, "stride is 1.5; it must be an integer or a pair"),
     ({"padding": (1, -1)}, ValueError, r"padding is \(1, -1\); its numbers must be at least 0"),

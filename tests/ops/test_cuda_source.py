@@ -49,8 +49,8 @@ def raw_backward(operator, tensors, needs=(True, True, True, True), grad=None):
     if grad is None:
         shape = (len(tensors["input"]), len(tensors["weight"]), *tensors["offset"].shape[2:])
         grad = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    geometry = [list(pair) for pair in GEOMETRY.values()]
-    return operator(grad.to(tensors["input"].dtype), *(tensors[name] for name in NAMES), *geometry, *needs)
+    sampling = [*map(list, GEOMETRY.values()), False]
+    return operator(grad.to(tensors["input"].dtype), *(tensors[name] for name in NAMES), *sampling, *needs)
 
 
 @pytest.mark.parametrize(

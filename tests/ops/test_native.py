@@ -46,6 +46,15 @@ def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_
     assert "\n" not in status.reason
 
 
+def test_a_library_from_older_sources_is_a_reason_and_no_crash(monkeypatch, native):
+    monkeypatch.setattr(_native, "_NEWEST_ARGUMENT", "an argument that it does not have")
+    status = _native._load()
+    assert not status.loaded
+    assert "_C.abi3.so was built from older sources" in status.reason
+    assert "pip install" in status.reason
+    assert "\n" not in status.reason
+
+
 def test_missing_library_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(_native, "_library_path", lambda name: None)
     assert "pip install" in _native._load().reason

@@ -152,6 +152,13 @@ def test_an_opset_without_the_operator_is_refused(arguments):
         to_onnx(Call(**args), tensors, opset_version=18)
 
 
+def test_a_boundary_that_the_standard_does_not_know_is_refused(arguments):
+    args = arguments(torch.float32)
+    tensors = [args.pop(name) for name in NAMES]
+    with pytest.raises(Exception, match=r"DeformConv has no boundary='clamp'; export with 'zeros'"):
+        to_onnx(Call(**args, boundary="clamp"), tensors)
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=r"onnxscript is missing; install it with: pip install onnxscript"):

@@ -32,12 +32,40 @@ def test_frozen_values(operator, version):
 
 @pytest.mark.parametrize("batch", [0, 33, 37])
 @pytest.mark.parametrize("modulated", [False, True])
-def test_live(operator, arguments, batch, modulated):
+@pytest.mark.parametrize("memory", ["contiguous", "permuted"])
+def test_live(operator, arguments, batch, modulated, memory):
     torchvision = pytest.importorskip("torchvision")
     args = arguments(batch=batch, modulated=modulated)
+    if memory == "permuted":
+        for name in ("input", "offset", "weight", "mask"):
+            if name in args:
+                args[name] = args[name].permute(1, 3, 0, 2).contiguous().permute(2, 0, 3, 1)
     tensors = [value.requires_grad_() for value in args.values() if isinstance(value, torch.Tensor)]
     outputs = operator(**args), torchvision.ops.deform_conv2d(**args)
     torch.testing.assert_close(*outputs)
     gradients = (torch.autograd.grad(output.square().sum(), tensors) for output in outputs)
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_live_difference_at_the_border(operator):
+    """Where offsets start at zero: with padding 1, taps lie exactly on -1."""
+    torchvision = pytest.importorskip("torchvision")
+    generator = torch.Generator().manual_seed(0)
+    input, weight = torch.rand(1, 2, 4, 5, generator=generator), torch.ones(1, 2, 3, 3)
+    offsets = [torch.zeros(1, 18, 4, 5, requires_grad=True) for _ in range(2)]
+    outputs = [
+        function(input, offset, weight, padding=1)
+        for function, offset in zip((operator, torchvision.ops.deform_conv2d), offsets, strict=True)
+    ]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        output.sum().backward()
+    ours, theirs = (offset.grad.reshape(3, 3, 2, 4, 5) for offset in offsets)
+    on_edge = torch.zeros(ours.shape, dtype=torch.bool)
+    on_edge[0, :, :, 0] = True  # the upper taps of the first row
+    on_edge[:, 0, :, :, 0] = True  # the left taps of the first column
+    torch.testing.assert_close(ours[~on_edge], theirs[~on_edge])
+    assert not ours[on_edge].any()
+    # Theirs is the derivative of a sample a little further in: the cell below.
+    torch.testing.assert_close(theirs[0, 1, 0, 0], input.sum(1)[0, 0])

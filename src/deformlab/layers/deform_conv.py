@@ -3,6 +3,8 @@
 DCNv1 (arXiv 1703.06211) section 2.1; DCNv2 (arXiv 1811.11168) section 3.2.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
@@ -48,6 +50,8 @@ class DeformConv2d(nn.Conv2d):
             own (the paper; the authors' DeepLab code has 1).
         modulation_scale: Largest weight of a sample, > 0: 1 (DCNv2's paper) or 2 (its code, where the
             layer then starts exactly as the plain convolution).
+        boundary: Which samples near the border count, `zeros` (the authors' v2 operator) or `clamp` (their
+            v1 operator); see `deformlab.ops.deform_conv2d`.
         device: Where the parameters are made.
         dtype: The parameters' type.
 
@@ -84,6 +88,7 @@ class DeformConv2d(nn.Conv2d):
         modulated: bool = False,
         offset_dilation: int | tuple[int, int] | None = None,
         modulation_scale: float = 1.0,
+        boundary: Literal["zeros", "clamp"] = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -107,6 +112,8 @@ class DeformConv2d(nn.Conv2d):
             )
         if not modulation_scale > 0:
             raise ValueError(f"modulation_scale must be > 0, got {modulation_scale}")
+        if boundary not in ("zeros", "clamp"):
+            raise ValueError(f"boundary must be 'zeros' or 'clamp', got {boundary!r}")
         if offset_dilation is None:
             offset_dilation = dilation
         offset_dilation = _checked_pair("offset_dilation", offset_dilation, minimum=1)
@@ -126,6 +133,7 @@ class DeformConv2d(nn.Conv2d):
         self.deform_groups = deform_groups
         self.modulated = modulated
         self.modulation_scale = modulation_scale
+        self.boundary = boundary
         self.num_samples = deform_groups * kernel_size[0] * kernel_size[1]
         self.conv_offset = _OffsetConv2d(
             in_channels,
@@ -174,7 +182,15 @@ class DeformConv2d(nn.Conv2d):
             (N, C_out, H_out, W_out).
         """
         return deform_conv2d(
-            input, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask
+            input,
+            offset,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            mask,
+            boundary=self.boundary,
         )
 
     def extra_repr(self) -> str:
@@ -182,6 +198,8 @@ class DeformConv2d(nn.Conv2d):
         extra = f", deform_groups={self.deform_groups}"
         if self.modulated:
             extra += f", modulated=True, modulation_scale={self.modulation_scale}"
+        if self.boundary != "zeros":
+            extra += f", boundary={self.boundary!r}"
         return super().extra_repr() + extra
 
 

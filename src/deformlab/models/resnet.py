@@ -52,6 +52,8 @@ class ResNet(nn.Module):
         deform_groups: Channel groups with offsets of their own, >= 1.
         offset_dilation: Dilation of the convolutions that predict offsets; None for that of their layer.
         modulation_scale: Largest modulation: 1 (DCNv2's paper) or 2 (its code).
+        boundary: Which samples of a deformable layer count at the border of its input: `zeros` (the authors'
+            v2 operator) or `clamp` (their v1 operator, DCNv1's code).
         batch_norm: `trainable`, `frozen` (global statistics, fixed γ and β) or `sync` (over all processes).
         freeze_at: Stages that are not trained, from the input: 0 none, 1 the stem, 2 also layer1 (the
             authors), up to 5 for all. Their batch norm is frozen.
@@ -80,6 +82,7 @@ class ResNet(nn.Module):
         deform_groups: int = 1,
         offset_dilation: int | None = None,
         modulation_scale: float = 1.0,
+        boundary: Literal["zeros", "clamp"] = "zeros",
         batch_norm: Literal["trainable", "frozen", "sync"] = "trainable",
         freeze_at: int = 0,
     ) -> None:
@@ -115,6 +118,7 @@ class ResNet(nn.Module):
                     modulated=conv5 == "modulated",
                     offset_dilation=offset_dilation,
                     modulation_scale=modulation_scale,
+                    boundary=boundary,
                 )
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}") from error

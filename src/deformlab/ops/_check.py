@@ -1,14 +1,17 @@
 """What `deform_conv2d` accepts: an illegal argument becomes one line: name, value, what is legal."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-__all__ = ["Geometry", "check_deform_conv2d"]
+__all__ = ["Boundary", "Geometry", "check_deform_conv2d"]
 
+Boundary = Literal["zeros", "clamp"]
+_BOUNDARIES = get_args(Boundary)
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-_LARGEST = 2**31 - 1  # the kernels compute positions in 64 bits
+# The kernels compute positions in 64 bits and number an image's cells, and its channels, in 32.
+_LARGEST = 2**31 - 1
 
 
 class Geometry(NamedTuple):
@@ -28,6 +31,7 @@ def check_deform_conv2d(
     padding: int | tuple[int, int],
     dilation: int | tuple[int, int],
     mask: Tensor | None,
+    boundary: str = "zeros",
 ) -> Geometry:
     """Return the geometry as pairs; raise TypeError for types and devices, ValueError for shapes."""
     geometry = Geometry(
@@ -35,6 +39,8 @@ def check_deform_conv2d(
         _pair("padding", padding, minimum=0),
         _pair("dilation", dilation, minimum=1),
     )
+    if boundary not in _BOUNDARIES:
+        raise ValueError(f"deform_conv2d: boundary is {boundary!r}; it must be 'zeros' or 'clamp'")
     _check_tensors(input, offset, weight, bias, mask)
     _check_shapes(input, offset, weight, bias, mask, geometry)
     return geometry
@@ -104,6 +110,11 @@ def _check_shapes(
     if out_channels < 1 or channels_per_group < 1 or K < 1:
         raise ValueError(
             f"deform_conv2d: weight has shape {tuple(weight.shape)}; none of its sizes may be zero"
+        )
+    if max(C, H * W) > _LARGEST:
+        raise ValueError(
+            f"deform_conv2d: input has shape {tuple(input.shape)}; it may have at most {_LARGEST} channels "
+            f"and {_LARGEST} cells per channel"
         )
     if C % channels_per_group:
         raise ValueError(

@@ -20,9 +20,10 @@ def native_deform_conv2d(
     bias: Tensor | None,
     mask: Tensor | None,
     geometry: Geometry,
+    clamp: bool,
 ) -> Tensor:
     """Call the compiled operator; the arguments are legal and the library is loaded."""
-    args = (input, offset, weight, bias, mask, *map(list, geometry))
+    args = (input, offset, weight, bias, mask, *map(list, geometry), clamp)
     # Neither sees the formulas of `register_autograd`; forward-mode differentiation would drop its tangents.
     if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
         return _transformed_deform_conv2d(*args)
@@ -45,6 +46,7 @@ def _forward_fake(
     stride: list[int],
     padding: list[int],
     dilation: list[int],
+    clamp: bool,
 ) -> Tensor:
     N, _, P, Q = offset.shape
     return input.new_empty((N, weight.shape[0], P, Q)).contiguous(memory_format=_memory_format(input))
@@ -59,6 +61,7 @@ def _backward_fake(
     stride: list[int],
     padding: list[int],
     dilation: list[int],
+    clamp: bool,
     needs_input: bool,
     needs_offset: bool,
     needs_weight: bool,
@@ -93,7 +96,7 @@ class _DeformConv2d(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        input, offset, weight, _bias, mask, *ctx.geometry = inputs
+        input, offset, weight, _bias, mask, *ctx.sampling = inputs
         ctx.save_for_backward(input, offset, weight, mask)
 
     @staticmethod
@@ -103,16 +106,16 @@ class _DeformConv2d(torch.autograd.Function):
         grad_bias = grad.sum((0, 2, 3)) if needs_bias else None
         needed = (needs_input, needs_offset, needs_weight, needs_mask)
         if not any(needed):
-            return None, None, None, grad_bias, None, None, None, None
+            return None, None, None, grad_bias, None, None, None, None, None
         # Autocast would change the type of the matrix products inside.
         with torch.autocast(grad.device.type, enabled=False):
             gradients = _DeformConv2dBackward.apply(
-                _backward_overload(grad), grad, input, offset, weight, mask, *ctx.geometry, *needed
+                _backward_overload(grad), grad, input, offset, weight, mask, *ctx.sampling, *needed
             )
         grad_input, grad_offset, grad_weight, grad_mask = (
             gradient if need else None for gradient, need in zip(gradients, needed, strict=True)
         )
-        return grad_input, grad_offset, grad_weight, grad_bias, grad_mask, None, None, None
+        return grad_input, grad_offset, grad_weight, grad_bias, grad_mask, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> None:

@@ -11,6 +11,10 @@ import torch
 __all__ = ["NativeStatus", "backend", "native_status", "warn_without_native"]
 
 
+# A library without it was built from older sources than these.
+_NEWEST_ARGUMENT = "clamp"
+
+
 class NativeStatus(NamedTuple):
     """Whether the compiled operators are in use.
 
@@ -40,7 +44,7 @@ def _load() -> NativeStatus:
             "the package was installed without compiled operators; with a C++ compiler and torch >= 2.10 "
             "there, run in its source folder: pip install --no-build-isolation --no-deps .",
         )
-    reason = _load_library(path)
+    reason = _load_library(path, "deform_conv2d")
     if reason:
         return NativeStatus(False, path, False, reason)
     cuda_reason = _load_cuda()
@@ -57,14 +61,22 @@ def _load_cuda() -> str:
             f"the package was installed without CUDA kernels; with the nvcc of CUDA {torch.version.cuda} "
             "there, run in its source folder: pip install --no-build-isolation --no-deps ."
         )
-    return _load_library(path)
+    return _load_library(path, "deform_conv2d_backward.deterministic")
 
 
-def _load_library(path: Path) -> str:
+def _load_library(path: Path, operator: str) -> str:
+    """Load the library that defines `operator`; return why it does not serve, or nothing."""
     try:
         torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
         return f"{path.name} does not load in torch {torch.__version__}: {str(error).splitlines()[0]}"
+    name, _, overload = operator.partition(".")
+    schema = getattr(getattr(torch.ops.deformlab, name), overload or "default")._schema
+    if _NEWEST_ARGUMENT not in (argument.name for argument in schema.arguments):
+        return (
+            f"{path.name} was built from older sources than the Python files beside it; build it again, in "
+            "the source folder: pip install --no-build-isolation --no-deps ."
+        )
     return ""
 
 

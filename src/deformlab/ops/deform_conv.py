@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deformlab.ops import reference
-from deformlab.ops._check import check_deform_conv2d
+from deformlab.ops._check import Boundary, check_deform_conv2d
 from deformlab.ops._deform_conv_op import native_deform_conv2d
 from deformlab.ops._native import backend, warn_without_native
 
@@ -23,17 +23,28 @@ def deform_conv2d(
     padding: int | tuple[int, int] = 0,
     dilation: int | tuple[int, int] = 1,
     mask: Tensor | None = None,
+    *,
+    boundary: Boundary = "zeros",
 ) -> Tensor:
     """Convolve at learned positions: each tap of each output position reads the input at its own offset.
 
-    The signature is that of torchvision.ops.deform_conv2d. Groups follow from the shapes: weight groups
-    C / weight.shape[1], offset groups G = offset.shape[1] / (2·kh·kw); channels are split
-    among them in order.
+    The signature is that of torchvision.ops.deform_conv2d, and `boundary`. Groups follow from the shapes:
+    weight groups C / weight.shape[1], offset groups G = offset.shape[1] / (2·kh·kw); channels are split
+    among them in order. Zero offsets give conv2d's result up to rounding.
 
-    A sample at (y, x) is bilinear between the four cells around it; cells outside the image are zero. It
-    counts where -1 < y < H and -1 < x < W and is zero elsewhere, with zero gradient to its offset (convention
-    B of the authors' v2 operator and of mmcv; torchvision differs only in that gradient at exactly -1).
-    An offset that is NaN or infinite is outside. Zero offsets give conv2d's result up to rounding.
+    A sample at (y, x) is bilinear between the four cells around it. Which samples count is a convention
+    (here for y; x likewise); one that does not count is zero, and so is every gradient through it:
+
+    - `zeros`: -1 < y < H counts, and cells outside the image are zero, so that samples fade out within a
+      cell of the border. The authors' v2 operator and mmcv.
+    - `clamp`: 0 <= y < H counts, and the last row goes on below: from H - 1 to H the sample is the last
+      row's, the whole gradient to the input goes there, and the gradient to dy is zero, at H - 1 itself
+      too. The sample jumps to zero below 0 and at H. The authors' v1 operator.
+    - torchvision gives the values of `zeros`, but at exactly y = -1, where the sample is zero, its gradient
+      to dy is that of y > -1. It matters where offsets start at zero: with padding, taps lie exactly there.
+      `zeros` gives them no gradient, until they move.
+
+    An offset that is NaN, infinite or far out, as 1e10, gives a sample that does not count.
 
     Coordinates are computed in float32, or float64 for float64 input, whatever the other types are. Under
     `torch.autocast` input, weight, bias and mask are cast as conv2d's are; the offset keeps its type.
@@ -49,6 +60,7 @@ def deform_conv2d(
         padding: Zero cells around the image, at least 0.
         dilation: Distance between taps before they are moved, at least 1.
         mask: (N, G·kh·kw, P, Q) factors of the samples (v2's modulation), or None for v1.
+        boundary: `zeros` or `clamp`, see above.
 
     Returns:
         (N, O, P, Q) of input's type, P = (H + 2·padding - dilation·(kh - 1) - 1) // stride + 1, Q likewise.
@@ -70,12 +82,13 @@ def deform_conv2d(
                 padding,
                 dilation,
                 None if mask is None else _cast(mask, dtype),
+                boundary=boundary,
             )
-    geometry = check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
+    geometry = check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask, boundary)
     if backend(device_type) == "native":
-        return native_deform_conv2d(input, offset, weight, bias, mask, geometry)
+        return native_deform_conv2d(input, offset, weight, bias, mask, geometry, clamp=boundary == "clamp")
     warn_without_native()
-    return reference.deform_conv2d(input, offset, weight, bias, *geometry, mask)
+    return reference.deform_conv2d(input, offset, weight, bias, *geometry, mask, boundary=boundary)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -52,7 +52,10 @@ def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         stride: Sequence[int],
         padding: Sequence[int],
         dilation: Sequence[int],
+        clamp: bool,
     ) -> Any:
+        if clamp:
+            raise ValueError("deform_conv2d: ONNX's DeformConv has no boundary='clamp'; export with 'zeros'")
         opset = evaluator.default().opset.version
         if opset < 19:
             raise ValueError(

@@ -6,6 +6,8 @@ Shape letters: N batch, C input channels, H W input size, P Q output size, K tap
 G offset groups.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -21,13 +23,17 @@ def deform_conv2d(
     padding: int | tuple[int, int] = 0,
     dilation: int | tuple[int, int] = 1,
     mask: Tensor | None = None,
+    *,
+    boundary: Literal["zeros", "clamp"] = "zeros",
 ) -> Tensor:
     """Compute what `deformlab.ops.deform_conv2d` does, differentiable by PyTorch's own rules.
 
     It keeps all the sampled columns for the backward pass, so it needs about 4·K times the input's memory.
     Arguments are those of `deformlab.ops.deform_conv2d`, which checks them; here they are taken as legal.
     """
-    columns_NCKPQ = _sample(input, offset, weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation))
+    columns_NCKPQ = _sample(
+        input, offset, weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation), boundary == "clamp"
+    )
     if mask is not None:
         columns_NCKPQ = _modulate(columns_NCKPQ, mask)
     N, C, K, P, Q = columns_NCKPQ.shape
@@ -52,6 +58,7 @@ def _sample(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    clamp: bool,
 ) -> Tensor:
     """Bilinear samples at every tap of every output position: (N, C, K, P, Q)."""
     N, C, H, W = input.shape
@@ -74,9 +81,10 @@ def _sample(
     y = base_y + offset_NGK2PQ[:, :, :, 0]
     x = base_x + offset_NGK2PQ[:, :, :, 1]
 
-    # Convention B: a sample counts when it is less than one cell outside. NaN compares as outside; `where`
-    # stops its gradient as well.
+    # NaN compares as outside; `where` stops its gradient as well.
     inside = (y > -1) & (y < H) & (x > -1) & (x < W)
+    if clamp:
+        inside = inside & (y >= 0) & (x >= 0)
     y = torch.where(inside, y, torch.zeros_like(y))
     x = torch.where(inside, x, torch.zeros_like(x))
     y0, x0 = y.detach().floor(), x.detach().floor()
@@ -86,9 +94,11 @@ def _sample(
     samples = pixels.new_zeros(N, G, C // G, K * P * Q, dtype=coordinate_dtype)
     for dy, weight_y in ((0, 1 - fraction_y), (1, fraction_y)):
         for dx, weight_x in ((0, 1 - fraction_x), (1, fraction_x)):
-            row, column = y0 + dy, x0 + dx
-            exists = inside & (row >= 0) & (row < H) & (column >= 0) & (column < W)
-            index = (row.clamp(0, H - 1) * W + column.clamp(0, W - 1)).long()
+            row, column = (y0 + dy).long(), (x0 + dx).long()
+            exists = inside
+            if not clamp:  # else the last row and column stand in for what is beyond them
+                exists = inside & (row >= 0) & (row < H) & (column >= 0) & (column < W)
+            index = row.clamp(0, H - 1) * W + column.clamp(0, W - 1)
             corner_weight = torch.where(exists, weight_y * weight_x, torch.zeros_like(weight_y))
             index = index.reshape(N, G, 1, K * P * Q).expand(-1, -1, C // G, -1)
             corner = pixels.gather(3, index).to(coordinate_dtype)

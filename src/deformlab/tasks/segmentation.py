@@ -73,6 +73,8 @@ class SemanticSegmentation(pl.LightningModule):
         offset_dilation: Dilation of the convolution that predicts the offsets; None for the layer's own (the
             paper), 1 for the authors' code.
         modulation_scale: Factor on the modulation's sigmoid: 1 (DCNv2's paper) or 2 (its code).
+        boundary: Which samples of a deformable layer count at the border of its input: `zeros` (the authors'
+            v2 operator) or `clamp` (their v1 operator).
         batch_norm: `trainable`, `frozen` (global statistics, the papers) or `sync` (over all GPUs).
         freeze_at: Freezes the stem and the first stages: 0 nothing, 1 conv1, 2 conv1 and conv2 (the authors).
         head_channels: Channels that the 1x1 reduction leaves for the classifier.
@@ -95,6 +97,7 @@ class SemanticSegmentation(pl.LightningModule):
         deform_groups: int = 1,
         offset_dilation: int | None = None,
         modulation_scale: float = 1.0,
+        boundary: Literal["zeros", "clamp"] = "zeros",
         batch_norm: Literal["trainable", "frozen", "sync"] = "trainable",
         freeze_at: int = 0,
         head_channels: int = 1024,
@@ -117,6 +120,7 @@ class SemanticSegmentation(pl.LightningModule):
             "deform_groups": deform_groups,
             "offset_dilation": offset_dilation,
             "modulation_scale": modulation_scale,
+            "boundary": boundary,
             "batch_norm": batch_norm,
             "offset_lr_multiplier": optimization.offset_lr_multiplier,
             "num_classes": num_classes,
@@ -132,6 +136,7 @@ class SemanticSegmentation(pl.LightningModule):
                 deform_groups=deform_groups,
                 offset_dilation=offset_dilation,
                 modulation_scale=modulation_scale,
+                boundary=boundary,
                 batch_norm=batch_norm,
                 freeze_at=freeze_at,
             ),

@@ -7,15 +7,15 @@
 STABLE_TORCH_LIBRARY(deformlab_cuda_on_host, library) {
   library.def(
       "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
-      "int[] stride, int[] padding, int[] dilation) -> Tensor");
+      "int[] stride, int[] padding, int[] dilation, bool clamp) -> Tensor");
   library.def(
       "deform_conv2d_backward(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
-      "int[] stride, int[] padding, int[] dilation, "
+      "int[] stride, int[] padding, int[] dilation, bool clamp, "
       "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "deform_conv2d_backward.deterministic(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
-      "int[] stride, int[] padding, int[] dilation, "
+      "int[] stride, int[] padding, int[] dilation, bool clamp, "
       "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
 }
