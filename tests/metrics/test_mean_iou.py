@@ -78,6 +78,19 @@ def test_reset_forgets():
     assert metric.compute().miou == 1
 
 
+@pytest.mark.parametrize(("num_classes", "ignored"), [(2, -1), (2, -100), (2, 2), (2, 255), (300, -1)])
+def test_the_ignored_label_can_be_another(num_classes, ignored):
+    metric = MeanIoU(num_classes, ignore_index=ignored)
+    metric.update(torch.tensor([0, 1, 1, ignored]), torch.tensor([0, 0, ignored, 1]))
+    assert metric.compute().iou[:2].tolist() == [0.5, 0.0]
+
+
+def test_an_empty_batch_counts_nothing():
+    metric = MeanIoU(2)
+    metric.update(torch.zeros(0, 4, 4, dtype=torch.long), torch.zeros(0, 4, 4, dtype=torch.long))
+    assert metric.compute().miou.isnan()
+
+
 @pytest.mark.parametrize("num_classes", [2, 15, 16, 180, 254])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_any_number_of_classes_and_any_integer_type(num_classes, dtype):
@@ -175,7 +188,11 @@ def test_bad_maps_are_named_and_count_nothing(preds, target, message):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((1,), "num_classes must be >= 2, got 1"), ((19, 18), "ignore_index must not be one of the classes")],
+    [
+        ((1,), "num_classes must be >= 2, got 1"),
+        ((19, 18), "ignore_index must not be one of the classes"),
+        ((19, -1000), "ignore_index must be in -255 to 255, got -1000"),
+    ],
 )
 def test_a_bad_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -30,7 +30,7 @@ class MeanIoU(Metric):
     Args:
         num_classes: Classes C, >= 2; legal labels are 0 to C - 1.
         ignore_index: Label that is left out where it is the target. Where it is predicted on a labelled
-            pixel it counts as a miss, as in the official evaluator. Not in 0 to C - 1.
+            pixel it counts as a miss, as in the official evaluator. In -255 to 255 and not in 0 to C - 1.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -49,8 +49,14 @@ class MeanIoU(Metric):
             raise ValueError(
                 f"ignore_index must not be one of the classes 0 to {num_classes - 1}, got {ignore_index}"
             )
+        if abs(ignore_index) > 255:
+            raise ValueError(f"ignore_index must be in -255 to 255, got {ignore_index}")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        # All values between the extremes of what is legal have a place in the counts, so that what is illegal
+        # shows there rather than in a look at every pixel.
+        self._lowest = min(0, ignore_index)
+        self._highest = max(num_classes - 1, ignore_index)
         # Row: target, column: prediction; the last of each is `ignore_index`.
         size = num_classes + 1
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
@@ -71,9 +77,23 @@ class MeanIoU(Metric):
                 f"preds and target must have the same shape, got {tuple(preds.shape)} and "
                 f"{tuple(target.shape)}; preds are class maps, not scores"
             )
-        size = self.num_classes + 1
-        codes = self._codes("target", target) * size + self._codes("preds", preds)
-        self.confusion += torch.bincount(codes.flatten(), minlength=size * size).view(size, size)
+        maps = {"preds": preds, "target": target}
+        for name, values in maps.items():
+            self._check_extremes(name, values)
+        span = self._highest - self._lowest + 1
+        smallest = torch.int32 if span**2 < 2**31 else torch.int64
+        dtype = torch.promote_types(torch.promote_types(preds.dtype, target.dtype), smallest)
+        codes = torch.add(preds.to(dtype), target.to(dtype), alpha=span).flatten()
+        if self._lowest:
+            codes -= self._lowest * (span + 1)
+        counts = torch.bincount(codes, minlength=span**2).view(span, span)
+        legal = torch.arange(self.num_classes + 1, device=counts.device)
+        legal[-1] = self.ignore_index
+        confusion = counts[legal[:, None] - self._lowest, legal - self._lowest]
+        if confusion.sum() != preds.numel():
+            for name, values in maps.items():
+                self._check_all(name, values)
+        self.confusion += confusion
 
     def compute(self) -> MeanIoUResult:
         """The scores of everything counted so far, in float64."""
@@ -83,19 +103,20 @@ class MeanIoU(Metric):
         iou = hits / union
         return MeanIoUResult(iou.nanmean(), iou)
 
-    def _codes(self, name: str, values: Tensor) -> Tensor:
-        """Classes as they are, `ignore_index` as C, in the smallest type that holds a pair of them."""
+    def _check_extremes(self, name: str, values: Tensor) -> None:
         if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
             raise ValueError(f"{name} must be of an integer type, got {values.dtype}")
-        ignored = values == self.ignore_index
-        illegal = ((values < 0) | (values >= self.num_classes)) & ~ignored
-        if illegal.any():
-            found = values[illegal].unique().tolist()
+        if values.numel():
+            lowest, highest = values.aminmax()
+            if lowest < self._lowest or highest > self._highest:
+                self._check_all(name, values)
+
+    def _check_all(self, name: str, values: Tensor) -> None:
+        legal = ((values >= 0) & (values < self.num_classes)) | (values == self.ignore_index)
+        found = values[~legal].unique().tolist()
+        if found:
             shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
             raise ValueError(
                 f"{name} has values that are no class: {shown}; legal are 0 to {self.num_classes - 1} and "
                 f"{self.ignore_index} (ignored)"
             )
-        pairs = (self.num_classes + 1) ** 2
-        dtype = torch.int16 if pairs <= 2**15 else torch.int64
-        return values.to(dtype).masked_fill(ignored, self.num_classes)
