@@ -57,6 +57,13 @@ def test_a_diverged_training_says_what_to_change():
         module.training_step(some, 0)
 
 
+def test_a_training_step_does_not_wait_for_the_device():
+    # A meta tensor has no values, so that whatever would read one back fails.
+    module = log_nothing(task().to("meta"))
+    on_device = {key: value.to("meta") for key, value in batch().items() if key != "name"}
+    assert module.training_step(on_device, 0).device.type == "meta"
+
+
 def test_validation_scores_at_the_labels_resolution():
     module = task(conv5="atrous").eval()
     some = batch()
@@ -119,3 +126,11 @@ def test_a_checkpoint_of_another_architecture_is_refused_in_one_line():
 
 def test_offsets_do_not_run_away_by_default():
     assert Optimization().offset_lr_multiplier == 0.1
+
+
+@pytest.mark.parametrize("hook", ["on_train_epoch_end", "on_validation_epoch_start"])
+def test_a_diverged_training_stops_before_anything_is_saved(hook):
+    module = task()
+    module._loss_watch.observe(torch.tensor(float("nan")), 7)
+    with pytest.raises(TrainingError, match="at step 7"):
+        getattr(module, hook)()

@@ -11,14 +11,17 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deformlab.errors import CheckpointError, ConfigError, DatasetError, TrainingError
+from deformlab.errors import CheckpointError, ConfigError, DatasetError
 from deformlab.layers import DeformConv2d, record_modulation, record_offsets
 from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
 from deformlab.objects import NO_OBJECTS, SizeRule
+from deformlab.tasks.divergence import LossWatch
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule
 
 __all__ = ["Evaluation", "SemanticSegmentation"]
+
+IGNORED = 255
 
 
 @dataclass
@@ -149,7 +152,8 @@ class SemanticSegmentation(pl.LightningModule):
             load_model_weights(self.model, init_weights)
         # Convolutions in low precision and deformable sampling both read a pixel's channels at once.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = nn.CrossEntropyLoss(ignore_index=255)
+        self.loss = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="sum")
+        self._loss_watch = LossWatch()
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
@@ -189,21 +193,26 @@ class SemanticSegmentation(pl.LightningModule):
         return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Cross-entropy over all pixels that are not ignored."""
-        scores = self(batch["image"]).float()
-        loss = self.loss(scores, batch["label"])
-        if not torch.isfinite(loss):
-            # A batch of nothing but ignored pixels has no mean; it teaches nothing either.
-            if bool((batch["label"] == 255).all()):
-                # Through the network, because DDP waits for a gradient of every parameter.
-                loss = 0.0 * scores.sum()
-            else:
-                raise TrainingError(
-                    f"the loss became {loss.item()} at step {self.global_step}: "
-                    "lower --model.optimization.learning_rate or lengthen its warmup_steps"
-                )
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["label"]))
+        """Cross-entropy over all pixels that are not ignored; 0 where all of them are."""
+        label = batch["label"]
+        total = self.loss(self(batch["image"]).float(), label)
+        # A mean over no pixels would be nan, and to ask whether there are any would wait for the device.
+        loss = total / (label != IGNORED).sum().clamp_min(1)
+        self._loss_watch.observe(loss, self.global_step)
+        if loss.device.type == "cpu":
+            self._loss_watch.check()
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(label))
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stops a training that has diverged, where the logger reads the loss anyway."""
+        interval = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if (batch_idx + 1) % interval == 0:
+            self._loss_watch.check()
+
+    def on_train_epoch_end(self) -> None:
+        """As after a batch: no checkpoint of a diverged training takes a good one's place."""
+        self._loss_watch.check()
 
     def scores(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Class scores at a given resolution, averaged over the evaluation's scales and mirror images.
@@ -256,6 +265,7 @@ class SemanticSegmentation(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Starts both metrics anew; their last values stay readable until here."""
+        self._loss_watch.check()
         self.mean_iou.reset()
         self.effective_dilation.reset()
 
