@@ -21,6 +21,7 @@ from deformlab.callbacks import (
     EpochLines,
     LogTablesAndPictures,
     ObjectFiles,
+    OffsetMonitor,
     PredictionPictures,
     PredictionWriter,
     ResilientWandbLogger,
@@ -73,6 +74,13 @@ class TrainingCLI(LightningCLI):
             type=Literal["auto", "online", "offline", "off"],
             default="auto",
             help="Weights & Biases: auto logs online where a key and a network are found, offline otherwise.",
+        )
+        parser.add_argument(
+            "--offset_limit",
+            type=float | None,
+            default=0.5,
+            help="fit: offsets have run away when their median is longer than this share of the shorter side "
+            "of the layer's input; null for no warning.",
         )
         parser.add_argument(
             "--output",
@@ -128,6 +136,7 @@ class TrainingCLI(LightningCLI):
         run_folder = RunFolder(run_dir, identity, resolved)
         callbacks: list[Any] = [
             run_folder,
+            OffsetMonitor(run_dir, config.offset_limit),
             PredictionPictures(run_dir),
             ModelCheckpoint(
                 run_dir / "checkpoints",

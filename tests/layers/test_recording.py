@@ -57,3 +57,23 @@ def test_nothing_is_recorded_after_the_block_even_if_it_failed():
     except KeyboardInterrupt:
         layer(torch.randn(1, 4, 5, 7))
     assert offsets == {}
+
+
+def test_a_network_that_is_compiled_inside_a_block_is_recorded_in_every_other():
+    layer = DeformConv2d(4, 6, 3)
+    nn.init.normal_(layer.conv_offset.weight)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    for image in torch.randn(3, 1, 4, 5, 7):
+        with record_offsets({"conv": layer}) as offsets:
+            compiled(image)
+        torch.testing.assert_close(offsets["conv"], layer.conv_offset(image))
+
+
+def test_a_network_that_was_compiled_before_is_recorded_in_eager_mode():
+    layer = DeformConv2d(4, 6, 3)
+    compiled = torch.compile(layer, backend="eager")
+    image = torch.randn(1, 4, 5, 7)
+    compiled(image)
+    with torch.compiler.set_stance("force_eager"), record_offsets({"conv": layer}) as offsets:
+        compiled(image)
+    assert offsets["conv"].shape == (1, 18, 3, 5)

@@ -4,6 +4,7 @@ from deformlab.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from deformlab.callbacks.console import EpochLines
 from deformlab.callbacks.files import write_atomically
 from deformlab.callbacks.object_files import ObjectFiles
+from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
 from deformlab.callbacks.run_folder import RunFolder, RunIdentity
 from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
@@ -13,6 +14,7 @@ __all__ = [
     "EpochLines",
     "LogTablesAndPictures",
     "ObjectFiles",
+    "OffsetMonitor",
     "PredictionPictures",
     "PredictionWriter",
     "ResilientWandbLogger",

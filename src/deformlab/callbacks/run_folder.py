@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from deformlab import ops, provenance
-from deformlab.callbacks.files import write_atomically
+from deformlab.callbacks.files import csv_text, write_atomically
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.metrics import EffectiveDilationRow
 from deformlab.tasks import SemanticSegmentation
@@ -125,10 +125,10 @@ class RunFolder(pl.Callback):
         self.epochs.append(row)
         for logger in trainer.loggers:
             logger.log_metrics({"images_per_second": row["images_per_second"]}, trainer.global_step)
-        write_atomically(self.directory / "metrics.csv", _csv_text(list(row), self.epochs))
+        write_atomically(self.directory / "metrics.csv", csv_text(list(row), self.epochs))
         write_atomically(
             self.directory / "effective_dilation.csv",
-            _csv_text(EffectiveDilationRow._fields, [line._asdict() for line in self.effective_dilation]),
+            csv_text(EffectiveDilationRow._fields, [line._asdict() for line in self.effective_dilation]),
         )
         summary = objects.write(self.directory)
         self._thresholds = summary["rule"]["thresholds"] or []
@@ -205,13 +205,6 @@ class RunFolder(pl.Callback):
                 return list(csv.DictReader(file))
         except OSError:
             return []
-
-
-def _csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [",".join(columns)]
-    for row in rows:
-        lines.append(",".join(str(row.get(column, "")) for column in columns))
-    return "\n".join(lines) + "\n"
 
 
 def _number(value: Any) -> float | None:

@@ -14,6 +14,9 @@ __all__ = ["record_modulation", "record_offsets"]
 def record_offsets(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor]]:
     """Keeps the offsets of each layer's last forward pass inside the `with` block.
 
+    `torch.compile` keeps the hooks that were there at a network's first call. Where that call was outside any
+    such block, `torch.compiler.set_stance("force_eager")` around the block brings the offsets.
+
     Args:
         layers: The layers to watch, by the name that their offsets get. A plain `nn.Conv2d` counts as a
             deformable one that never moves.

@@ -9,15 +9,25 @@ from deformlab.metrics.object_dilation import (
     LayerGeometry,
     image_key,
 )
+from deformlab.metrics.offset_statistics import (
+    FilterSample,
+    OffsetStatistics,
+    offset_statistics,
+    sample_filters,
+)
 
 __all__ = [
     "EffectiveDilation",
     "EffectiveDilationResult",
     "EffectiveDilationRow",
+    "FilterSample",
     "LayerGeometry",
     "MeanIoU",
     "MeanIoUResult",
+    "OffsetStatistics",
     "effective_dilation",
     "effective_dilation_where_it_counts",
     "image_key",
+    "offset_statistics",
+    "sample_filters",
 ]

@@ -17,12 +17,14 @@ from deformlab.sweep.specification import SweepSpecification
 
 Resolve = Callable[[dict[str, Any]], dict[str, Any]]
 
-# Where things lie and how fast they are read does not change a result, so it must not change a trial's id.
+# Where things lie, how fast they are read and what is warned of does not change a result, so it must not
+# change a trial's id.
 NOT_IN_ID = (
     "config",
     "ckpt_path",
     "run_dir",
     "wandb",
+    "offset_limit",
     "data.root",
     "data.predict_root",
     "data.num_workers",

@@ -1,0 +1,172 @@
+"""Follows the offsets of every deformable layer while it trains, and says so when they run away."""
+
+import csv
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+
+from deformlab.callbacks.files import csv_text, write_atomically
+from deformlab.errors import ConfigError
+from deformlab.layers import DeformConv2d
+from deformlab.metrics import FilterSample, OffsetStatistics, offset_statistics, sample_filters
+from deformlab.tasks import SemanticSegmentation
+
+__all__ = ["OffsetMonitor"]
+
+COLUMNS = ("epoch", "layer", *OffsetStatistics._fields, "runaway")
+# Together some hundred thousand offsets of each layer an epoch, whatever the data set and the batch.
+BATCHES_PER_EPOCH = 32
+FILTERS_PER_BATCH = 512
+EVERY_WHERE_LENGTH_IS_UNKNOWN = 50
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
+
+class OffsetMonitor(pl.Callback):
+    """Writes offsets.csv, a row per epoch and layer, and logs the same numbers as `offsets/<layer>/<column>`.
+
+    The columns are `epoch`, from 0; `layer`, as in effective_dilation.csv; those of `OffsetStatistics`, over
+    the training batches of the epoch; and `runaway`, 1 where the layer's offsets had run away. A value that
+    does not exist, such as the modulation of a layer without one, is empty. A network without deformable
+    layers writes no file.
+
+    A few filters of some batches are looked at, those of the first process where there are several. Nothing
+    waits for the device before the epoch's end, and no random numbers are drawn, so that a training with the
+    monitor gives the weights of one without.
+
+    Offsets have run away when their median is longer than `limit` times the shorter side of the layer's
+    input, and than the undeformed filter's own reach. At the default, half a side, an offset takes even a
+    filter in the middle of the image to its edge. Beyond it samples read zeros, and zeros have no gradient
+    that would bring an offset back.
+
+    Args:
+        directory: The run folder.
+        limit: Share of the shorter side, > 0; None never warns, and `runaway` stays 0.
+
+    Raises:
+        ConfigError: The limit is not > 0.
+    """
+
+    def __init__(self, directory: Path, limit: float | None = 0.5) -> None:
+        if limit is not None and not limit > 0:
+            raise ConfigError(
+                f"offset_limit must be > 0, got {limit}; 0.5 is half the shorter side of the map"
+            )
+        self.directory = directory
+        self.limit = limit
+        self._layers: dict[str, DeformConv2d] = {}
+        self._hooks: list[Any] = []
+        self._last: dict[str, tuple[Tensor, tuple[int, int]]] = {}
+        self._samples: dict[str, list[FilterSample]] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Starts to watch, before the first forward pass: a compiled network keeps the hooks of that one."""
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, SemanticSegmentation)
+        self._layers = {
+            name: layer for name, layer in pl_module.tracked_layers.items() if isinstance(layer, DeformConv2d)
+        }
+        for name, layer in self._layers.items():
+
+            def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+                self._last[name] = (output.detach(), (inputs[0].shape[-2], inputs[0].shape[-1]))
+
+            self._hooks.append(layer.conv_offset.register_forward_hook(keep))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes up the epochs that the checkpoint has seen; later ones are trained again."""
+        if self._layers:
+            self._rows = [row for row in self._previous_rows() if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forgets what an epoch that was interrupted has left."""
+        self._samples = {name: [] for name in self._layers}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Copies a few offsets of some batches, without waiting for the device."""
+        batches = trainer.num_training_batches
+        every = EVERY_WHERE_LENGTH_IS_UNKNOWN if math.isinf(batches) else -(-batches // BATCHES_PER_EPOCH)
+        if batch_idx % every == 0:
+            for name, (output, input_size) in self._last.items():
+                samples = self._samples[name]
+                samples.append(
+                    sample_filters(
+                        output,
+                        input_size,
+                        self._layers[name].num_samples,
+                        count=FILTERS_PER_BATCH,
+                        phase=len(samples) * GOLDEN_RATIO % 1,
+                    )
+                )
+        self._last.clear()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes, logs and judges the epoch."""
+        for name, samples in self._samples.items():
+            if not samples:
+                continue
+            layer = self._layers[name]
+            statistics = offset_statistics(samples, layer)
+            runaway = self._has_run_away(statistics, layer)
+            if runaway and not any(row["layer"] == name and int(row["runaway"]) for row in self._rows):
+                _warn(pl_module, trainer.current_epoch, name, statistics, samples[-1].input_size)
+            values = {key: value for key, value in statistics._asdict().items() if value is not None}
+            self._rows.append(
+                {"epoch": trainer.current_epoch, "layer": name, **values, "runaway": int(runaway)}
+            )
+            for logger in trainer.loggers:
+                logger.log_metrics(
+                    {f"offsets/{name}/{key}": value for key, value in values.items()}, trainer.global_step
+                )
+        self._samples = {name: [] for name in self._layers}
+        if self._rows:
+            write_atomically(self.directory / "offsets.csv", csv_text(COLUMNS, self._rows))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Stops watching."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._last.clear()
+
+    def _has_run_away(self, statistics: OffsetStatistics, layer: DeformConv2d) -> bool:
+        if self.limit is None:
+            return False
+        reach = max(
+            dilation * (taps - 1) / 2
+            for dilation, taps in zip(layer.dilation, layer.kernel_size, strict=True)
+        )
+        # Written so that nan has run away, too.
+        return not (statistics.length_over_side <= self.limit or statistics.length_q50 <= reach)
+
+    def _previous_rows(self) -> list[dict[str, Any]]:
+        try:
+            with (self.directory / "offsets.csv").open(newline="") as file:
+                return list(csv.DictReader(file))
+        except OSError:
+            return []
+
+
+def _warn(
+    pl_module: pl.LightningModule,
+    epoch: int,
+    layer: str,
+    statistics: OffsetStatistics,
+    input_size: tuple[int, int],
+) -> None:
+    assert isinstance(pl_module, SemanticSegmentation)
+    optimization = pl_module.optimization
+    height, width = input_size
+    logging.getLogger(__name__).warning(
+        f"the offsets of {layer} run away: their median is {statistics.length_q50:.1f} cells on a map of "
+        f"{height}x{width} in epoch {epoch + 1}, and {statistics.outside:.0%} of the samples lie outside it; "
+        f"lower --model.optimization.offset_lr_multiplier (now {optimization.offset_lr_multiplier:g}) or "
+        f"raise --model.optimization.offset_warmup_steps (now {optimization.offset_warmup_steps})"
+    )

@@ -1,0 +1,130 @@
+"""What a layer's offsets do, on offsets whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deformlab.metrics import FilterSample, OffsetStatistics, offset_statistics, sample_filters
+
+PLAIN = nn.Conv2d(1, 1, 3, padding=1)
+
+
+def sample(output: Tensor, count: int = 10**6, phase: float = 0.0, taps: int = 9) -> FilterSample:
+    return sample_filters(output, (output.shape[-2], output.shape[-1]), taps, count, phase)
+
+
+def statistics(output: Tensor, layer: nn.Conv2d = PLAIN) -> OffsetStatistics:
+    taps = layer.kernel_size[0] * layer.kernel_size[1]
+    return offset_statistics([sample(output, taps=taps)], layer)
+
+
+def test_offsets_at_rest():
+    found = statistics(torch.zeros(2, 18, 6, 8))
+    assert found.filters == 2 * 6 * 8
+    assert found.length_q05 == found.length_q95 == found.length_over_side == 0
+    assert found.effective_dilation == 1
+    assert found.modulation_low is None
+    assert found.modulation_high is None
+
+
+def test_the_padding_is_what_lies_outside_at_rest():
+    found = statistics(torch.zeros(1, 18, 6, 8))
+    # Of a 3x3 filter's taps (5 + 6 + 5) / 18 of the rows and (7 + 8 + 7) / 24 of the columns are inside.
+    assert found.outside == found.outside_undeformed == pytest.approx(1 - 16 / 18 * 22 / 24)
+
+
+def test_lengths_are_those_of_the_vectors():
+    offset = torch.zeros(1, 18, 6, 8)
+    offset[:, 0::2], offset[:, 1::2] = 3.0, -4.0
+    found = statistics(offset)
+    assert found.length_q05 == found.length_q50 == found.length_q95 == 5
+    assert found.length_over_side == pytest.approx(5 / 6)
+    assert found.effective_dilation == 1  # all taps moved alike
+
+
+def test_quantiles_are_over_all_taps():
+    offset = torch.zeros(1, 18, 6, 8)
+    offset[:, 1] = 9.0  # one tap of nine
+    found = statistics(offset)
+    assert (found.length_q50, found.length_q75, found.length_q95) == (0, 0, 9)
+
+
+def test_a_shift_by_the_map_leaves_nothing_inside():
+    offset = torch.zeros(1, 18, 6, 8)
+    offset[:, 1::2] = 9.0
+    assert statistics(offset).outside == 1
+    offset[:, 1::2] = 1.0
+    # Columns 0 and 1 of the taps are inside everywhere, at x and x + 1; the third leaves its last two.
+    assert statistics(offset).outside == pytest.approx(1 - 16 / 18 * (8 + 7 + 6) / 24)
+
+
+def test_stride_padding_dilation_and_an_uneven_kernel_place_the_taps():
+    layer = nn.Conv2d(1, 1, (3, 1), stride=(2, 3), padding=(2, 0), dilation=(2, 1))
+    output = torch.zeros(1, 6, 4, 3)
+    found = offset_statistics([sample_filters(output, (7, 8), 3, 100, 0.0)], layer)
+    # Rows -2, 0, 2, 4 for the first tap, 0 to 6 for the second, 2 to 8 for the third; columns 0, 3, 6.
+    assert found.outside_undeformed == pytest.approx((1 + 0 + 1) / 12)
+
+
+def test_modulation_near_its_ends():
+    output = torch.zeros(1, 27, 5, 5)
+    output[:, 18:20], output[:, 20] = -9.0, 9.0
+    found = statistics(output)
+    assert found.modulation_low == pytest.approx(2 / 9)
+    assert found.modulation_high == pytest.approx(1 / 9)
+
+
+def test_groups_count_alike():
+    offset = torch.zeros(1, 36, 5, 5)
+    offset[:, 18::2] = 4.0
+    found = offset_statistics([sample(offset, taps=18)], PLAIN)
+    assert (found.filters, found.length_q25, found.length_q75) == (25, 0, 4)
+
+
+def test_a_1x1_kernel_has_offsets_but_no_dilation():
+    found = statistics(torch.ones(1, 2, 5, 5), nn.Conv2d(1, 1, 1))
+    assert found.length_q50 == pytest.approx(math.sqrt(2))
+    assert found.effective_dilation is None
+
+
+def test_an_offset_that_is_nan_shows():
+    found = statistics(torch.full((1, 18, 5, 5), float("nan")))
+    assert math.isnan(found.length_q50)
+    assert found.outside == 1
+
+
+def test_passes_of_several_image_sizes_are_put_together():
+    samples = [sample(torch.full((1, 18, 4, 4), 3.0)), sample(torch.full((3, 18, 8, 16), 3.0))]
+    found = offset_statistics(samples, PLAIN)
+    assert found.filters == 16 + 3 * 128
+    assert found.length_over_side == pytest.approx(math.hypot(3, 3) / 8)
+
+
+def test_a_part_of_the_filters_stands_for_all():
+    torch.manual_seed(0)
+    output = torch.randn(4, 18, 32, 64) * torch.linspace(0, 3, 64)
+    everything = statistics(output)
+    part = offset_statistics([sample(output, count=512, phase=i * 0.618 % 1) for i in range(8)], PLAIN)
+    assert part.filters == 8 * 512
+    assert part.length_q50 == pytest.approx(everything.length_q50, rel=0.05)
+    assert part.effective_dilation == pytest.approx(everything.effective_dilation, rel=0.05)
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.5, 0.999])
+def test_a_few_filters_of_each_image_are_copied(phase):
+    output = torch.arange(2 * 18 * 5 * 7.0).view(2, 18, 5, 7).to(memory_format=torch.channels_last)
+    found = sample(output, count=10, phase=phase)
+    assert 4 <= len(found.cells) <= 6
+    assert torch.equal(found.offset, output.flatten(2)[:, :, list(found.cells)])
+    assert found.offset.untyped_storage().nbytes() < output.untyped_storage().nbytes()
+
+
+def test_a_large_batch_still_gives_a_filter_of_each_image():
+    assert len(sample(torch.zeros(64, 18, 2, 2), count=10, phase=0.9).cells) == 1
+
+
+def test_half_precision_is_measured_in_single():
+    found = statistics(torch.full((1, 18, 5, 5), 3.0, dtype=torch.bfloat16))
+    assert found.length_q50 == pytest.approx(math.hypot(3, 3))
