@@ -1,0 +1,133 @@
+"""Measure what the metrics cost: mIoU against torchmetrics, and a validation step against its forward pass.
+
+    python scripts/bench_metrics.py [--output FILE] [--part miou|validation ...] [--repeats N] [--threads N]
+
+miou updates both metrics with one 2048x1024 pair of label maps and compares their numbers. validation takes
+one 2048x1024 image through DeepLab with a deformable ResNet-101, without and with mIoU and effective
+dilation. The two of a part alternate, so that a busy machine slows both alike; ratios are medians over
+neighbours. Parts can be measured one at a time: a part that is not measured keeps what is in FILE.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from measured_machine import machine
+from ops_timing import alternate, ratio
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from deformlab import provenance
+from deformlab.metrics import MeanIoU
+from deformlab.tasks import SemanticSegmentation
+
+HEIGHT, WIDTH, CLASSES, IGNORED = 1024, 2048, 19, 255
+OBJECT_SIDE = 128
+# What the metrics may cost: a share of torchmetrics' time, and one of the forward pass alone.
+LIMITS = {"miou": 0.1, "validation": 1.1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--part", nargs="+", choices=list(LIMITS), default=list(LIMITS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    measure = {"miou": measure_miou, "validation": measure_validation}
+    results = json.loads(options.output.read_text()) if options.output and options.output.is_file() else {}
+    for part in options.part:
+        result = measure[part](options.repeats)
+        times = ", ".join(f"{name} {ms[len(ms) // 2]:.1f} ms" for name, ms in result["milliseconds"].items())
+        verdict = "met" if result["ratio"] <= LIMITS[part] else "MISSED"
+        print(f"{part}: {times}, ratio {result['ratio']:.3f}, limit {LIMITS[part]} {verdict}", flush=True)
+        results[part] = {
+            **result,
+            "limit": LIMITS[part],
+            "machine": machine("cpu"),
+            "git_revision": provenance.git_revision(),
+            "versions": provenance.versions(),
+        }
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measure_miou(repeats: int) -> dict[str, Any]:
+    """Sorted milliseconds of an update of each metric, and whether they find the same IoU of every class."""
+    label, _ = label_maps()
+    generator = torch.Generator().manual_seed(1)
+    wrong = torch.rand(label.shape, generator=generator) < 0.2
+    guess = torch.randint(CLASSES, label.shape, generator=generator)
+    prediction = torch.where(wrong | (label == IGNORED), guess, label)
+    ours = MeanIoU(CLASSES, IGNORED)
+    theirs = MulticlassJaccardIndex(CLASSES, average=None, ignore_index=IGNORED)
+    times = alternate(
+        {
+            "deformlab": lambda: ours.update(prediction, label),
+            "torchmetrics": lambda: theirs.update(prediction, label),
+        },
+        repeats,
+        "cpu",
+    )
+    difference = (ours.compute().iou - theirs.compute()).abs().max().item()
+    assert difference < 1e-6, f"the two metrics differ by {difference}"
+    return summary(times, "deformlab", "torchmetrics") | {"largest_difference_of_iou": difference}
+
+
+def measure_validation(repeats: int) -> dict[str, Any]:
+    """Sorted milliseconds of a forward pass alone and of a whole validation step."""
+    torch.manual_seed(0)
+    task = SemanticSegmentation(CLASSES, backbone="resnet101", conv5="deformable").eval()
+    # Offsets at rest would only be read at whole cells, which no trained network does.
+    for name, parameter in task.named_parameters():
+        if "conv_offset.bias" in name:
+            torch.nn.init.uniform_(parameter, -1, 1)
+    label, instance = label_maps()
+    batch: dict[str, Any] = {
+        "image": torch.randn(1, 3, HEIGHT, WIDTH),
+        "label": label,
+        "instance": instance,
+        "name": ["a"],
+    }
+
+    def forward() -> None:
+        task(batch["image"])
+
+    def validation_step() -> None:
+        task.validation_step(batch, 0)
+
+    with torch.inference_mode():
+        times = alternate({"forward": forward, "validation step": validation_step}, repeats, "cpu", warm_up=1)
+    return summary(times, "validation step", "forward")
+
+
+def label_maps() -> tuple[torch.Tensor, torch.Tensor]:
+    """Classes and instance ids, (1, H, W) int64: blocks of one class, every second one an object."""
+    generator = torch.Generator().manual_seed(0)
+    blocks = (1, HEIGHT // OBJECT_SIDE, WIDTH // OBJECT_SIDE)
+    ids = torch.arange(blocks[1] * blocks[2]).view(blocks)
+    label = torch.randint(CLASSES, blocks, generator=generator)
+    label[ids % 7 == 0] = IGNORED
+    instance = torch.where((ids % 2 == 0) & (label != IGNORED), ids + 1, 0)
+    enlarged = [
+        values.repeat_interleave(OBJECT_SIDE, 1).repeat_interleave(OBJECT_SIDE, 2)
+        for values in (label, instance)
+    ]
+    return enlarged[0], enlarged[1]
+
+
+def summary(times: dict[str, list[float]], of: str, against: str) -> dict[str, Any]:
+    """The times in order, and the ratio."""
+    return {
+        "milliseconds": {name: sorted(values) for name, values in times.items()},
+        "ratio": ratio(times[of], times[against]),
+    }
+
+
+if __name__ == "__main__":
+    main()

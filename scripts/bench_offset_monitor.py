@@ -1,0 +1,146 @@
+"""Measure what following the offsets adds to a training step, in one process.
+
+    python scripts/bench_offset_monitor.py [--output FILE] [--repeats 9] [--kinds deformable modulated]
+
+The networks are those of experiments/camvid.yaml (ResNet-18, 240x180, batch 8, 46 batches an epoch). Steps
+of a network that is followed and of one that is not alternate; the ratio is the median over neighbours. Since
+the difference is smaller than what a step varies by, the monitor's own calls are timed as well: `share` is
+their time in an epoch, the statistics at its end included, over that of the epoch's steps.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from measured_machine import machine
+from ops_timing import ratio
+
+from deformlab import provenance
+from deformlab.callbacks import OffsetMonitor
+from deformlab.tasks import SemanticSegmentation
+
+KINDS = ("deformable", "modulated")
+CLASSES, BATCHES = 11, 46
+LIMIT = 0.02
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    options = parser.parse_args()
+    rows = []
+    for kind in options.kinds:
+        row = measure(kind, options.repeats)
+        rows.append(row)
+        print(
+            f"{row['conv5']:10} step {row['step_ms']:.0f} ms, followed {row['ratio']:.3f}x; monitor "
+            f"{row['monitor_ms_per_epoch']:.1f} ms an epoch, {row['share']:.3%} of its steps, "
+            f"limit {LIMIT:.0%} {'met' if row['share'] <= LIMIT else 'MISSED'}",
+            flush=True,
+        )
+    if options.output:
+        result = {
+            "machine": machine("cpu"),
+            "git_revision": provenance.git_revision(),
+            "versions": provenance.versions(),
+            "batch": [8, 3, 180, 240],
+            "batches_per_epoch": BATCHES,
+            "limit": LIMIT,
+            "rows": rows,
+        }
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measure(conv5: str, repeats: int) -> dict[str, Any]:
+    """Steps with and without the monitor, then the monitor's own time in an epoch of as many batches."""
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "image": torch.randn(8, 3, 180, 240, generator=generator),
+        "label": torch.randint(CLASSES, (8, 180, 240), generator=generator),
+    }
+    followed, alone = make_task(conv5), make_task(conv5)
+    steps = {"followed": make_step(followed, batch), "alone": make_step(alone, batch)}
+    with tempfile.TemporaryDirectory() as folder:
+        monitor, trainer = OffsetMonitor(Path(folder)), a_trainer()
+        monitor.setup(trainer, followed, "fit")
+        monitor.on_train_epoch_start(trainer, followed)
+        times: dict[str, list[float]] = {"followed": [], "alone": []}
+        for _ in range(repeats + 2):
+            for name, step in steps.items():
+                start = time.perf_counter()
+                step()
+                if name == "followed":
+                    monitor.on_train_batch_end(trainer, followed, None, batch, 0)
+                times[name].append(1e3 * (time.perf_counter() - start))
+        times = {name: values[2:] for name, values in times.items()}
+        monitor_ms = epoch_ms(monitor, trainer, followed, batch)
+    step_ms = statistics.median(times["alone"])
+    return {
+        "conv5": conv5,
+        "step_ms": step_ms,
+        "ratio": ratio(times["followed"], times["alone"]),
+        "monitor_ms_per_epoch": monitor_ms,
+        "share": monitor_ms / (BATCHES * step_ms),
+    }
+
+
+def epoch_ms(
+    monitor: OffsetMonitor, trainer: Any, task: SemanticSegmentation, batch: dict[str, torch.Tensor]
+) -> float:
+    """Milliseconds of the monitor's calls in an epoch, between forward passes that are not counted."""
+    total = 0.0
+    monitor.on_train_epoch_start(trainer, task)
+    for index in range(BATCHES):
+        with torch.no_grad():
+            task(batch["image"])
+        start = time.perf_counter()
+        monitor.on_train_batch_end(trainer, task, None, batch, index)
+        total += time.perf_counter() - start
+    start = time.perf_counter()
+    monitor.on_train_epoch_end(trainer, task)
+    return 1e3 * (total + time.perf_counter() - start)
+
+
+def make_task(conv5: str) -> SemanticSegmentation:
+    torch.manual_seed(0)
+    task = SemanticSegmentation(CLASSES, "resnet18", conv5=conv5, head_channels=256)  # type: ignore[arg-type]
+    # Offsets at rest would only be read at whole cells, which no trained network does.
+    for name, parameter in task.named_parameters():
+        if "conv_offset.bias" in name:
+            torch.nn.init.uniform_(parameter, -1, 1)
+    return task.train()
+
+
+def make_step(task: SemanticSegmentation, batch: dict[str, torch.Tensor]) -> Any:
+    """A function that does one step of SGD in float32."""
+    optimizer = torch.optim.SGD(task.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        loss = task.loss(task(batch["image"]), batch["label"]) / batch["label"].numel()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def a_trainer() -> Any:
+    """What the monitor reads of a trainer."""
+    return SimpleNamespace(
+        is_global_zero=True, current_epoch=0, global_step=0, num_training_batches=BATCHES, loggers=[]
+    )
+
+
+if __name__ == "__main__":
+    main()
