@@ -2,27 +2,28 @@
 
     python scripts/bench_ops.py [--output FILE] [--device cpu|cuda] [--repeats 9] [--threads N] ...
 
-A row is a shape, type, memory format and version (v1, or v2 with modulation). It has
+A row is a shape, type, memory format and version (v1, or v2 with modulation). It has four parts:
 
-- forward, without gradients, and forward + backward with the gradients of all arguments (input and weight of
-  the dense convolution; offset and, in v2, mask besides), no bias: deformable over dense. Calls alternate,
-  two rounds of warm-up and then `--repeats` that count (on a GPU a call is as many as fill 5 ms, timed by
-  CUDA events). Milliseconds are medians; a ratio is the median of the ratios of neighbouring calls.
-- the same against torchvision where it can be imported and has the type: torchvision's time over ours, one
+- `dense`: forward, without gradients, and forward + backward with the gradients of all arguments (input and
+  weight of the dense convolution; offset and, in v2, mask besides), no bias; deformable over dense. Calls
+  alternate, two rounds of warm-up and then `--repeats` that count (on a GPU a call is as many as fill 5 ms,
+  timed by CUDA events). Milliseconds are medians; a ratio is the median of the ratios of neighbouring calls.
+- `torchvision`: torchvision's time over ours in the same way, where it can be imported and has the type; one
   round of warm-up and `--torchvision-repeats`. On the CPU it takes seconds per call at the largest shape.
-- at the Cityscapes shape: scratch memory (scripts/scratch_memory.py), and on the CPU one thread's time over
-  two threads', again alternating.
+- `scratch`: scratch memory at the Cityscapes shape, see scripts/scratch_memory.py.
+- `threads`: one thread's time over two threads' at the Cityscapes shape on the CPU, again alternating.
 
 Beside each is its limit from scripts/speed_targets.py, `most` or `least`, and whether it is met. `tf32` is
-float32 whose products a GPU may round to TF32. Rows are saved one by one. A file of the same machine, threads
-and compiled operators keeps its other rows, so that several calls with `--shapes` or `--dtypes` make one
-table; `--resume` skips the rows that it has. A file of another machine or build is started anew.
+float32 whose products a GPU may round to TF32. Parts are saved one by one. A file of the same machine,
+threads and build keeps what is not measured again, so that several calls with `--shapes`, `--dtypes` or
+`--parts` make one table; `--resume` skips what it has. A file of another machine or build is started anew.
 """
 
 import argparse
 import json
 import os
 import statistics
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,12 @@ from speed_targets import AGAINST_DENSE, AGAINST_TORCHVISION, SCRATCH_MB, TWO_TH
 
 from deformlab import provenance
 
+Operators = dict[str, Operator]
+
 MEASURED_SHAPES = [name for name in SHAPES if name != "tiny"]
 DEFAULT_DTYPES = {"cpu": ["float32", "bfloat16"], "cuda": ["bfloat16", "float16", "tf32"]}
 VERSIONS = {"v1": False, "v2": True}
-EXTRAS = ("torchvision", "scratch", "threads")
+PARTS = ("dense", "torchvision", "scratch", "threads")
 DIRECTIONS = ("forward", "forward_backward")
 KEY = ("shape", "dtype", "memory_format", "modulated")
 
@@ -57,14 +60,8 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), help="default: those with limits")
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
     parser.add_argument("--versions", nargs="+", choices=list(VERSIONS), default=list(VERSIONS))
-    parser.add_argument(
-        "--extras",
-        nargs="*",
-        choices=EXTRAS,
-        default=list(EXTRAS),
-        help="what to measure besides, default all",
-    )
-    parser.add_argument("--resume", action="store_true", help="skip the rows that the output has")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
+    parser.add_argument("--resume", action="store_true", help="skip what the output has")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no CUDA device")
@@ -78,17 +75,23 @@ def main() -> None:
     if options.output:
         result["rows"] = kept_rows(options.output, result["machine"])
     dtypes = options.dtypes or DEFAULT_DTYPES[options.device]
-    if "torchvision" in options.extras and torchvision_ops() is None:
+    if "torchvision" in options.parts and torchvision_ops() is None:
         print("torchvision cannot be imported: not compared with it")
     for case in cases(options.shapes, dtypes, options.formats, options.versions, options.device):
-        present = [row for row in result["rows"] if is_row_of(row, case)]
-        if present and options.resume:
-            continue
-        row = measure(case, options)
-        print(describe(row), flush=True)
-        result["rows"] = [other for other in result["rows"] if other not in present] + [row]
-        if options.output:
-            save(options.output, result)
+        row = next((row for row in result["rows"] if is_row_of(row, case)), None)
+        if row is None:
+            row = {name: getattr(case, name) for name in KEY} | {"size": list(SHAPES[case.shape])}
+            result["rows"].append(row)
+        print(title(row))
+        operators = make_operators(case)
+        for part in options.parts:
+            if not (options.resume and has_part(row, part)):
+                measured = MEASURE[part](case, operators, options)
+                row.update(measured)
+                for line in describe(measured):
+                    print(line, flush=True)
+                if options.output:
+                    save(options.output, result)
 
 
 def cases(
@@ -104,16 +107,18 @@ def is_row_of(row: dict[str, Any], case: Case) -> bool:
     return all(row[name] == getattr(case, name) for name in KEY)
 
 
-def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    """All that belongs into the case's row."""
-    row: dict[str, Any] = {name: getattr(case, name) for name in KEY} | {"size": list(SHAPES[case.shape])}
-    names = ["dense", "deformable", *(["torchvision"] if "torchvision" in options.extras else [])]
-    operators = make_operators(case, names)
+def has_part(row: dict[str, Any], part: str) -> bool:
+    return {"dense": "forward", "scratch": "scratch_mb", "threads": "two_threads"}.get(part, part) in row
+
+
+def against_dense(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
+    """Deformable over dense, by direction."""
     limits = AGAINST_DENSE.get((case.device, case.dtype), {})
+    measured = {}
     for direction in DIRECTIONS:
-        calls = {name: calls_of(operators[name])[direction] for name in ("dense", "deformable")}
+        calls = {name: call_of(operators[name], direction) for name in ("dense", "deformable")}
         times = alternate(calls, options.repeats, case.device)
-        row[direction] = judged(
+        measured[direction] = judged(
             {
                 "dense_ms": statistics.median(times["dense"]),
                 "deformable_ms": statistics.median(times["deformable"]),
@@ -122,26 +127,18 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             "ratio",
             most=limits.get(direction),
         )
-    if "torchvision" in operators:
-        row["torchvision"] = against_torchvision(case, operators, options.torchvision_repeats)
-    if case.shape == "cityscapes" and "scratch" in options.extras:
-        row["scratch_mb"] = scratch(case, list(operators))
-    if case.shape == "cityscapes" and "threads" in options.extras and two_threads_possible(case.device):
-        row["two_threads"] = two_threads(operators, min(5, options.repeats), options.threads)
-    return row
+    return measured
 
 
-def calls_of(operator: Operator) -> dict[str, Any]:
-    return {"forward": operator.inference, "forward_backward": operator.training}
-
-
-def against_torchvision(case: Case, operators: dict[str, Operator], repeats: int) -> dict[str, Any]:
+def against_torchvision(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
     """How many times as long torchvision takes."""
+    if "torchvision" not in operators:
+        return {}
     limits = AGAINST_TORCHVISION.get((case.device, case.dtype), {})
     measured = {}
     for direction in DIRECTIONS:
-        calls = {name: calls_of(operators[name])[direction] for name in ("deformable", "torchvision")}
-        times = alternate(calls, repeats, case.device, warm_up=1)
+        calls = {name: call_of(operators[name], direction) for name in ("deformable", "torchvision")}
+        times = alternate(calls, options.torchvision_repeats, case.device, warm_up=1)
         measured[direction] = judged(
             {
                 "torchvision_ms": statistics.median(times["torchvision"]),
@@ -150,29 +147,31 @@ def against_torchvision(case: Case, operators: dict[str, Operator], repeats: int
             "times_faster",
             least=limits.get(direction),
         )
-    return measured
+    return {"torchvision": measured}
 
 
-def scratch(case: Case, names: list[str]) -> dict[str, Any]:
+def scratch(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
     """MB besides arguments and results, of every operator."""
-    found = {name: scratch_mb(case, name) for name in names}
+    if case.shape != "cityscapes":
+        return {}
+    found = {name: scratch_mb(case, name) for name in operators}
     limits = SCRATCH_MB.get(case.device, {})
     return {
-        direction: judged(
-            {name: found[name][direction] for name in names}, "deformable", most=limits.get(direction)
-        )
-        for direction in ("forward", "backward")
+        "scratch_mb": {
+            direction: judged(
+                {name: found[name][direction] for name in found}, "deformable", most=limits.get(direction)
+            )
+            for direction in ("forward", "backward")
+        }
     }
 
 
-def two_threads_possible(device: str) -> bool:
-    return device == "cpu" and (os.cpu_count() or 1) > 1
-
-
-def two_threads(operators: dict[str, Operator], repeats: int, threads: int) -> dict[str, Any]:
+def two_threads(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
     """One thread's time over two threads', of our operator and, to know the machine, of the dense one."""
+    if case.shape != "cityscapes" or case.device != "cpu" or os.cpu_count() == 1:
+        return {}
 
-    def on(number: int, call: Any) -> Any:
+    def on(number: int, call: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             torch.set_num_threads(number)
             call()
@@ -181,30 +180,48 @@ def two_threads(operators: dict[str, Operator], repeats: int, threads: int) -> d
 
     measured = {}
     for direction in DIRECTIONS:
-        calls = {name: calls_of(operators[name])[direction] for name in ("deformable", "dense")}
-        times = alternate(
-            {f"{name} {n}": on(n, call) for name, call in calls.items() for n in (1, 2)}, repeats, "cpu"
-        )
+        calls = {
+            f"{name} {number}": on(number, call_of(operators[name], direction))
+            for name in ("deformable", "dense")
+            for number in (1, 2)
+        }
+        times = alternate(calls, min(5, options.repeats), "cpu", warm_up=1)
         measured[direction] = judged(
-            {name: ratio(times[f"{name} 1"], times[f"{name} 2"]) for name in calls},
+            {name: ratio(times[f"{name} 1"], times[f"{name} 2"]) for name in ("deformable", "dense")},
             "deformable",
             least=TWO_THREADS,
         )
-    torch.set_num_threads(threads)
-    return measured
+    torch.set_num_threads(options.threads)
+    return {"two_threads": measured}
 
 
-def describe(row: dict[str, Any]) -> str:
-    """The row as lines of a table: what, values, limit, verdict."""
+MEASURE = {
+    "dense": against_dense,
+    "torchvision": against_torchvision,
+    "scratch": scratch,
+    "threads": two_threads,
+}
+
+
+def call_of(operator: Operator, direction: str) -> Callable[[], None]:
+    return operator.inference if direction == "forward" else operator.training
+
+
+def title(row: dict[str, Any]) -> str:
     version = "v2" if row["modulated"] else "v1"
-    lines = [f"{row['shape']} {tuple(row['size'])} {row['dtype']} {row['memory_format']} {version}"]
+    return f"{row['shape']} {tuple(row['size'])} {row['dtype']} {row['memory_format']} {version}"
+
+
+def describe(row: dict[str, Any]) -> list[str]:
+    """What was measured as lines of a table: what, values, limit, verdict."""
+    lines: list[str] = []
 
     def add(what: str, value: str, judgement: dict[str, Any]) -> None:
         limit = f"<= {judgement['most']:g}" if "most" in judgement else ""
         limit = f">= {judgement['least']:g}" if "least" in judgement else limit
         lines.append(f"  {what:32} {value:42} {limit:8} {judgement.get('verdict', '')}".rstrip())
 
-    for direction in DIRECTIONS:
+    for direction in (name for name in DIRECTIONS if name in row):
         found = row[direction]
         times = f"{found['dense_ms']:.1f} -> {found['deformable_ms']:.1f} ms"
         add(f"{direction} / dense", f"{found['ratio']:5.2f}x  {times}", found)
@@ -218,7 +235,7 @@ def describe(row: dict[str, Any]) -> str:
     for direction, found in row.get("two_threads", {}).items():
         value = f"{found['deformable']:5.2f}x  dense {found['dense']:.2f}x"
         add(f"{direction}, two threads", value, found)
-    return "\n".join(lines)
+    return lines
 
 
 def kept_rows(path: Path, machine: dict[str, Any]) -> list[dict[str, Any]]:

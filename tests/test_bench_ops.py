@@ -12,7 +12,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 def bench(*arguments):
     command = [sys.executable, SCRIPTS / "bench_ops.py", "--shapes", "batch", "--dtypes", "float32"]
-    quick = ["--formats", "contiguous", "--repeats", "1", "--extras"]
+    quick = ["--formats", "contiguous", "--repeats", "1", "--parts", "dense"]
     return subprocess.run([*command, *quick, *arguments], capture_output=True, text=True, check=True).stdout
 
 
@@ -42,7 +42,7 @@ def test_resuming_adds_the_rows_that_are_missing(calls):
     printed, results = calls
     assert [row["modulated"] for row in results[1]["rows"]] == [False, True]
     assert results[1]["rows"][0] == results[0]["rows"][0]
-    assert "v1" not in printed[1]
+    assert printed[1].count("forward / dense") == 1
 
 
 def test_rows_of_another_machine_are_not_mixed_in(tmp_path, monkeypatch, capsys):

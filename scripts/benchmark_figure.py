@@ -1,0 +1,94 @@
+"""The operators' ratios as a figure: a row of panels per machine, limits as black bars."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from deformlab.analysis.plots import COLOURS
+
+# Colour and marker say the version, filling the memory format: either is enough in black and white.
+VERSIONS = {False: ("v1", COLOURS[0], "o", -0.14), True: ("v2 (modulated)", COLOURS[1], "s", 0.14)}
+SHAPES = {"cityscapes": "City-\nscapes", "voc": "VOC\n", "batch": "batch\n"}
+SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "tf32": "tf32"}
+PANELS = {
+    "forward": "forward",
+    "forward_backward": "forward + backward",
+    "torchvision": "against torchvision",
+}
+
+
+def operators_figure(results: list[dict[str, Any]]) -> Figure:
+    """Time over that of conv2d (smaller is better), and torchvision's time over ours (larger is better)."""
+    figure = Figure(figsize=(11, 3.6 * len(results) + 0.6), layout="constrained")
+    panels = figure.subplots(len(results), len(PANELS), squeeze=False)
+    for row_of_panels, result in zip(panels, results, strict=True):
+        machine = result["machine"]
+        name = (
+            machine["gpu"]
+            or f"{machine['processor']}, {machine['vector_unit']}, {machine['threads']} threads"
+        )
+        for axes, (panel, title) in zip(row_of_panels, PANELS.items(), strict=True):
+            if panel == "torchvision":
+                _draw_torchvision(axes, result["rows"])
+            else:
+                _draw(
+                    axes, [(row, row[panel], "ratio", _case(row)) for row in result["rows"] if panel in row]
+                )
+                axes.set_ylabel("time / time of conv2d")
+                axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
+            axes.set_title(f"{title}\n{name}", fontsize=9)
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_torchvision(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    points = [
+        (row, found, "times_faster", f"{_case(row)}\n{PANELS[direction].replace(' + ', ' +' + chr(10))}")
+        for row in rows
+        for direction, found in row.get("torchvision", {}).items()
+    ]
+    if not points:
+        axes.text(0.5, 0.5, "unmeasured", ha="center", va="center", transform=axes.transAxes)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    axes.set_ylabel("torchvision's time / ours")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, position: f"{value:g}" if f"{value:g}"[0] in "25" else "")
+    _draw(axes, points)
+
+
+def _draw(axes: Axes, points: list[tuple[dict[str, Any], dict[str, Any], str, str]]) -> None:
+    places = {label: i for i, label in enumerate(dict.fromkeys(label for *_, label in points))}
+    for row, found, name, label in points:
+        _, colour, marker, shift = VERSIONS[row["modulated"]]
+        contiguous = row["memory_format"] == "contiguous"
+        x = places[label] + shift + (-0.07 if contiguous else 0.07)
+        filling = colour if contiguous else "white"
+        axes.plot(x, found[name], marker, color=colour, markerfacecolor=filling, markersize=6)
+        limit = found.get("most", found.get("least"))
+        if limit is not None:
+            axes.hlines(limit, places[label] - 0.38, places[label] + 0.38, color="black", linewidth=1.6)
+    axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set_xticks(list(places.values()), list(places), fontsize=7)
+    axes.set_xlim(-0.6, len(places) - 0.4)
+    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _case(row: dict[str, Any]) -> str:
+    return f"{SHAPES[row['shape']]}\n{SHORT[row['dtype']]}"
+
+
+def _legend() -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle="", label=label)
+        for label, colour, marker, _ in VERSIONS.values()
+    ]
+    for label, filling in (("contiguous", "0.4"), ("channels_last", "white")):
+        look: dict[str, Any] = {"color": "0.4", "markerfacecolor": filling, "marker": "D"}
+        handles.append(Line2D([], [], linestyle="", label=label, **look))
+    return [*handles, Line2D([], [], color="black", label="limit (most, or least against torchvision)")]
