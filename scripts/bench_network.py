@@ -25,7 +25,7 @@ from speed_targets import NETWORK, judged
 from deformlab import provenance
 from deformlab.models import DeepLab, ResNet
 
-VARIANTS = ("atrous", "deformable", "modulated")
+VARIANTS = ("deformable", "modulated")
 CLASSES = 19
 
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet101")
     parser.add_argument("--size", nargs=2, type=int, default=[1024, 2048], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -53,7 +54,7 @@ def main() -> None:
         result["rows"] = kept_rows(options.output, result["machine"])
     for memory_format in options.formats:
         started = time.perf_counter()
-        row = measure(options.backbone, options.size, memory_format, options.repeats)
+        row = measure(options, memory_format)
         print(f"{describe(row)}   [{time.perf_counter() - started:.0f} s]", flush=True)
         others = [other for other in result["rows"] if other["memory_format"] != memory_format]
         result["rows"] = [*others, row]
@@ -61,23 +62,24 @@ def main() -> None:
             save(options.output, result)
 
 
-def measure(backbone: str, size: list[int], memory_format: str, repeats: int) -> dict[str, Any]:
+def measure(options: argparse.Namespace, memory_format: str) -> dict[str, Any]:
     """Milliseconds of each network and the ratios to the atrous one."""
-    image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    names = ["atrous", *options.variants]
+    image = torch.randn(1, 3, *options.size, generator=torch.Generator().manual_seed(0))
     image = image.contiguous(memory_format=FORMATS[memory_format])
-    networks = {variant: make_network(variant, backbone, memory_format) for variant in VARIANTS}
+    networks = {name: make_network(name, options.backbone, memory_format) for name in names}
 
     def forward(network: DeepLab) -> None:
         with torch.no_grad():
             network(image)
 
     calls = {name: lambda network=network: forward(network) for name, network in networks.items()}
-    times = alternate(calls, repeats, "cpu", warm_up=1)
+    times = alternate(calls, options.repeats, "cpu", warm_up=1)
     row: dict[str, Any] = {"memory_format": memory_format}
-    for name in VARIANTS:
+    for name in names:
         row[name] = {"ms": statistics.median(times[name]), "ratio": ratio(times[name], times["atrous"])}
     # The limit is on the paper's network, and on Cityscapes' image.
-    if size == [1024, 2048] and backbone == "resnet101":
+    if options.size == [1024, 2048] and options.backbone == "resnet101" and "deformable" in row:
         row["deformable"] = judged(row["deformable"], "ratio", most=NETWORK)
     return row
 
@@ -93,8 +95,12 @@ def make_network(variant: str, backbone: str, memory_format: str) -> DeepLab:
 
 
 def describe(row: dict[str, Any]) -> str:
-    networks = ", ".join(f"{name} {row[name]['ms']:.0f} ms ({row[name]['ratio']:.3f}x)" for name in VARIANTS)
-    judgement = row["deformable"]
+    networks = ", ".join(
+        f"{name} {row[name]['ms']:.0f} ms ({row[name]['ratio']:.3f}x)"
+        for name in ("atrous", *VARIANTS)
+        if name in row
+    )
+    judgement = row.get("deformable", {})
     limit = f"; <= {judgement['most']} {judgement['verdict']}" if "most" in judgement else ""
     return f"{row['memory_format']:13} {networks}{limit}"
 

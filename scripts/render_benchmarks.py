@@ -152,7 +152,8 @@ def speed_details(operators: list[dict[str, Any]], networks: list[dict[str, Any]
             size = "x".join(map(str, result["size"][2:]))
             lines.append(
                 f"| {result['backbone']} DeepLab, {size}, one forward, {row['memory_format']} | "
-                f"{cell([row['deformable']['ratio']], most=NETWORK)} | {number(row['modulated']['ratio'])} |"
+                f"{cell([row.get('deformable', {}).get('ratio')], most=NETWORK)} | "
+                f"{number(row['modulated']['ratio']) if 'modulated' in row else UNMEASURED} |"
             )
         parts.append("\n".join(lines))
     if not networks:
