@@ -2,8 +2,9 @@
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
 
-Kept are configurations, metrics, results, effective dilation and objects. Left behind are checkpoints, logs and the
-prediction pictures, which show images of the data set. Paths of the machine become relative to the sweep.
+Kept are configurations, metrics, results, effective dilation and objects. Left behind are checkpoints,
+logs and the prediction pictures, which show images of the data set. Paths of the machine become relative to
+the sweep.
 """
 
 import argparse

@@ -160,7 +160,7 @@ def _data(arguments: list[str]) -> int:
         help="counts, missing pairs, unreadable files, illegal labels, pixel shares and object sizes",
         description="Reads every image and label of a data set. Exit code 1 and one line per problem.",
     )
-    check.add_argument("name", help="camvid, cityscapes, voc, folder or shapes")
+    check.add_argument("name", help="camvid, cityscapes, voc, coco, folder or shapes")
     check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")
     options = parser.parse_args(arguments)
     from deformlab.data import check_dataset

@@ -4,7 +4,10 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from deformlab.objects import ObjectRecords, SizeRule, records_text, summarize
 
 SIZES = ("small", "medium", "large", "background")
 MODEL = {
@@ -69,6 +72,50 @@ class Sweep:
                 writer.writerow(["layer", "size", "mean", "std", "count"])
                 for layer, sizes in dilation.items():
                     writer.writerows([layer, size, *values] for size, values in sizes.items())
+        return folder
+
+    def add_objects(self, folder, dilation=(2.0, 2.0), hits=(5, 50), images=("a", "b", "c"), grow=0.0):
+        """Write objects.*: per image a small (100) and a large (60,000) Road_mark in Sky of 1,000 pixels.
+
+        `dilation` and `hits` are those of small and large, of 10 and 100 pixels; each image adds `grow`.
+        """
+        layers = ("layer4.0.conv2", "layer4.1.conv2")
+        rows = [
+            (image, number, area, pixels, found, value + grow * i)
+            for i, image in enumerate(images)
+            for number, area, pixels, found, value in (
+                (0, 0, 1000, 900, 2.0),
+                (1, 100, 10, hits[0], dilation[0]),
+                (2, 60000, 100, hits[1], dilation[1]),
+            )
+        ]
+        image, number, area, pixels, found, value = (np.array(column) for column in zip(*rows, strict=True))
+        filters = np.repeat(np.where(number == 0, 50, 2 * number)[:, None], 2, axis=1)
+        total, squares = filters * value[:, None], filters * value[:, None] ** 2
+        records = ObjectRecords(
+            layers=layers,
+            groups=(1, 1),
+            modulated=(False, False),
+            image=image,
+            object=number,
+            label=(number > 0).astype(int),
+            box_area=area.astype(float),
+            mask_area=area.astype(float),
+            scale=np.ones(len(rows)),
+            pixels=pixels,
+            hits=found,
+            false_positives=np.full(len(rows), 10),
+            filters=filters,
+            total=total,
+            squares=squares,
+            weighted=np.full_like(total, np.nan),
+            group_total=total[..., None],
+            group_squares=squares[..., None],
+        )
+        classes = RESULT["classes"]
+        (folder / "objects.csv").write_text(records_text(records, classes))
+        summary = summarize(records, SizeRule((9216, 50176)), classes, "mask")
+        (folder / "objects.json").write_text(json.dumps(summary))
         return folder
 
     def atrous(self, rate, miou=0.5, seed=0, trial=None, **options):

@@ -1,5 +1,6 @@
 """Tiny data sets in the official layouts, written afresh for every test."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -93,4 +94,36 @@ def folder_root(tmp_path):
             _save(Image.fromarray(label), root / split / "labels" / f"{name[0]}.png")
     (root / "classes.txt").write_text("background\nleaf\n")
     (root / "things.txt").write_text("leaf\n")
+    return root
+
+
+@pytest.fixture
+def coco_root(tmp_path):
+    """Eight training images, of which every fourth is held out; all annotated alike, the last not at all.
+
+    A chair (20x20 polygon) with a cup (4x4) on it, annotated first, a crowd of persons over the right half
+    (run lengths down the columns), and a person in it.
+    """
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(8):
+        name = f"{number:012}.jpg"
+        _save(_image(number, 24, 40), root / "train2017" / name)
+        images.append({"id": number, "file_name": name, "height": 24, "width": 40})
+        if number == 7:
+            continue
+        for category, iscrowd, segmentation in (
+            (47, 0, [[6, 6, 10, 6, 10, 10, 6, 10]]),
+            (62, 0, [[2, 2, 18, 2, 18, 22, 2, 22]]),
+            (1, 1, {"size": [24, 40], "counts": [24 * 20, 24 * 20]}),
+            (1, 0, [[30, 4, 36, 4, 36, 12, 30, 12], [30, 14, 34, 14, 34, 16, 30, 16]]),
+        ):
+            annotations.append(
+                {"id": 900100000000 + len(annotations), "image_id": number, "category_id": category}
+                | {"iscrowd": iscrowd, "segmentation": segmentation}
+            )
+    categories = [{"id": 1, "name": "person"}, {"id": 47, "name": "cup"}, {"id": 62, "name": "chair"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
     return root

@@ -5,7 +5,8 @@ Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever tria
 
 from deformlab.analysis.findings import Finding, best_deformable, find
 from deformlab.analysis.formats import Table
-from deformlab.analysis.measure import Measure, over_seeds, pool
+from deformlab.analysis.joined import CorrelationRow, Joined, JoinedRow
+from deformlab.analysis.measure import Estimate, Measure, over_seeds, pool
 from deformlab.analysis.plots import (
     effective_dilation_by_size,
     learning_curves,
@@ -19,8 +20,12 @@ from deformlab.analysis.trial import Trial
 
 __all__ = [
     "SIZES",
+    "CorrelationRow",
+    "Estimate",
     "FilterStatistics",
     "Finding",
+    "Joined",
+    "JoinedRow",
     "Measure",
     "Report",
     "Run",

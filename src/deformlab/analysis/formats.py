@@ -1,6 +1,7 @@
 """Tables as Markdown, LaTeX (booktabs), CSV and HTML.
 
-Text formats print a spread as `mean ± std`; CSV gives mean, std and count a column each, unrounded.
+Text formats print a spread as `mean ± std`; an interval as `value [low, high]`; CSV gives each
+of them a column, unrounded.
 """
 
 import csv
@@ -10,9 +11,9 @@ import math
 import re
 from dataclasses import dataclass
 
-from deformlab.analysis.measure import Measure
+from deformlab.analysis.measure import Estimate, Measure
 
-Cell = str | int | float | Measure | None
+Cell = str | int | float | Measure | Estimate | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def text(cell: Cell) -> str:
         return "–"
     if isinstance(cell, Measure):
         return _measure_text(cell)
+    if isinstance(cell, Estimate):
+        return _estimate_text(cell)
     if isinstance(cell, bool | str):
         return str(cell)
     if isinstance(cell, int):
@@ -51,6 +54,14 @@ def _measure_text(measure: Measure) -> str:
         words += f" ± {measure.std:.{measure.digits}f}"
     if measure.count is not None:
         words += f" (n = {measure.count:,})"
+    return words
+
+
+def _estimate_text(estimate: Estimate) -> str:
+    sign = "+" if estimate.signed else ""
+    words = f"{estimate.value:{sign}.{estimate.digits}f}"
+    if estimate.low is not None and estimate.high is not None:
+        words += f" [{estimate.low:{sign}.{estimate.digits}f}, {estimate.high:{sign}.{estimate.digits}f}]"
     return words
 
 
@@ -137,6 +148,8 @@ def _csv_column(table: Table, column: int) -> list[list[str]]:
     name = table.header[column]
     cells = [row[column] for row in table.rows]
     measures = [cell for cell in cells if isinstance(cell, Measure)]
+    if any(isinstance(cell, Estimate) for cell in cells):
+        return _estimate_columns(name, cells)
     if not measures:
         return [[name], *([_csv_number(cell)] for cell in cells)]
     counted = any(measure.count is not None for measure in measures)
@@ -144,6 +157,14 @@ def _csv_column(table: Table, column: int) -> list[list[str]]:
     for cell in cells:
         parts = (cell.mean, cell.std, cell.count) if isinstance(cell, Measure) else (cell, None, None)
         fields.append([_csv_number(part) for part in parts[: 3 if counted else 2]])
+    return fields
+
+
+def _estimate_columns(name: str, cells: list[Cell]) -> list[list[str]]:
+    fields = [[name, f"{name} low", f"{name} high"]]
+    for cell in cells:
+        parts = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (cell, None, None)
+        fields.append([_csv_number(part) for part in parts])
     return fields
 
 

@@ -25,6 +25,20 @@ class Measure:
     digits: int = 1
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the bounds of its 95 % interval, None where it has none.
+
+    `digits` is the number of decimals to print; `signed` prints the sign of positive numbers too.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    digits: int = 1
+    signed: bool = False
+
+
 def over_seeds(values: Sequence[float | None], digits: int = 1) -> Measure | None:
     """Mean and sample standard deviation (n - 1) of one value per seed; None where no seed has a value."""
     known = [value for value in values if value is not None and not math.isnan(value)]

@@ -7,11 +7,12 @@ import csv
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deformlab.errors import RunFolderError
+from deformlab.objects import VERSION, ObjectRecords, SizeRule, read_records
 
 SIZES = ("small", "medium", "large", "background")
 CONV5_KINDS = ("atrous", "deformable", "modulated")
@@ -52,6 +53,8 @@ class Run:
     init_from: str | None
     effective_dilation: tuple[FilterStatistics, ...]
     curves: tuple[dict[str, float], ...]
+    objects: ObjectRecords | None = None
+    size_rule: SizeRule = field(default_factory=SizeRule)
 
     @property
     def conv5(self) -> str:
@@ -111,11 +114,18 @@ def read_run(folder: Path) -> tuple[Run, list[str]]:
     except RunFolderError as error:
         missing.append(f"not in the learning curves: {error}")
     try:
-        return _make_run(folder, result, effective_dilation, curves), missing
+        run = _make_run(folder, result, effective_dilation, curves)
     except KeyError as error:
         raise RunFolderError(f"{path}: lacks {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(f"{path}: has a value of the wrong kind ({first_line(error)})") from error
+    if (folder / "objects.json").is_file() or (folder / "objects.csv").is_file():
+        try:
+            records, rule = _read_objects(folder, run.classes)
+            run = replace(run, objects=records, size_rule=rule)
+        except RunFolderError as error:
+            missing.append(f"not in the tables by object: {error}")
+    return run, missing
 
 
 def _make_run(
@@ -179,6 +189,25 @@ def _read_effective_dilation(path: Path) -> tuple[FilterStatistics, ...]:
             raise RunFolderError(f"{path}: line {number}: {first_line(error)}") from error
         statistics.append(FilterStatistics(row["layer"], size, mean, std, count))
     return tuple(statistics)
+
+
+def _read_objects(folder: Path, classes: tuple[str, ...]) -> tuple[ObjectRecords, SizeRule]:
+    path = folder / "objects.json"
+    try:
+        summary = json.loads(path.read_text())
+        version, rule = summary["version"], summary["rule"]
+        if version != VERSION:
+            raise RunFolderError(
+                f"{path}: is of version {version}, this deformlab reads {VERSION}; validate the run again"
+            )
+        # Without objects there are no thresholds, and nothing that they would divide.
+        thresholds = rule["thresholds"] or SizeRule().thresholds
+        size_rule = SizeRule(thresholds, rule["area"], rule["pixels"])
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: no such file") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path}: not readable as a summary of objects ({first_line(error)})") from error
+    return read_records(folder / "objects.csv", classes), size_rule
 
 
 def _read_curves(path: Path) -> tuple[dict[str, float], ...]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from deformlab.analysis.formats import Cell, Table
+from deformlab.analysis.joined_tables import joined_tables
 from deformlab.analysis.measure import Measure, over_seeds
 from deformlab.analysis.published import COLUMN, published, table1_miou, table3_miou
 from deformlab.analysis.run import SIZES, Run
@@ -27,6 +28,7 @@ def build_tables(runs: RunSet) -> list[Table]:
         deformable_layers(trials),
         effective_dilation(trials),
         published_effective_dilation(runs.dataset),
+        *joined_tables(trials),
         iou_per_class(trials),
         cost(trials, runs.pretraining),
         provenance(trials),

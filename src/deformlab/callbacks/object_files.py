@@ -1,4 +1,4 @@
-"""`objects.csv` and `objects.json` of a run folder: how much of each object was found, how far filters look."""
+"""`objects.csv` and `objects.json` of a run folder: what objects scored, how far filters on them look."""
 
 import json
 from pathlib import Path

@@ -3,6 +3,7 @@
 from deformlab.data.camvid import CamVid
 from deformlab.data.check import DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
+from deformlab.data.coco import Coco
 from deformlab.data.datamodule import SegmentationDataModule
 from deformlab.data.dataset import IGNORE_INDEX, UNKNOWN_OBJECT, Sample, SegmentationDataset
 from deformlab.data.folder import Folder
@@ -19,6 +20,7 @@ __all__ = [
     "UNKNOWN_OBJECT",
     "CamVid",
     "Cityscapes",
+    "Coco",
     "DatasetReport",
     "EvalTransform",
     "Folder",

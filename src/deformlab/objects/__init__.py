@@ -5,9 +5,10 @@ NumPy only, so that training writes with it what analysis reads without PyTorch.
 
 from deformlab.objects.bootstrap import draws
 from deformlab.objects.correlation import spearman
+from deformlab.objects.merge import merge_records
 from deformlab.objects.records import BACKGROUND, ObjectRecords, read_records, records_text
 from deformlab.objects.sizes import SIZES, SizeRule
-from deformlab.objects.summary import VERSION, summarize
+from deformlab.objects.summary import VERSION, correlations, summarize
 from deformlab.objects.tally import (
     DilationCells,
     ScoreCells,
@@ -28,9 +29,11 @@ __all__ = [
     "ScoreCells",
     "SizeRule",
     "by_size",
+    "correlations",
     "dilation_cells",
     "draws",
     "iou_difference",
+    "merge_records",
     "read_records",
     "records_text",
     "score_cells",

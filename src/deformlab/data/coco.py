@@ -1,0 +1,158 @@
+"""COCO's instances as semantic labels and instance ids: 118,287 / 5,000 images, 80 classes and background.
+
+Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deformlab.data.coco_masks import decode_mask
+from deformlab.data.dataset import IGNORE_INDEX, Sample
+from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
+from deformlab.data.palette import color_map
+from deformlab.data.reading import read_image
+from deformlab.errors import DatasetError
+
+# In the order of their ids, which go from 1 to 90 with gaps.
+_THINGS = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
+handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
+surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv,
+laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase,
+scissors, teddy bear, hair drier, toothbrush
+"""
+_HELD_OUT = 4
+
+
+@dataclass(frozen=True)
+class CocoFiles(SampleFiles):
+    """One image and its annotations.
+
+    Attributes:
+        size: height and width that the annotations are for.
+        annotations: those of this image as JSON text: a tenth of the memory of Python's lists.
+    """
+
+    size: tuple[int, int] = (0, 0)
+    annotations: str = "[]"
+
+
+class Coco(FileDataset):
+    """COCO as `root/train2017/`, `root/val2017/` and `root/annotations/instances_{train,val}2017.json`.
+
+    A pixel on no object is background. Crowds, whose members are not told apart, are ignored. Where masks
+    overlap, the one of fewer pixels is on top, of equals the later one; crowds are below all objects.
+    Instance ids count an image's annotations from 1. Images without annotations are background as a whole.
+
+    Where both `val2017/` and its annotations are missing, as in samples, every fourth image of `train2017/`
+    by name is held out for val.
+
+    Args and errors as in `SegmentationDataset`.
+    """
+
+    name = "coco"
+    classes = ("background", *" ".join(_THINGS.split()).split(", "))
+    things = classes[1:]
+    palette = color_map(len(classes))
+    layout = "train2017/, val2017/ and annotations/instances_train2017.json, instances_val2017.json"
+
+    @classmethod
+    def find(cls, folder: Path, split: str) -> list[SampleFiles]:
+        """The images that the annotations list, by name."""
+        there = [_parts(folder, part) for part in ("train", "val")]
+        if any(part.exists() for part in there[1]):
+            return list(cls._listed(*_parts(folder, split)))
+        if not any(part.exists() for part in there[0]):
+            raise MissingSplitError(
+                f"{there[0][1]}: no such file; {cls.name!r} needs {cls.layout} in data.root"
+            )
+        listed = cls._listed(*there[0])
+        return [
+            files for i, files in enumerate(listed) if (i % _HELD_OUT == _HELD_OUT - 1) == (split == "val")
+        ]
+
+    @classmethod
+    def _listed(cls, images: Path, annotations: Path) -> tuple[CocoFiles, ...]:
+        for path, archive in ((images, f"{images.name}.zip"), (annotations, "annotations_trainval2017.zip")):
+            if not path.exists():
+                raise DatasetError(f"{path}: no such {'file' if path.suffix else 'folder'}; unpack {archive}")
+        return _read_annotations(images, annotations, annotations.stat().st_mtime_ns)
+
+    @classmethod
+    def read(cls, files: SampleFiles) -> Sample:
+        """One sample; labels and instances are painted from the largest mask to the smallest."""
+        assert isinstance(files, CocoFiles)
+        label = np.zeros(files.size, dtype=np.uint8)
+        instance = np.zeros(files.size, dtype=np.int32)
+        painted = []
+        for number, annotation in enumerate(json.loads(files.annotations), start=1):
+            try:
+                mask = decode_mask(annotation["segmentation"], files.size)
+            except (KeyError, ValueError) as error:
+                raise DatasetError(
+                    f"{files.label}: annotation {annotation.get('id')} of image {files.name}: {error}; "
+                    "mend or remove it"
+                ) from None
+            crowd = bool(annotation.get("iscrowd"))
+            painted.append((not crowd, -int(mask.sum()), number, mask, annotation["label"]))
+        for is_object, _, number, mask, value in sorted(painted, key=lambda item: item[:3]):
+            label[mask] = value if is_object else IGNORE_INDEX
+            instance[mask] = number if is_object else 0
+        return Sample(image=read_image(files.image), label=label, instance=instance, name=files.name)
+
+
+def _parts(folder: Path, split: str) -> tuple[Path, Path]:
+    return folder / f"{split}2017", folder / "annotations" / f"instances_{split}2017.json"
+
+
+@lru_cache(maxsize=2)
+def _read_annotations(images: Path, path: Path, modified: int) -> tuple[CocoFiles, ...]:
+    """The images of an annotation file by name; `modified` is part of what is remembered."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: not readable as JSON ({str(error).splitlines()[0]}); unpack it again"
+        ) from None
+    try:
+        labels = _labels(content["categories"], path)
+        annotations: dict[int, list[Mapping[str, Any]]] = {entry["id"]: [] for entry in content["images"]}
+        for entry in content["annotations"]:
+            kept = {key: entry.get(key) for key in ("id", "segmentation", "iscrowd")}
+            annotations[entry["image_id"]].append(kept | {"label": labels[entry["category_id"]]})
+        found = [
+            CocoFiles(
+                name=Path(entry["file_name"]).stem,
+                image=images / entry["file_name"],
+                label=path,
+                size=(int(entry["height"]), int(entry["width"])),
+                annotations=json.dumps(annotations.pop(entry["id"]), separators=(",", ":")),
+            )
+            for entry in content["images"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path}: is no COCO instance annotation: {error} is missing, or not what it should be"
+        ) from None
+    if not found:
+        raise DatasetError(f"{path}: lists no images; unpack annotations_trainval2017.zip again")
+    return tuple(sorted(found, key=lambda files: files.name))
+
+
+def _labels(categories: list[Mapping[str, Any]], path: Path) -> dict[int, int]:
+    """Label value by category id."""
+    for category in categories:
+        if category["name"] not in Coco.things:
+            raise DatasetError(
+                f"{path}: category {category['name']!r} is none of COCO's 80; other data sets can be read "
+                "as 'folder' from label maps"
+            )
+    return {category["id"]: Coco.classes.index(category["name"]) for category in categories}

@@ -1,0 +1,129 @@
+"""The joined table: how far the network looks on objects of a size, and what it gains there."""
+
+import json
+
+import pytest
+
+from deformlab.analysis import Joined, read_runs
+from deformlab.analysis.formats import comma_separated, text
+from deformlab.analysis.joined_tables import joined_tables
+
+
+@pytest.fixture
+def compared(sweep):
+    """Two atrous rates and two seeds of a deformable network that finds more of large objects only."""
+    sweep.add_objects(sweep.atrous(2, 0.45))
+    sweep.add_objects(sweep.atrous(4, 0.40), dilation=(4.0, 4.0), hits=(5, 90))
+    sweep.add_objects(sweep.deformable(0.46, 0), dilation=(2.0, 3.0), hits=(5, 70))
+    sweep.add_objects(sweep.deformable(0.48, 1), dilation=(3.0, 5.0), hits=(5, 80), grow=0.5)
+    return sweep
+
+
+def joined(sweep):
+    return Joined(read_runs(sweep.folder).trials)
+
+
+def row(sweep, trial, size, label="all", layer="layer4.1.conv2"):
+    found = joined(sweep)
+    (trial,) = [candidate for candidate in found.trials if candidate.name == trial]
+    (only,) = [r for r in found.rows(trial) if (r.layer, r.size, r.label) == (layer, size, label)]
+    return only
+
+
+def test_seeds_are_put_together_and_objects_counted_once(compared):
+    large = row(compared, "deformable-2", "large")
+    # Seed 0: 3; seed 1: 5, 5.5 and 6; four filters an object.
+    assert large.dilation.value == pytest.approx((3 * 3 + 5 + 5.5 + 6) / 6)
+    assert large.dilation.low == pytest.approx(4, abs=0.1)
+    assert large.dilation.high == pytest.approx(4.5, abs=0.1)
+    assert (large.filters, large.objects, large.seen) == (24, 3, 3)
+
+
+def test_an_atrous_network_says_its_rate(compared):
+    small = row(compared, "atrous-4", "small")
+    assert (small.dilation.value, small.dilation.low, small.dilation.high, small.std) == (4, 4, 4, 0)
+
+
+def test_the_gain_is_over_the_best_atrous_trial(compared):
+    assert joined(compared).baseline.name == "atrous-2"
+    large = row(compared, "deformable-2", "large")
+    assert large.recall.value == pytest.approx(75)
+    assert large.iou.value == pytest.approx(100 * 75 / 110)
+    assert large.gain.value == pytest.approx(100 * (75 - 50) / 110)
+    # Every image gains the same, so that the paired interval has no width.
+    assert large.gain.low == pytest.approx(large.gain.high)
+    assert row(compared, "deformable-2", "small").gain.value == 0
+    assert row(compared, "deformable-2", "background", "Sky").iou.value == pytest.approx(100 * 900 / 1010)
+    assert row(compared, "atrous-2", "large").gain is None
+    assert row(compared, "atrous-4", "large").gain.value > 0
+
+
+def test_correlation_averages_seeds_per_object(compared):
+    found = joined(compared)
+    rows = {(r.layer, r.label): r for r in found.correlations(found.trials[-1])}
+    # Small 2.5, 2.75, 3; large 4, 4.25, 4.5: large objects of equal area above all small ones.
+    assert rows["layer4.1.conv2", "all"].spearman.value == pytest.approx(0.878, abs=1e-3)
+    assert rows["layer4.1.conv2", "all"].objects == 6
+    assert {r.spearman for r in found.correlations(found.trials[0])} == {None}
+
+
+def test_the_tables_are_written_in_every_format(compared):
+    by_size, correlation, by_class = joined_tables(read_runs(compared.folder).trials)
+    cells = [text(cell) for cell in by_size.rows[-2]]
+    assert cells[:3] == ["deformable-2", "layer4.0.conv2", "large"]
+    assert cells[3].startswith("4.25 [")
+    assert cells[4:7] == ["24", "3", "3"]
+    assert cells[9] == "+22.7 [+22.7, +22.7]"
+    assert by_size.header[-1] == "Gain over atrous-2"
+    assert "IoU (%),IoU (%) low,IoU (%) high" in comma_separated(by_size)
+    assert {r[0] for r in correlation.rows} == {"deformable-2"}
+    assert {r[1] for r in by_class.rows} == {"Sky", "Road_mark"}
+
+
+def test_the_report_has_them(compared):
+    from deformlab.analysis import write_report
+
+    report = write_report(compared.folder)
+    assert report.table("dilation_and_iou_by_size") is not None
+    assert not [line for line in report.warnings if "object" in line]
+
+
+def test_without_an_atrous_trial_there_is_no_gain(sweep):
+    sweep.add_objects(sweep.deformable())
+    (by_size, *_) = joined_tables(read_runs(sweep.folder).trials)
+    assert not by_size.header[-1].startswith("Gain")
+    assert joined(sweep).baseline is None
+
+
+def test_runs_of_an_older_version_have_no_such_table_and_no_warning(sweep):
+    sweep.atrous(2)
+    sweep.deformable()
+    runs = read_runs(sweep.folder)
+    assert joined_tables(runs.trials) == []
+    assert runs.warnings == ()
+
+
+def test_a_trial_on_other_images_is_left_out(compared):
+    compared.add_objects(compared.atrous(8), images=("x", "y"))
+    assert [trial.name for trial in joined(compared).trials] == ["atrous-2", "atrous-4", "deformable-2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("objects.csv", "image\n", "objects.csv: not readable"),
+        ("objects.csv", None, "objects.csv: no such file"),
+        ("objects.json", "{", "objects.json: not readable"),
+        ("objects.json", json.dumps({"version": 99, "rule": {}}), "is of version 99, this deformlab reads 1"),
+        ("objects.json", json.dumps({"version": 1}), "not readable as a summary of objects"),
+        ("objects.json", None, "objects.json: no such file"),
+    ],
+)
+def test_a_broken_file_is_named_and_the_rest_is_reported(compared, name, text, message):
+    path = compared.folder / "deformable-2-seed1" / name
+    path.unlink() if text is None else path.write_text(text)
+    runs = read_runs(compared.folder)
+    (warning,) = runs.warnings
+    assert warning.startswith("not in the tables by object: deformable-2-seed1/")
+    assert message in warning
+    assert [trial.name for trial in Joined(runs.trials).trials] == ["atrous-2", "atrous-4"]
