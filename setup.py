@@ -34,7 +34,7 @@ def native_extension() -> dict:
 
     extension = CppExtension(
         "deformlab._C",
-        ["csrc/library.cpp", "csrc/cpu/deform_conv2d.cpp"],
+        ["csrc/library.cpp", *sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp"))],
         py_limited_api=True,  # torch then defines Py_LIMITED_API
         define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET)],
         extra_compile_args={"cxx": ["-O3", "-std=c++20", "-fopenmp-simd", "-fvisibility=hidden"]},

@@ -12,4 +12,6 @@ STABLE_TORCH_LIBRARY(deformlab, library) {
       "int[] stride, int[] padding, int[] dilation, bool clamp, "
       "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
+  // The vector unit that the CPU's kernels use: 0 the baseline's, 1 AVX2, 2 AVX-512.
+  library.def("_cpu_capability() -> int");
 }

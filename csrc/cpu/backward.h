@@ -1,127 +1,289 @@
-// The backward pass: one product gives the gradient of a tile's columns, another that of the weights.
+// The backward pass in float32 and float64, with products of our own, tile after tile of output pixels:
+//   1. gradient of the columns = gradient of the output x weights; it gives the offsets' and the masks' gradients
+//      while it is in the second-level cache, and the same look at the input samples the columns anew,
+//   2. gradient of the weights += gradient of the output, transposed, x columns,
+//   3. the gradient of the columns goes back to the cells that were read.
+//
+// Every step is shared out by what it writes: whoever owns an element adds its terms in the order of taps and pixels,
+// so any number of threads gives the same bits, without atomics.
 
 #pragma once
 
 #include <algorithm>
-#include <optional>
-#include <tuple>
 #include <vector>
 
-#include "tiles.h"
+#include "chunks.h"
+#include "gradients.h"
+#include "scatter.h"
+#include "weights.h"
 
 namespace deformlab {
 
-// sum += term, or sum = term for the first one
-template <typename scalar_t, typename acc_t>
-void add_to(acc_t* sum, const scalar_t* term, int64_t count, bool first) {
-  torch::stable::parallel_for(0, count, 1 << 14, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      sum[i] = first ? acc_t(load(term[i])) : sum[i] + load(term[i]);
+template <typename T>
+class Backward {
+ public:
+  Backward(
+      const Positions<T>& positions, const Planes<const T>& grad, const Planes<const T>& input,
+      const Planes<const T>& weight, const Needs& needs, const Gradients& gradients)
+      : s_(positions.shape),
+        positions_(positions),
+        grad_(grad),
+        input_(s_, input),
+        filters_(s_, weight),
+        needs_(needs),
+        gradients_(gradients),
+        chunks_(chunks_of(s_)),
+        size_(s_, chunks_.front(), kernels_),
+        weights_(s_.K(), needs.columns() ? size_.groups : 0, size_.outputs, size_.channels, kernels_.block_columns),
+        grads_(new_tensor<T>({size_.tile_rows * size_.grad_stride})),
+        grad_panels_(new_tensor<T>({needs.weight ? size_.groups * size_.padded_outputs * size_.tile : 0})),
+        columns_(new_tensor<T>({needs.weight ? s_.K() * size_.columns() : 0})),
+        grad_columns_(new_tensor<T>({needs.columns() ? s_.K() * size_.columns() : 0})),
+        grad_weight_(new_tensor<T>(
+            {needs.weight ? s_.K() * size_.groups * size_.padded_outputs * size_.padded_channels : 0})),
+        grad_input_(new_tensor<T>(
+            {needs.input && !is_channels_last(gradients.input) ? s_.N * s_.H * s_.W * chunks_.front().size() : 0})),
+        taps_(s_.K() * size_.offset_groups * size_.tile) {}
+
+  void run() {
+    if (needs_.weight && s_.pixels() == 0) {
+      set_zero<T>(gradients_.weight);
     }
-  });
-}
-
-// A gradient that was accumulated with channels last, in the type and memory format of what it belongs to.
-template <typename scalar_t>
-Tensor in_format_of(const Tensor& like, const Tensor& gradient) {
-  using acc_t = accumulate_t<scalar_t>;
-  if (is_channels_last(like)) {
-    return as_type(gradient, dtype_of<scalar_t>());
-  }
-  const int64_t N = like.size(0), C = like.size(1), H = like.size(2), W = like.size(3);
-  const Tensor result = new_tensor<scalar_t>({N, C, H, W});
-  transpose_matrices(data<acc_t>(gradient), data<scalar_t>(result), N, H * W, C);
-  return result;
-}
-
-struct Needs {
-  bool input, offset, weight, mask;
-};
-
-template <typename scalar_t>
-std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
-    const ConvShape& s, const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
-    const std::optional<Tensor>& mask, const Needs& needs) {
-  using acc_t = accumulate_t<scalar_t>;
-  const Operands<scalar_t> operands(s, input, offset, mask);
-  const Tensor grads = channels_last<scalar_t>(grad);
-  const auto none = [] { return new_tensor<scalar_t>({0}); };  // outputs must not share memory
-  const Tensor grad_input = needs.input ? new_tensor<acc_t>({s.N, s.C, s.H, s.W}, MemoryFormat::ChannelsLast) : none();
-  const Tensor grad_weight = needs.weight
-      ? new_tensor<acc_t>({s.O, s.C / s.groups, s.kernel_h, s.kernel_w}, MemoryFormat::ChannelsLast)
-      : none();
-  const Tensor grad_offset = needs.offset ? new_tensor<acc_t>({s.N, 2 * s.G * s.K(), s.P, s.Q}) : none();
-  const Tensor grad_mask = needs.mask ? new_tensor<acc_t>({s.N, s.G * s.K(), s.P, s.Q}) : none();
-  if (needs.input) {
-    set_zero<acc_t>(grad_input);
-  }
-  if (needs.weight && s.pixels() == 0) {
-    set_zero<acc_t>(grad_weight);
-  }
-
-  const Tiles tiles(s, sizeof(scalar_t));
-  const int64_t row_size = s.C / s.groups * s.K(), group_outputs = s.O / s.groups;
-  const bool needs_columns_gradient = needs.input || needs.offset || needs.mask;
-  // (group, tap and channel, output channel): the transposed filters
-  const Tensor filters = new_tensor<scalar_t>({s.groups, row_size, group_outputs});
-  if (needs_columns_gradient) {
-    const Tensor weights = channels_last<scalar_t>(weight);
-    transpose_matrices(data<scalar_t>(weights), data<scalar_t>(filters), s.groups, group_outputs, row_size);
-  }
-  std::optional<Columns<scalar_t>> columns;
-  if (needs.weight) {
-    columns.emplace(s, tiles.size);
-  }
-
-  tiles.for_each([&](int64_t begin, int64_t end) {
-    const auto tile_grads = [&](int64_t group) -> Matrix {
-      return {
-          data<scalar_t>(grads) + begin * s.O + group * group_outputs, end - begin, group_outputs, s.O,
-          dtype_of<scalar_t>()};
-    };
-    if (needs_columns_gradient) {
-      std::vector<Tensor> products;
-      std::vector<const scalar_t*> grad_columns;
-      for (int64_t group = 0; group < s.groups; ++group) {
-        products.push_back(times_transposed(
-            tile_grads(group),
-            {data<scalar_t>(filters) + group * row_size * group_outputs, row_size, group_outputs, group_outputs,
-             dtype_of<scalar_t>()}));
-        grad_columns.push_back(data<scalar_t>(products.back()));
-      }
-      if (needs.offset || needs.mask) {
-        torch::stable::parallel_for(begin, end, kPixelGrain, [&](int64_t from, int64_t to) {
-          reduce_offset_gradient(
-              operands.sampling, grad_columns.data(), needs.offset ? data<acc_t>(grad_offset) : nullptr,
-              needs.mask ? data<acc_t>(grad_mask) : nullptr, begin, from, to);
-        });
-      }
-      if (needs.input) {
-        // Each thread owns a slice of the channels: no atomics, and the same sums however many threads there are.
-        const int64_t threads = torch::stable::get_num_threads();
-        const int64_t slice = std::max<int64_t>(16, (s.C + threads - 1) / threads);
-        torch::stable::parallel_for(0, (s.C + slice - 1) / slice, 1, [&](int64_t from, int64_t to) {
-          scatter_input_gradient(
-              operands.sampling, grad_columns.data(), data<acc_t>(grad_input), begin, begin, end, from * slice,
-              std::min(to * slice, s.C));
-        });
-      }
+    if (needs_.input && is_channels_last(gradients_.input)) {
+      set_zero<T>(gradients_.input);
     }
-    if (needs.weight) {
-      columns->sample(operands.sampling, begin, end);
-      for (int64_t group = 0; group < s.groups; ++group) {
-        const Tensor product = transposed_times(tile_grads(group), columns->matrix(group, end - begin));
-        const int64_t count = group_outputs * row_size;
-        add_to(data<acc_t>(grad_weight) + group * count, data<scalar_t>(product), count, begin == 0);
-      }
+    for (const Chunk& chunk : chunks_) {
+      run_chunk(chunk);
     }
-  });
-  return {
-      needs.input ? in_format_of<scalar_t>(input, grad_input) : none(),
-      needs.offset ? grad_offset : none(),
-      needs.weight ? in_format_of<scalar_t>(weight, grad_weight) : none(),
-      needs.mask ? grad_mask : none(),
+  }
+
+ private:
+  // Sizes of the scratch memory, from the first chunk: no other is larger.
+  struct Size {
+    Size(const ConvShape& s, const Chunk& chunk, const Kernels<T>& kernels)
+        : groups(chunk.groups),
+          channels(chunk.per_group),
+          outputs(s.O / s.groups),
+          padded_channels(round_up(channels, kernels.block_columns)),
+          padded_outputs(round_up(outputs, kernels.block_rows)),
+          // A power of two between rows would put them all into one set of the cache.
+          column_stride(groups * padded_channels + 16),
+          grad_stride(groups * outputs + 16),
+          offset_groups(std::min(s.G, divide_up(chunk.size(), s.C / s.G) + 1)) {
+      // As many pixels as keep the columns, their gradient and the taps in a last-level cache.
+      constexpr int64_t kBytes = 10'000'000, kMost = 512, kLeast = 32;
+      const int64_t pixel_bytes =
+          s.K() * (2 * column_stride * sizeof(T) + offset_groups * static_cast<int64_t>(sizeof(Tap<T>)));
+      const int64_t most = std::clamp(kBytes / pixel_bytes, kLeast, kMost);
+      tile = divide_up(s.pixels(), std::max<int64_t>(1, divide_up(s.pixels(), most)));
+      tile_rows = round_up(tile, kernels.block_rows);
+    }
+
+    int64_t columns() const { return tile_rows * column_stride; }  // of one tap
+
+    int64_t groups, channels, outputs, padded_channels, padded_outputs, column_stride, grad_stride, offset_groups;
+    int64_t tile, tile_rows;
   };
-}
+
+  struct Tile {
+    int64_t begin, end;  // output pixels
+
+    int64_t pixels() const { return end - begin; }
+  };
+
+  void run_chunk(const Chunk& chunk) {
+    const Image<const T> image = input_.load(chunk);
+    if (needs_.columns()) {
+      weights_.pack(
+          filters_.of(chunk),
+          {size_.outputs * filters_.output, filters_.output, filters_.channel, filters_.tap}, chunk.groups,
+          size_.outputs, chunk.per_group);
+    }
+    const bool in_place = is_channels_last(gradients_.input);
+    const Image<T> grad_image = in_place ? Image<T>{data<T>(gradients_.input) + chunk.begin, s_.C}
+                                         : Image<T>{data<T>(grad_input_), chunk.size()};
+    if (needs_.input && !in_place) {
+      set_zero<T>(grad_input_);
+    }
+    for (int64_t begin = 0; begin < s_.pixels(); begin += size_.tile) {
+      const Tile tile{begin, std::min(begin + size_.tile, s_.pixels())};
+      load_gradient(chunk, tile);
+      read(chunk, image, tile);
+      if (needs_.weight) {
+        add_to_weights(chunk, tile);
+      }
+      if (needs_.input) {
+        scatter(chunk, grad_image, tile);
+      }
+    }
+    if (needs_.input && !in_place) {
+      parallel_pixels(s_.N * s_.H * s_.W, [&](int64_t begin, int64_t end) {
+        write_rows(
+            grad_image.data + begin * grad_image.stride, grad_image.stride, begin, end, chunk.begin, chunk.size(),
+            planes_of<T>(gradients_.input));
+      });
+    }
+    if (needs_.weight && s_.pixels() > 0) {
+      store_weights(chunk);
+    }
+  }
+
+  // The gradient of the output: as rows for the first product, and transposed, in panels of one block's outputs, for
+  // the second one.
+  void load_gradient(const Chunk& chunk, const Tile& tile) {
+    const int64_t block = kernels_.block_rows, first = chunk.first_group * size_.outputs;
+    const int64_t outputs = chunk.groups * size_.outputs;
+    parallel_pixels(tile.pixels(), [&](int64_t begin, int64_t end) {
+      T* const rows = data<T>(grads_);
+      read_rows(
+          grad_, tile.begin + begin, tile.begin + end, first, outputs, rows + begin * size_.grad_stride,
+          size_.grad_stride);
+      for (int64_t o = 0; needs_.weight && o < chunk.groups * size_.padded_outputs; o += block) {
+        const int64_t in_group = o % size_.padded_outputs, count = std::min(block, size_.outputs - in_group);
+        const T* from = rows + begin * size_.grad_stride + o / size_.padded_outputs * size_.outputs + in_group;
+        T* to = data<T>(grad_panels_) + o * tile.pixels() + begin * block;
+        for (int64_t pixel = begin; pixel < end; ++pixel, from += size_.grad_stride, to += block) {
+          for (int64_t i = 0; i < block; ++i) {
+            to[i] = i < count ? from[i] : T(0);
+          }
+        }
+      }
+    });
+  }
+
+  // Step 1: per tap and some pixels, the gradient of the columns, what the offsets and masks get, and the columns.
+  void read(const Chunk& chunk, const Image<const T>& image, const Tile& tile) {
+    const int64_t size = round_up(64, kernels_.block_rows);
+    torch::stable::parallel_for(0, divide_up(tile.pixels(), size) * s_.K(), 1, [&](int64_t from, int64_t to) {
+      for (int64_t item = from; item < to; ++item) {
+        const int64_t k = item % s_.K(), begin = item / s_.K() * size, end = std::min(begin + size, tile.pixels());
+        T* const grad_columns = data<T>(grad_columns_) + k * size_.columns() + begin * size_.column_stride;
+        T* const columns = data<T>(columns_) + k * size_.columns() + begin * size_.column_stride;
+        for (int64_t group = 0; needs_.columns() && group < chunk.groups; ++group) {
+          kernels_.multiply(
+              {.a = data<T>(grads_) + begin * size_.grad_stride + group * size_.outputs,
+               .a_block = kernels_.block_rows * size_.grad_stride,
+               .a_row = size_.grad_stride,
+               .a_depth = 1,
+               .b = weights_.at(k, group),
+               .b_panel = weights_.panel(),
+               .b_depth = kernels_.block_columns,
+               .c = grad_columns + group * size_.padded_channels,
+               .c_row = size_.column_stride,
+               .rows = round_up(end - begin, kernels_.block_rows),
+               .columns = size_.padded_channels,
+               .depth = size_.outputs,
+               .accumulate = false});
+        }
+        for_each_offset_group(s_, chunk.begin, chunk.end, [&](int64_t g, int64_t first, int64_t last) {
+          Tap<T>* const taps = taps_of(chunk, k, g) + begin;
+          kernels_.locate(positions_, g, k, tile.begin + begin, tile.begin + end, taps);
+          kernels_.read(
+              {.input = image,
+               .zeros = input_.zeros(),
+               .channels = channels_of(chunk),
+               .taps = taps,
+               .first = first,
+               .last = last,
+               .pixels = end - begin,
+               .columns = {needs_.weight ? columns : nullptr, size_.column_stride},
+               .gradient = {needs_.offset || needs_.mask ? grad_columns : nullptr, size_.column_stride},
+               .grad_offset = needs_.offset ? data<T>(gradients_.offset) : nullptr,
+               .grad_mask = needs_.mask ? data<T>(gradients_.mask) : nullptr,
+               .plane = s_.P * s_.Q});
+        });
+      }
+    });
+  }
+
+  // Step 2, in shares whose part of the gradient of the output stays in the second-level cache.
+  void add_to_weights(const Chunk& chunk, const Tile& tile) {
+    const int64_t size = round_up(96, kernels_.block_rows), shares = divide_up(size_.padded_outputs, size);
+    torch::stable::parallel_for(0, s_.K() * chunk.groups * shares, 1, [&](int64_t from, int64_t to) {
+      for (int64_t item = from; item < to; ++item) {
+        const int64_t k = item / shares / chunk.groups, group = item / shares % chunk.groups;
+        const int64_t first = item % shares * size;
+        kernels_.multiply(
+            {.a = data<T>(grad_panels_) + (group * size_.padded_outputs + first) * tile.pixels(),
+             .a_block = kernels_.block_rows * tile.pixels(),
+             .a_row = 1,
+             .a_depth = kernels_.block_rows,
+             .b = data<T>(columns_) + k * size_.columns() + group * size_.padded_channels,
+             .b_panel = kernels_.block_columns,
+             .b_depth = size_.column_stride,
+             .c = weight_gradient(k, group, first),
+             .c_row = size_.padded_channels,
+             .rows = std::min(size, size_.padded_outputs - first),
+             .columns = size_.padded_channels,
+             .depth = tile.pixels(),
+             .accumulate = tile.begin > 0});
+      }
+    });
+  }
+
+  // Step 3.
+  void scatter(const Chunk& chunk, const Image<T>& grad_image, const Tile& tile) {
+    parallel_scatter(s_, chunk.begin, chunk.end, [&](const Share& share, int64_t k, int64_t g) {
+      kernels_.scatter(
+          {.grad_input = grad_image,
+           .channels = channels_of(chunk),
+           .taps = taps_of(chunk, k, g),
+           .first = share.first,
+           .last = share.last,
+           .first_cell = share.first_cell,
+           .last_cell = share.last_cell,
+           .pixels = tile.pixels(),
+           .gradient = {data<T>(grad_columns_) + k * size_.columns(), size_.column_stride}});
+    });
+  }
+
+  void store_weights(const Chunk& chunk) {
+    const Filters<T> target(s_, planes_of<const T>(gradients_.weight));
+    T* const weights = data<T>(gradients_.weight) + (target.of(chunk) - target.data);
+    torch::stable::parallel_for(0, chunk.groups * size_.outputs, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o) {
+        for (int64_t k = 0; k < s_.K(); ++k) {
+          const T* const from = weight_gradient(k, o / size_.outputs, o % size_.outputs);
+          T* const to = weights + o * target.output + k * target.tap;
+          for (int64_t channel = 0; channel < chunk.per_group; ++channel) {
+            to[channel * target.channel] = from[channel];
+          }
+        }
+      }
+    });
+  }
+
+  Channels channels_of(const Chunk& chunk) const {
+    return {chunk.begin, chunk.end, chunk.per_group, size_.padded_channels};
+  }
+
+  // The taps of a tile.
+  Tap<T>* taps_of(const Chunk& chunk, int64_t k, int64_t g) {
+    const int64_t first_group = chunk.begin / (s_.C / s_.G);
+    return taps_.data() + (k * size_.offset_groups + g - first_group) * size_.tile;
+  }
+
+  T* weight_gradient(int64_t k, int64_t group, int64_t output) {
+    return data<T>(grad_weight_) +
+        ((k * size_.groups + group) * size_.padded_outputs + output) * size_.padded_channels;
+  }
+
+  const ConvShape s_;
+  const Kernels<T>& kernels_ = kernels<T>();
+  Positions<T> positions_;
+  Planes<const T> grad_;
+  InputChunk<T> input_;
+  Filters<T> filters_;
+  Needs needs_;
+  Gradients gradients_;
+  std::vector<Chunk> chunks_;
+  Size size_;
+  PackedWeights<T> weights_;
+  // Of one tile: the gradient of the output twice, columns and their gradient (tap, pixel, channel), positions.
+  Tensor grads_, grad_panels_, columns_, grad_columns_;
+  Tensor grad_weight_;  // of a chunk: (tap, group, output, channel)
+  Tensor grad_input_;   // of a chunk, channels last
+  std::vector<Tap<T>> taps_;
+};
 
 }  // namespace deformlab

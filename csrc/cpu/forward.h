@@ -1,87 +1,122 @@
-// The forward pass. Weights as a matrix are (O, taps, channels of a group): the order of a column row.
+// The forward pass in float32 and float64, with products of our own: every tap is sampled and multiplied while it is
+// in the second-level cache. Each output is summed in one order, so any number of threads gives the same bits.
 
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
-#include "direct_float.h"
-#include "tiles.h"
+#include "chunks.h"
+#include "weights.h"
 
 namespace deformlab {
 
-// Writes one weight group's rows of output pixels [begin, end), with their biases, to channels `first` and following
-// of the output.
-template <typename scalar_t>
-void store_product(
-    const ConvShape& s, const scalar_t* rows, int64_t begin, int64_t end, int64_t first, int64_t channels,
-    const accumulate_t<scalar_t>* bias, scalar_t* output, bool channels_last) {
-  constexpr int64_t kPixels = 16;
-  const int64_t area = s.P * s.Q;
-  torch::stable::parallel_for(0, (end - begin + kPixels - 1) / kPixels, 1, [&](int64_t from, int64_t to) {
-    const int64_t last_pixel = std::min(begin + to * kPixels, end);
-    for (int64_t pixel = begin + from * kPixels, next; pixel < last_pixel; pixel = next) {
-      const int64_t n = pixel / area;
-      next = std::min({pixel + kPixels, (n + 1) * area, last_pixel});
-      const scalar_t* source = rows + (pixel - begin) * channels;
-      if (channels_last) {
-        scalar_t* target = output + pixel * s.O + first;
-        for (int64_t row = 0; row < next - pixel; ++row) {
-          for (int64_t o = 0; o < channels; ++o) {
-            store(target[row * s.O + o], load(source[row * channels + o]) + bias[o]);
+// About this many pixels of one tap: their columns and sums then fit into a second-level cache together.
+constexpr int64_t kForwardPixels = 112;
+
+template <typename T>
+class Forward {
+ public:
+  Forward(
+      const Positions<T>& positions, const Planes<const T>& input, const Planes<const T>& weight, const T* bias,
+      const Planes<T>& output)
+      : s_(positions.shape),
+        positions_(positions),
+        input_(s_, input),
+        filters_(s_, weight),
+        bias_(bias),
+        output_(output) {}
+
+  void run() {
+    const std::vector<Chunk> chunks = chunks_of(s_);
+    const int64_t group_outputs = s_.O / s_.groups;
+    const Chunk& largest = chunks.front();
+    PackedWeights<T> weights(s_.K(), largest.groups, largest.per_group, group_outputs, kernels_.block_columns);
+    for (const Chunk& chunk : chunks) {
+      const Image<const T> image = input_.load(chunk);
+      weights.pack(
+          filters_.of(chunk),
+          {group_outputs * filters_.output, filters_.channel, filters_.output, filters_.tap}, chunk.groups,
+          chunk.per_group, group_outputs);
+      const int64_t blocks = divide_up(s_.pixels(), kernels_.block_rows);
+      torch::stable::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+        convolve(chunk, image, weights, begin * kernels_.block_rows, std::min(end * kernels_.block_rows, s_.pixels()));
+      });
+    }
+  }
+
+ private:
+  // Output pixels [begin, end), in tiles of equal size.
+  void convolve(
+      const Chunk& chunk, const Image<const T>& image, const PackedWeights<T>& weights, int64_t begin, int64_t end) {
+    const int64_t tiles = divide_up(end - begin, kForwardPixels);
+    const int64_t tile = round_up(divide_up(end - begin, tiles), kernels_.block_rows);
+    const int64_t group_outputs = s_.O / s_.groups;
+    const int64_t padded = round_up(group_outputs, kernels_.block_columns);
+    // A power of two between rows would put them all into one set of the cache.
+    const int64_t column_stride = chunk.size() + 16, sum_stride = chunk.groups * padded + 16;
+    std::vector<T> columns(tile * column_stride), sums(tile * sum_stride);
+    std::vector<Tap<T>> taps(tile);
+    for (int64_t first = begin; first < end; first += tile) {
+      const int64_t last = std::min(first + tile, end);
+      for (int64_t group = 0; group < chunk.groups; ++group) {
+        const int64_t output = (chunk.first_group + group) * group_outputs;
+        T* const rows = sums.data() + group * padded;
+        if (chunk.first_in_group == 0) {
+          for (int64_t row = 0; row < last - first; ++row) {
+            std::copy_n(bias_ + output, group_outputs, rows + row * sum_stride);
           }
+        } else {
+          read_rows(
+              Planes<const T>{output_.data, output_.C, output_.area, output_.channels_last}, first, last, output,
+              group_outputs, rows, sum_stride);
         }
-      } else {
-        transpose_block(
-            source, channels, output + (n * s.O + first) * area + pixel - n * area, area, next - pixel, channels,
-            [&](auto value, int64_t o) { return value + bias[o]; });
+      }
+      for (int64_t k = 0; k < s_.K(); ++k) {
+        for_each_offset_group(s_, chunk.begin, chunk.end, [&](int64_t g, int64_t from, int64_t to) {
+          kernels_.locate(positions_, g, k, first, last, taps.data());
+          kernels_.read(
+              {.input = image,
+               .zeros = input_.zeros(),
+               .channels = {chunk.begin, chunk.end, chunk.per_group, chunk.per_group},
+               .taps = taps.data(),
+               .first = from,
+               .last = to,
+               .pixels = last - first,
+               .columns = {columns.data(), column_stride}});
+        });
+        for (int64_t group = 0; group < chunk.groups; ++group) {
+          kernels_.multiply(
+              {.a = columns.data() + group * chunk.per_group,
+               .a_block = kernels_.block_rows * column_stride,
+               .a_row = column_stride,
+               .a_depth = 1,
+               .b = weights.at(k, group),
+               .b_panel = weights.panel(),
+               .b_depth = kernels_.block_columns,
+               .c = sums.data() + group * padded,
+               .c_row = sum_stride,
+               .rows = round_up(last - first, kernels_.block_rows),
+               .columns = padded,
+               .depth = chunk.per_group,
+               .accumulate = true});
+        }
+      }
+      for (int64_t group = 0; group < chunk.groups; ++group) {
+        write_rows(
+            sums.data() + group * padded, sum_stride, first, last,
+            (chunk.first_group + group) * group_outputs, group_outputs, output_);
       }
     }
-  });
-}
-
-template <typename scalar_t>
-Tensor forward(
-    const ConvShape& s, const Tensor& input, const Tensor& offset, const Tensor& weight,
-    const std::optional<Tensor>& bias, const std::optional<Tensor>& mask) {
-  using acc_t = accumulate_t<scalar_t>;
-  const Operands<scalar_t> operands(s, input, offset, mask);
-  std::vector<acc_t> biases(s.O, acc_t(0));
-  if (bias) {
-    const Tensor values = torch::stable::contiguous(as_type(*bias, dtype_of<acc_t>()));
-    std::copy_n(data<acc_t>(values), s.O, biases.begin());
-  }
-  const bool last = is_channels_last(input);
-  const Tensor output =
-      new_tensor<scalar_t>({s.N, s.O, s.P, s.Q}, last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-  scalar_t* const target = data<scalar_t>(output);
-  const int64_t group_outputs = s.O / s.groups;
-  if constexpr (std::is_same_v<scalar_t, float>) {
-    if (s.pixels() > 0) {
-      const Tensor typed = as_type(weight, ScalarType::Float);
-      const bool weight_last = is_channels_last(typed);
-      const Tensor filters = weight_last ? typed : torch::stable::contiguous(typed);
-      forward_direct(operands.sampling, data<float>(filters), weight_last, biases.data(), target, last);
-    }
-    return output;
   }
 
-  const Tensor weights = channels_last<scalar_t>(weight);
-  const Tiles tiles(s, sizeof(scalar_t));
-  Columns<scalar_t> columns(s, tiles.size);
-  tiles.for_each([&](int64_t begin, int64_t end) {
-    columns.sample(operands.sampling, begin, end);
-    for (int64_t group = 0; group < s.groups; ++group) {
-      const Matrix filters{
-          data<scalar_t>(weights) + group * group_outputs * columns.row_size, group_outputs, columns.row_size,
-          columns.row_size, dtype_of<scalar_t>()};
-      const Tensor product = times_transposed(columns.matrix(group, end - begin), filters);
-      const scalar_t* const values = data<scalar_t>(product);
-      const int64_t first = group * group_outputs;
-      store_product(s, values, begin, end, first, group_outputs, biases.data() + first, target, last);
-    }
-  });
-  return output;
-}
+  const ConvShape s_;
+  const Kernels<T>& kernels_ = kernels<T>();
+  Positions<T> positions_;
+  InputChunk<T> input_;
+  Filters<T> filters_;
+  const T* bias_;
+  Planes<T> output_;
+};
 
 }  // namespace deformlab

@@ -1,4 +1,4 @@
-// Moves between PyTorch's two memory formats and the kernels' one: channels last.
+// Between PyTorch's two memory formats and the kernels' one: rows of channels.
 
 #pragma once
 
@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "vector.h"
+#include "types.h"
 
 namespace deformlab {
 
@@ -28,14 +28,14 @@ inline bool is_channels_last(const torch::stable::Tensor& tensor) {
   return true;
 }
 
-// target[column * target_stride + row] = value(source[row * source_stride + column * source_step], column)
+// target[column * target_stride + row] = source[row * source_stride + column]
 //
 // Goes through a small buffer so that each cache line on either side is touched once: rows of an image are often a
 // power of two apart, and a column of them would fall into one set of the cache.
-template <typename source_t, typename target_t, typename Value>
-DEFORMLAB_ALWAYS_INLINE void transpose_block(
+template <typename source_t, typename target_t>
+void transpose_block(
     const source_t* source, int64_t source_stride, target_t* target, int64_t target_stride, int64_t rows,
-    int64_t columns, const Value& value, int64_t source_step = 1) {
+    int64_t columns) {
   constexpr int64_t kBlock = 16;
   target_t buffer[kBlock][kBlock];
   for (int64_t first_row = 0; first_row < rows; first_row += kBlock) {
@@ -43,9 +43,9 @@ DEFORMLAB_ALWAYS_INLINE void transpose_block(
     for (int64_t first_column = 0; first_column < columns; first_column += kBlock) {
       const int64_t column_count = std::min(kBlock, columns - first_column);
       for (int64_t row = 0; row < row_count; ++row) {
-        const source_t* from = source + (first_row + row) * source_stride + first_column * source_step;
+        const source_t* from = source + (first_row + row) * source_stride + first_column;
         for (int64_t column = 0; column < column_count; ++column) {
-          store(buffer[column][row], value(load(from[column * source_step]), first_column + column));
+          store(&buffer[column][row], load(from + column));
         }
       }
       for (int64_t column = 0; column < column_count; ++column) {
@@ -55,18 +55,70 @@ DEFORMLAB_ALWAYS_INLINE void transpose_block(
   }
 }
 
-// target (batch, columns, rows) = source (batch, rows, columns) with the last two dimensions exchanged.
+// A (N, C, area) tensor in either memory format. Its pixels are numbered through the batch.
+template <typename T>
+struct Planes {
+  T* data;
+  int64_t C, area;
+  bool channels_last;
+};
+
+// Calls visit(first pixel, count, image) for each run of pixels [begin, end) within one image.
+template <typename Visit>
+void for_each_image(int64_t area, int64_t begin, int64_t end, const Visit& visit) {
+  for (int64_t pixel = begin, next; pixel < end; pixel = next) {
+    const int64_t n = pixel / area;
+    next = std::min((n + 1) * area, end);
+    visit(pixel, next - pixel, n);
+  }
+}
+
+// rows[pixel - begin][c - first] = planes[pixel][c] for pixels [begin, end) and channels [first, first + count)
 template <typename source_t, typename target_t>
-void transpose_matrices(const source_t* source, target_t* target, int64_t batch, int64_t rows, int64_t columns) {
-  constexpr int64_t kRows = 16;
-  const int64_t blocks = (rows + kRows - 1) / kRows;
-  torch::stable::parallel_for(0, batch * blocks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t matrix = item / blocks * rows * columns, first = item % blocks * kRows;
-      transpose_block(
-          source + matrix + first * columns, columns, target + matrix + first, rows,
-          std::min(kRows, rows - first), columns, [](auto value, int64_t) { return value; });
+void read_rows(
+    const Planes<const source_t>& planes, int64_t begin, int64_t end, int64_t first, int64_t count, target_t* rows,
+    int64_t row_stride) {
+  if (planes.channels_last) {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      for (int64_t c = 0; c < count; ++c) {
+        store(rows + (pixel - begin) * row_stride + c, load(planes.data + pixel * planes.C + first + c));
+      }
     }
+    return;
+  }
+  for_each_image(planes.area, begin, end, [&](int64_t pixel, int64_t pixels, int64_t n) {
+    transpose_block(
+        planes.data + (n * planes.C + first) * planes.area + pixel - n * planes.area, planes.area,
+        rows + (pixel - begin) * row_stride, row_stride, count, pixels);
+  });
+}
+
+// The way back.
+template <typename source_t, typename target_t>
+void write_rows(
+    const source_t* rows, int64_t row_stride, int64_t begin, int64_t end, int64_t first, int64_t count,
+    const Planes<target_t>& planes) {
+  if (planes.channels_last) {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      for (int64_t c = 0; c < count; ++c) {
+        store(planes.data + pixel * planes.C + first + c, load(rows + (pixel - begin) * row_stride + c));
+      }
+    }
+    return;
+  }
+  for_each_image(planes.area, begin, end, [&](int64_t pixel, int64_t pixels, int64_t n) {
+    transpose_block(
+        rows + (pixel - begin) * row_stride, row_stride,
+        planes.data + (n * planes.C + first) * planes.area + pixel - n * planes.area, planes.area, pixels, count);
+  });
+}
+
+// Calls visit(first, last) in parallel for runs of pixels [0, pixels) that are long enough for the copies above.
+template <typename Visit>
+void parallel_pixels(int64_t pixels, const Visit& visit) {
+  constexpr int64_t kPixels = 32;
+  torch::stable::parallel_for(0, (pixels + kPixels - 1) / kPixels, 1, [&](int64_t begin, int64_t end) {
+    visit(begin * kPixels, std::min(end * kPixels, pixels));
   });
 }
 

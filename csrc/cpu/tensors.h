@@ -10,7 +10,6 @@
 #include <type_traits>
 
 #include "layout.h"
-#include "vector.h"
 
 namespace deformlab {
 
@@ -53,18 +52,21 @@ void set_zero(const Tensor& tensor) {
   });
 }
 
-// A tensor whose memory is (N, H, W, C).
+// The tensor as `scalar_t` in one of the two memory formats.
 template <typename scalar_t>
-Tensor channels_last(const Tensor& tensor) {
+Tensor in_either_format(const Tensor& tensor) {
   const Tensor typed = as_type(tensor, dtype_of<scalar_t>());
-  if (is_channels_last(typed)) {
-    return typed;
-  }
-  const Tensor source = torch::stable::contiguous(typed);
-  const int64_t N = source.size(0), C = source.size(1), area = source.size(2) * source.size(3);
-  const Tensor result = new_tensor<scalar_t>({N, area, C});
-  transpose_matrices(data<scalar_t>(source), data<scalar_t>(result), N, C, area);
-  return result;
+  return is_channels_last(typed) ? typed : torch::stable::contiguous(typed);
+}
+
+// Of a tensor in either format; a kernel's taps are a weight's area.
+template <typename T>
+Planes<T> planes_of(const Tensor& tensor) {
+  return {data<T>(tensor), tensor.size(1), tensor.size(2) * tensor.size(3), is_channels_last(tensor)};
+}
+
+inline MemoryFormat format_of(const Tensor& tensor) {
+  return is_channels_last(tensor) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
 }
 
 }  // namespace deformlab

@@ -42,7 +42,8 @@ def examine() -> Diagnosis:
     advice = []
 
     facts["threads"] = str(torch.get_num_threads())
-    facts["operators on the CPU"] = ops.backend("cpu")
+    capability = ops.cpu_capability()
+    facts["operators on the CPU"] = ops.backend("cpu") + (f", vector unit {capability}" if capability else "")
     facts["native library"] = str(native.path) if native.loaded else f"none: {native.reason}"
     if not native.loaded:
         advice.append(

@@ -46,8 +46,9 @@ def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_
     assert "\n" not in status.reason
 
 
-def test_a_library_from_older_sources_is_a_reason_and_no_crash(monkeypatch, native):
-    monkeypatch.setattr(_native, "_NEWEST_ARGUMENT", "an argument that it does not have")
+@pytest.mark.parametrize("newest", ["_NEWEST_ARGUMENT", "_NEWEST_OPERATOR"])
+def test_a_library_from_older_sources_is_a_reason_and_no_crash(monkeypatch, native, newest):
+    monkeypatch.setattr(_native, newest, "something_that_it_does_not_have")
     status = _native._load()
     assert not status.loaded
     assert "_C.abi3.so was built from older sources" in status.reason

@@ -1,8 +1,16 @@
 """Operators on tensors; needs nothing but PyTorch."""
 
 from deformlab.ops import reference
-from deformlab.ops._native import NativeStatus, backend, native_status
+from deformlab.ops._native import NativeStatus, backend, cpu_capability, native_status
 from deformlab.ops.deform_conv import deform_conv2d
 from deformlab.ops.onnx_translation import onnx_translation_table
 
-__all__ = ["NativeStatus", "backend", "deform_conv2d", "native_status", "onnx_translation_table", "reference"]
+__all__ = [
+    "NativeStatus",
+    "backend",
+    "cpu_capability",
+    "deform_conv2d",
+    "native_status",
+    "onnx_translation_table",
+    "reference",
+]

@@ -1,6 +1,7 @@
 """Finds and loads the compiled operators; never compiles, and says why when there are none."""
 
 import importlib.util
+import os
 import warnings
 from functools import cache
 from pathlib import Path
@@ -8,11 +9,16 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["NativeStatus", "backend", "native_status", "warn_without_native"]
+__all__ = ["NativeStatus", "backend", "cpu_capability", "native_status", "warn_without_native"]
+
+# In the order of the numbers that the library gives.
+_CPU_CAPABILITIES = ("default", "avx2", "avx512")
+_CPU_CAPABILITY_LIMIT = "DEFORMLAB_CPU_CAPABILITY"
 
 
-# A library without it was built from older sources than these.
+# A library without them was built from older sources than these.
 _NEWEST_ARGUMENT = "clamp"
+_NEWEST_OPERATOR = "_cpu_capability"
 
 
 class NativeStatus(NamedTuple):
@@ -47,8 +53,23 @@ def _load() -> NativeStatus:
     reason = _load_library(path, "deform_conv2d")
     if reason:
         return NativeStatus(False, path, False, reason)
+    _check_capability_limit()
     cuda_reason = _load_cuda()
     return NativeStatus(True, path, not cuda_reason, "", cuda_reason)
+
+
+def _check_capability_limit() -> None:
+    """Say so where the environment asks for a vector unit that will not be used."""
+    limit = os.environ.get(_CPU_CAPABILITY_LIMIT)
+    used = _CPU_CAPABILITIES[torch.ops.deformlab._cpu_capability()]
+    if limit is not None and limit not in _CPU_CAPABILITIES:
+        legal = ", ".join(_CPU_CAPABILITIES)
+        problem = f"it must be one of {legal}"
+    elif limit is not None and limit != used:
+        problem = "this processor does not have it"
+    else:
+        return
+    warnings.warn(f"{_CPU_CAPABILITY_LIMIT} is {limit!r}: {problem}; deformlab uses {used}", stacklevel=2)
 
 
 def _load_cuda() -> str:
@@ -72,7 +93,8 @@ def _load_library(path: Path, operator: str) -> str:
         return f"{path.name} does not load in torch {torch.__version__}: {str(error).splitlines()[0]}"
     name, _, overload = operator.partition(".")
     schema = getattr(getattr(torch.ops.deformlab, name), overload or "default")._schema
-    if _NEWEST_ARGUMENT not in (argument.name for argument in schema.arguments):
+    arguments = (argument.name for argument in schema.arguments)
+    if _NEWEST_ARGUMENT not in arguments or not hasattr(torch.ops.deformlab, _NEWEST_OPERATOR):
         return (
             f"{path.name} was built from older sources than the Python files beside it; build it again, in "
             "the source folder: pip install --no-build-isolation --no-deps ."
@@ -85,6 +107,15 @@ def backend(device_type: str = "cpu") -> str:
     status = native_status()
     served = device_type in ("cpu", "meta") or (device_type == "cuda" and status.cuda)
     return "native" if status.loaded and served else "reference"
+
+
+def cpu_capability() -> str | None:
+    """Return the vector unit that the compiled kernels use on this CPU, or None where there are none.
+
+    "avx512", "avx2", or "default" for the architecture's baseline: the best that the processor has, unless
+    the environment variable DEFORMLAB_CPU_CAPABILITY names a lower one.
+    """
+    return _CPU_CAPABILITIES[torch.ops.deformlab._cpu_capability()] if native_status().loaded else None
 
 
 def warn_without_native() -> None:

@@ -1,0 +1,104 @@
+// The choice among the vector units.
+
+#include "kernels.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace deformlab {
+
+#define DEFORMLAB_DECLARE_UNIT(unit)                \
+  namespace unit {                                  \
+  extern const Kernels<float> float_kernels;        \
+  extern const Kernels<double> double_kernels;      \
+  extern const Kernels<BFloat16> bfloat16_kernels;  \
+  }
+DEFORMLAB_DECLARE_UNIT(baseline)
+DEFORMLAB_DECLARE_UNIT(avx2)
+DEFORMLAB_DECLARE_UNIT(avx512)
+#undef DEFORMLAB_DECLARE_UNIT
+
+namespace {
+
+Capability of_processor() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    return Capability::kAvx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
+    return Capability::kAvx2;
+  }
+#endif
+  return Capability::kDefault;
+}
+
+Capability allowed() {
+  const char* const limit = std::getenv("DEFORMLAB_CPU_CAPABILITY");
+  if (limit && std::strcmp(limit, "default") == 0) {
+    return Capability::kDefault;
+  }
+  return limit && std::strcmp(limit, "avx2") == 0 ? Capability::kAvx2 : Capability::kAvx512;
+}
+
+}  // namespace
+
+Capability capability() {
+  static const Capability value = of_processor() < allowed() ? of_processor() : allowed();
+  return value;
+}
+
+// PyTorch's library takes bfloat16 wherever there is AVX-512, but without these instructions it converts every product.
+bool multiplies_bfloat16() {
+  static const bool value = [] {
+    const char* const choice = std::getenv("DEFORMLAB_CPU_BFLOAT16");
+    if (choice && std::strcmp(choice, "library") == 0) {
+      return true;
+    }
+    if (choice && std::strcmp(choice, "float") == 0) {
+      return false;
+    }
+#if defined(__x86_64__)
+    return capability() == Capability::kAvx512 && __builtin_cpu_supports("avx512bf16");
+#elif defined(__aarch64__) && defined(__linux__)
+    return (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
+#else
+    return false;
+#endif
+  }();
+  return value;
+}
+
+#if defined(__x86_64__)
+#define DEFORMLAB_CHOOSE(member)         \
+  switch (capability()) {                \
+    case Capability::kAvx512:            \
+      return avx512::member;             \
+    case Capability::kAvx2:              \
+      return avx2::member;               \
+    default:                             \
+      return baseline::member;           \
+  }
+#else
+#define DEFORMLAB_CHOOSE(member) return baseline::member;
+#endif
+
+template <>
+const Kernels<float>& kernels() {
+  DEFORMLAB_CHOOSE(float_kernels)
+}
+template <>
+const Kernels<double>& kernels() {
+  DEFORMLAB_CHOOSE(double_kernels)
+}
+template <>
+const Kernels<BFloat16>& kernels() {
+  DEFORMLAB_CHOOSE(bfloat16_kernels)
+}
+
+}  // namespace deformlab
