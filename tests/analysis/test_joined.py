@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from deformlab.analysis import Joined, read_runs
+from deformlab.analysis import Joined, find, read_runs
 from deformlab.analysis.formats import comma_separated, text
 from deformlab.analysis.joined_tables import joined_tables
+from deformlab.analysis.size_finding import looks_further_and_gains
 
 
 @pytest.fixture
@@ -127,3 +128,29 @@ def test_a_broken_file_is_named_and_the_rest_is_reported(compared, name, text, m
     assert warning.startswith("not in the tables by object: deformable-2-seed1/")
     assert message in warning
     assert [trial.name for trial in Joined(runs.trials).trials] == ["atrous-2", "atrous-4"]
+
+
+def test_further_and_better_on_large_objects_is_found(compared):
+    finding = looks_further_and_gains(read_runs(compared.folder).trials)
+    assert finding.verdict == "holds"
+    assert "layer4.1.conv2 of deformable-2" in finding.sentence
+    assert "large +22.7 [+22.7, +22.7]" in finding.sentence
+    assert finding.certainty == "95 % over images, 2 seeds together"
+    assert finding in find(read_runs(compared.folder))
+
+
+def test_further_but_worse_does_not_hold(sweep):
+    sweep.add_objects(sweep.atrous(2))
+    sweep.add_objects(sweep.deformable(), dilation=(2.0, 4.0), hits=(5, 20), grow=0.1)
+    assert looks_further_and_gains(read_runs(sweep.folder).trials).verdict == "does not hold"
+
+
+def test_a_network_that_never_moved_cannot_be_judged(sweep):
+    sweep.add_objects(sweep.atrous(2))
+    sweep.add_objects(sweep.deformable(), hits=(5, 90))
+    assert looks_further_and_gains(read_runs(sweep.folder).trials).verdict == "cannot be judged"
+
+
+def test_without_records_there_is_no_such_finding(sweep):
+    sweep.deformable()
+    assert looks_further_and_gains(read_runs(sweep.folder).trials) is None

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
         "metrics.csv",
         "result.json",
         "effective_dilation.csv",
+        "objects.csv",
+        "objects.json",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
         "predictions/00-val_00000.png",
@@ -56,6 +59,46 @@ def test_effective_dilation_has_a_row_per_layer_and_size(trained_run):
     rows = list(csv.DictReader((trained_run / "effective_dilation.csv").open()))
     assert {row["layer"] for row in rows} == {"layer4.0.conv1", "layer4.0.conv2"}
     assert [row["size"] for row in rows[:4]] == ["small", "medium", "large", "background"]
+
+
+def test_objects_have_what_effective_dilation_has_by_size(trained_run):
+    summary = json.loads((trained_run / "objects.json").read_text())
+    rows = {(row["layer"], row["size"]): row for row in summary["dilation"] if row["class"] == "all"}
+    for row in csv.DictReader((trained_run / "effective_dilation.csv").open()):
+        if int(row["count"]):
+            ours = rows[row["layer"], row["size"]]
+            assert ours["filters"] == int(row["count"])
+            assert ours["mean"] == pytest.approx(float(row["mean"]), rel=1e-9)
+    assert json.loads((trained_run / "result.json").read_text())["thresholds"] == [100, 400]
+    # A class without objects has its ordinary IoU.
+    result = json.loads((trained_run / "result.json").read_text())
+    (background,) = [
+        row for row in summary["scores"] if (row["size"], row["class"]) == ("background", "background")
+    ]
+    assert background["iou"] == pytest.approx(result["iou"]["background"], abs=1e-6)
+
+
+def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
+    older = tmp_path / "older"
+    shutil.copytree(trained_run, older)
+    for name in ("objects.csv", "objects.json"):
+        (older / name).unlink()
+    assert main(["validate", "--run_dir", str(older)]) == 0
+    for name in ("objects.csv", "objects.json"):
+        assert (older / name).read_text() == (trained_run / name).read_text()
+    printed = capsys.readouterr().out
+    assert "rank correlation" in printed
+    assert "objects.json and objects.csv in" in printed
+
+
+def test_thirds_are_recorded_as_numbers(tiny_config, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    thirds = ["--model.evaluation.object_sizes", "thirds", "--trainer.max_epochs", "1"]
+    assert main([*arguments, *thirds]) == 0
+    low, high = json.loads((run_dir / "result.json").read_text())["thresholds"]
+    assert 0 < low < high
+    assert json.loads((run_dir / "objects.json").read_text())["rule"]["thirds"]
 
 
 def test_the_saved_configuration_repeats_the_run(trained_run, tmp_path):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -77,6 +79,36 @@ def test_validation_measures_an_atrous_network_as_its_dilation():
     module.validation_step(batch(), 0)
     means = {(row.layer, row.size): row.mean for row in module.effective_dilation.compute().rows}
     assert means[("layer4.0.conv2", "background")] == 4.0
+
+
+@pytest.mark.parametrize("options", [{}, {"deform_groups": 2}, {"conv5": "modulated"}])
+def test_validation_measures_whatever_is_deformable(options):
+    module = task(**options).eval()
+    some = batch()
+    some["instance"][:, 4:20, 4:20] = 1
+    module.validation_step(some, 0)
+    records = module.effective_dilation.compute().records
+    assert records.groups == (options.get("deform_groups", 1),) * 2
+    assert records.modulated == (options.get("conv5") == "modulated",) * 2
+    # Offsets start at zero, so that all of it is the dilation.
+    assert (records.total == 2 * records.filters).all()
+    assert (records.group_total == 2 * records.filters[..., None]).all()
+    if records.modulated[0]:
+        torch.testing.assert_close(records.weighted, records.total)
+
+
+def things(*names):
+    dataset = SimpleNamespace(name="folder")
+    return SimpleNamespace(datamodule=SimpleNamespace(things=names, dataset_class=dataset))
+
+
+def test_sizes_of_objects_that_are_not_there_are_refused_in_one_line():
+    module = task(evaluation=Evaluation(object_sizes="thirds"))
+    module._trainer = things("leaf")
+    module.setup("fit")
+    module._trainer = things()
+    with pytest.raises(ConfigError, match="object_sizes=thirds: data set 'folder' has no objects; give two"):
+        module.setup("validate")
 
 
 def test_flipped_scores_are_flipped_back():

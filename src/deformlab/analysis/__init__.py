@@ -3,7 +3,8 @@
 Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever trials exist.
 """
 
-from deformlab.analysis.findings import Finding, best_deformable, find
+from deformlab.analysis.find import find
+from deformlab.analysis.findings import Finding, best_deformable
 from deformlab.analysis.formats import Table
 from deformlab.analysis.joined import CorrelationRow, Joined, JoinedRow
 from deformlab.analysis.measure import Estimate, Measure, over_seeds, pool

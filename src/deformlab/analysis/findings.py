@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from deformlab.analysis.measure import Measure
-from deformlab.analysis.runs import RunSet
 from deformlab.analysis.trial import Trial
 
 HOLDS = "holds"
@@ -43,17 +42,6 @@ class Finding:
     def __str__(self) -> str:
         certainty = f" ({self.certainty})" if self.certainty else ""
         return f"{self.claim}: {self.verdict}{certainty}. {self.sentence}"
-
-
-def find(runs: RunSet) -> list[Finding]:
-    """All findings, in the order of the report."""
-    judges = (
-        dilation_grows_with_size,
-        background_between_medium_and_large,
-        deformable_beats_atrous,
-        atrous_has_best_rate,
-    )
-    return [judge(runs.trials) for judge in judges]
 
 
 def best_deformable(trials: Sequence[Trial]) -> Trial | None:

@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from deformlab.analysis import plots
 from deformlab.analysis.comparability import comparability
-from deformlab.analysis.findings import Finding, find
+from deformlab.analysis.find import find
+from deformlab.analysis.findings import Finding
 from deformlab.analysis.formats import Table, comma_separated, latex, markdown
 from deformlab.analysis.page import page
 from deformlab.analysis.runs import RunSet, read_runs
