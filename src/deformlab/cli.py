@@ -1,4 +1,4 @@
-"""The command line: training verbs by LightningCLI, and sweep, report, data check and doctor.
+"""The command line: training verbs by LightningCLI, and sweep, report, show, data check and doctor.
 
 A user's mistake is one line on stderr and exit code 2; a traceback is a bug of ours.
 """
@@ -28,6 +28,7 @@ Semantic segmentation with Deformable ConvNets: how far should a network look?
                                                  segment your own images
   deformlab sweep     SWEEP.yaml                 train a list of variants and compare them
   deformlab report    RUNS                       tables, plots and report.html of a sweep
+  deformlab show      KIND RUN IMAGE             what a trained network does with one image, as a picture
   deformlab data check NAME ROOT                 is a data set complete, are its labels legal
   deformlab doctor                               what is installed, what will be slow and why
 
@@ -70,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb in TRAINING_VERBS:
         return _train(arguments)
-    verbs = {"sweep": _sweep, "report": _report, "data": _data, "doctor": _doctor}
+    verbs = {"sweep": _sweep, "report": _report, "show": _show, "data": _data, "doctor": _doctor}
     if verb not in verbs:
         raise ConfigError(f"there is no verb {verb!r}; the verbs are {', '.join([*TRAINING_VERBS, *verbs])}")
     return verbs[verb](arguments[1:])
@@ -150,6 +151,79 @@ def _report(arguments: list[str]) -> int:
 
     write_report(options.runs, options.output).print(Console())
     return 0
+
+
+SHOW = """\
+Draws what a trained network does with one image, as PNG and as PDF.
+
+KIND is one of
+  sampling     where units sample, followed down through three levels of filters: 729 points each
+  offsets      the offset field of a deformable layer as colour
+  dilation     effective dilation of the deformable layers over the image
+  support      what units react to: effective sampling locations, effective receptive field, and the smallest
+               region that gives the same response (slow: seconds to minutes per unit)
+  prediction   image, label, prediction, error and entropy
+  all          each of them that the network has
+
+Units stand on background, on a small and on a large object, unless --at says where.
+"""
+SHOW_EXAMPLES = """\
+examples:
+  deformlab show sampling runs/dilation/deformable-2-seed0-1a2b3c4d street.png
+  deformlab show sampling DEFORMABLE street.png --compare ATROUS --at 120,200 --at 60,310
+  deformlab show offsets DEFORMABLE street.png --layer layer4.0.conv2 --output figures/offsets.pdf
+"""
+
+
+def _show(arguments: list[str]) -> int:
+    parser = _parser("show", SHOW)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = SHOW_EXAMPLES
+    parser.add_argument("kind", metavar="KIND", help="which picture, see above")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        type=Path,
+        help="run folder, whose last checkpoint is used, or a checkpoint in one",
+    )
+    parser.add_argument(
+        "image", metavar="IMAGE", help="image file, or the name of a sample of the network's data set"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="CHECKPOINT", help="a second network, drawn beside it"
+    )
+    parser.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="Y,X",
+        help="pixel of the image whose unit is drawn; may be repeated",
+    )
+    parser.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last ones)")
+    parser.add_argument(
+        "--levels", type=int, default=3, metavar="N", help="sampling: 1 to 4 levels (default: 3)"
+    )
+    parser.add_argument(
+        "--error-bound",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="support: how far the response may change, between 0 and 1 (default: 0.1)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="FILE.png or FILE.pdf, both are written; a folder with KIND all (default: KIND-IMAGE.png here)",
+    )
+    options = parser.parse_args(arguments)
+    from deformlab.inspection.command import run
+
+    try:
+        return run(**vars(options))
+    except KeyboardInterrupt:
+        print("deformlab: interrupted; the picture being drawn was not written", file=sys.stderr)
+        return 130
 
 
 def _data(arguments: list[str]) -> int:

@@ -1,0 +1,187 @@
+"""Draws what varies over a layer's map: its offsets as colour, its effective dilation as a heat map."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, hsv_to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deformlab.inspection.figures.style import (
+    COLOUR_MAP,
+    backdrop,
+    outer_labels,
+    panel_grid,
+    pixel_axes,
+    row_label,
+)
+
+__all__ = ["MapPanel", "dilation_figure", "offset_colours", "offset_figure"]
+
+# Lengths above this quantile get the strongest colour, so that one runaway does not bleach the rest.
+LONGEST = 0.98
+OPACITY = 0.8
+
+
+@dataclass(frozen=True)
+class MapPanel:
+    """A map of one layer and where it lies on the image.
+
+    Attributes:
+        title: The layer.
+        values: (H_f, W_f), in cells.
+        extent: Left, right, bottom and top edge in pixels of the image, as matplotlib's `imshow` takes them.
+    """
+
+    title: str
+    values: NDArray[np.floating]
+    extent: tuple[float, float, float, float]
+
+
+def dilation_figure(
+    image: NDArray[np.uint8], rows: Sequence[tuple[str, Sequence[MapPanel]]], title: str
+) -> Figure:
+    """Effective dilation over the image, a row per network, a column per layer, one scale for all.
+
+    Args:
+        image: RGB (H, W, 3).
+        rows: The network's name and its panels.
+        title: Above all.
+    """
+    columns = max(len(panels) for _, panels in rows)
+    figure, grid = panel_grid(image.shape[:2], len(rows), columns, extra=0.9)
+    values = np.concatenate([panel.values.ravel() for _, panels in rows for panel in panels])
+    low, high = float(values.min()), float(values.max())
+    if high - low < 0.1:
+        low, high = low - 0.5, high + 0.5
+    scale = Normalize(low, high)
+    for axes_row, (name, panels) in zip(grid, rows, strict=True):
+        for axes, panel in zip(axes_row, panels, strict=False):
+            backdrop(axes, image)
+            axes.imshow(panel.values, cmap=COLOUR_MAP, norm=scale, alpha=OPACITY, extent=panel.extent)
+            pixel_axes(axes, image.shape[:2])
+            spread = f"mean {panel.values.mean():.2f}, {panel.values.min():.2f} to {panel.values.max():.2f}"
+            axes.set_title(f"{panel.title}\n{spread} cells", fontsize="medium")
+        for axes in axes_row[len(panels) :]:
+            axes.remove()
+        row_label(axes_row[0], name)
+    outer_labels(grid)
+    figure.colorbar(
+        ScalarMappable(scale, COLOUR_MAP),
+        ax=grid.ravel().tolist(),
+        alpha=OPACITY,
+        label="effective dilation (feature-map cells)",
+        pad=0.01,
+    )
+    figure.suptitle(title)
+    return figure
+
+
+def offset_colours(offset: NDArray[np.floating], longest: float) -> NDArray[np.floating]:
+    """Offsets as colours: hue for the direction, the stronger and darker the longer; white for none.
+
+    Args:
+        offset: (..., 2), dy and dx.
+        longest: The length that gets the strongest colour, > 0.
+
+    Returns:
+        (..., 3), RGB in [0, 1]; to the right is red, down is yellow-green.
+    """
+    length = np.clip(np.hypot(offset[..., 0], offset[..., 1]) / longest, 0, 1)
+    hue = (np.arctan2(offset[..., 0], offset[..., 1]) / (2 * np.pi)) % 1.0
+    return hsv_to_rgb(np.stack([hue, length, 1 - 0.4 * length], -1))
+
+
+def offset_figure(
+    image: NDArray[np.uint8],
+    offset: NDArray[np.floating],
+    kernel_size: tuple[int, int],
+    extent: tuple[float, float, float, float],
+    title: str,
+) -> Figure:
+    """The offset field of one layer: the filters' mean shift over the image, and each tap on its own.
+
+    Args:
+        image: RGB (H, W, 3).
+        offset: (K, 2, H_f, W_f), dy and dx of each tap in cells of the layer's input.
+        kernel_size: Rows and columns of the kernel, K taps in all.
+        extent: Where the map lies on the image, as in `MapPanel`.
+        title: Above all.
+    """
+    field = np.moveaxis(offset, 1, -1)
+    mean = field.mean(0)
+    longest_mean = _longest(mean)
+    longest = _longest(field)
+    ratio = min(2.0, max(0.4, image.shape[0] / image.shape[1]))
+    figure = Figure(figsize=(15, 6 * ratio + 1.6), layout="constrained")
+    left, right, legend = figure.subfigures(1, 3, width_ratios=(1, 1.1, 0.26))
+    axes = left.subplots()
+    backdrop(axes, image)
+    axes.imshow(offset_colours(mean, longest_mean), extent=extent, alpha=OPACITY, interpolation="nearest")
+    _arrows(axes, mean, extent)
+    pixel_axes(axes, image.shape[:2])
+    axes.set_title("shift of the whole filter: mean over its taps", fontsize="medium")
+    right.suptitle("shift of each tap, at its place in the kernel", fontsize="medium")
+    grid = right.subplots(*kernel_size, squeeze=False, sharex=True, sharey=True)
+    for tap, axes in zip(field, grid.flat, strict=True):
+        axes.imshow(offset_colours(tap, longest), extent=extent, interpolation="nearest")
+        _arrows(axes, tap, extent, most=8)
+        pixel_axes(axes, image.shape[:2])
+        axes.label_outer()
+        axes.tick_params(labelsize="small")
+    upper, lower = legend.subplots(2, 1)
+    _wheel(upper, longest_mean, "whole filter")
+    _wheel(lower, longest, "single tap")
+    figure.suptitle(title)
+    return figure
+
+
+def _longest(field: NDArray[np.floating]) -> float:
+    return max(1e-3, float(np.quantile(np.hypot(field[..., 0], field[..., 1]), LONGEST)))
+
+
+def _arrows(
+    axes: Axes, field: NDArray[np.floating], extent: tuple[float, float, float, float], most: int = 16
+) -> None:
+    """Arrows in the directions of a field, at every cell or at every few; lengths are relative."""
+    height, width = field.shape[:2]
+    step = max(1, -(-max(height, width) // most))
+    left, right, bottom, top = extent
+    y = top + (np.arange(height) + 0.5) * (bottom - top) / height
+    x = left + (np.arange(width) + 0.5) * (right - left) / width
+    part = slice(step // 2, None, step)
+    shown = field[part, part]
+    cell = step * (right - left) / width
+    axes.quiver(
+        x[part],
+        y[part],
+        shown[..., 1],
+        shown[..., 0],
+        angles="xy",
+        scale_units="xy",
+        scale=_longest(field) / (0.9 * cell),
+        width=0.004 if most > 8 else 0.009,
+        pivot="mid",
+        color="black",
+    )
+
+
+def _wheel(axes: Axes, longest: float, title: str) -> None:
+    """The legend of `offset_colours`: a disc whose rim is an offset of `longest` cells."""
+    position = np.linspace(-1, 1, 121)
+    y, x = np.meshgrid(position, position, indexing="ij")
+    colours = offset_colours(np.stack([y, x], -1) * longest, longest)
+    opaque = np.hypot(y, x) <= 1
+    limits = (-longest, longest, longest, -longest)
+    axes.imshow(np.dstack([colours, opaque]), extent=limits, interpolation="bilinear")
+    ticks = [-longest, 0, longest]
+    labels = [f"{-longest:.2g}", "0", f"{longest:.2g}"]
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
+    axes.set_xlabel("dx (cells)")
+    axes.set_ylabel("dy (cells)", labelpad=-4)
+    axes.set_title(title, fontsize="medium")
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,151 @@
+"""What the pictures have in common: a pale photograph behind, axes in pixels, marks that print in grey."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+SAMPLE_COLOUR = "#B2182B"
+UNIT_COLOUR = "#56B4E9"
+UNIT_MARKER = {
+    "marker": "P",
+    "markersize": 11,
+    "markerfacecolor": UNIT_COLOUR,
+    "markeredgecolor": "black",
+    "linestyle": "none",
+    "label": "centre of the unit's filter",
+}
+# Lightness rises evenly, also for the colour-blind and on paper.
+COLOUR_MAP = "cividis"
+PANEL_WIDTH = 4.0
+PALENESS = 0.55
+
+
+class UnitMark(NamedTuple):
+    """Where a unit is, in pixels of the image.
+
+    Attributes:
+        centre: (y, x) on which its undeformed filter is centred.
+        pixels: First row and column for which it answers, and those behind the last, when its map is
+            upsampled to the image. The centre need not be in the middle: upsampling aligns the maps' edges,
+            strided convolutions their first cells.
+    """
+
+    centre: NDArray[np.floating]
+    pixels: tuple[float, float, float, float]
+
+
+def panel_grid(
+    image_size: Sequence[int], rows: int, columns: int, extra: float = 0.0, title_lines: int = 2
+) -> tuple[Figure, NDArray]:
+    """A figure whose panels have the image's shape, with room for titles and labels.
+
+    Args:
+        image_size: Height and width of the image.
+        rows: Rows of panels.
+        columns: Columns of panels.
+        extra: Width for colour bars, in inches.
+        title_lines: Lines of each panel's title.
+
+    Returns:
+        The figure and its axes (rows, columns).
+    """
+    ratio = min(2.0, max(0.3, image_size[0] / image_size[1]))
+    width = min(PANEL_WIDTH, PANEL_WIDTH / ratio)
+    figure = Figure(
+        figsize=(
+            width * columns + 1.0 + extra,
+            ((width - 0.35) * ratio + 0.2 + 0.2 * title_lines) * rows + 1.1,
+        ),
+        layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06),
+    )
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def backdrop(axes: Axes, image: NDArray[np.uint8]) -> None:
+    """The photograph in pale grey, for marks in front of it."""
+    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255
+    axes.imshow(PALENESS + (1 - PALENESS) * grey, cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
+    pixel_axes(axes, image.shape[:2])
+
+
+def pixel_axes(axes: Axes, size: Sequence[int], margin: float = 0.0) -> None:
+    """Limits and labels of an axis in pixels of the image.
+
+    Args:
+        axes: Where.
+        size: Height and width of the image.
+        margin: Share of the image that is shown on each side of it.
+    """
+    height, width = size
+    axes.set_xlim(-0.5 - margin * width, width - 0.5 + margin * width)
+    axes.set_ylim(height - 0.5 + margin * height, -0.5 - margin * height)
+    axes.set_xlabel("x (pixels)")
+    axes.set_ylabel("y (pixels)")
+
+
+def mark_unit(axes: Axes, unit: UnitMark) -> None:
+    """A cross at the centre of the unit's filter, and a frame around the pixels for which it answers."""
+    top, left, bottom, right = unit.pixels
+    axes.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="black", linewidth=2.6
+        )
+    )
+    axes.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5),
+            right - left,
+            bottom - top,
+            fill=False,
+            edgecolor=UNIT_COLOUR,
+            linewidth=1.4,
+            label="pixels for which the unit answers",
+            zorder=5,
+        )
+    )
+    axes.plot(unit.centre[1], unit.centre[0], **UNIT_MARKER, zorder=6)  # type: ignore[arg-type]
+
+
+def row_label(axes: Axes, text: str) -> None:
+    """Names a row of panels beside its first one."""
+    axes.annotate(
+        text,
+        (0, 0.5),
+        xytext=(-46, 0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="center",
+        ma="center",
+        fontweight="bold",
+    )
+
+
+def outer_labels(grid: NDArray) -> None:
+    """Labels y beside the first panel of each row and x below the last of each column only."""
+    for row, axes_row in enumerate(grid):
+        for column, axes in enumerate(axes_row):
+            if column > 0:
+                axes.set_ylabel("")
+            if row < len(grid) - 1:
+                axes.set_xlabel("")
+
+
+def legend_below(figure: Figure, columns: int = 4) -> None:
+    """One legend for all panels."""
+    handles = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if handles:
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False
+        )

@@ -1,0 +1,155 @@
+"""Error-bounded saliency region: the smallest part of the image that gives a unit the same response.
+
+The third of DCNv2's views of a unit (arXiv 1811.11168, section 2): parts of the image are masked
+progressively while the unit's response stays the same within a small error. To search for the smallest of
+all regions would take forever; this finds one of which no block can be given up.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from deformlab.inspection.passes import record_passes
+
+__all__ = ["SaliencyRegion", "saliency_region"]
+
+
+BLOCKS = 300
+
+
+class SaliencyRegion(NamedTuple):
+    """What a unit needs to see.
+
+    Attributes:
+        mask: (h, w), true where the input was kept.
+        error: Relative change of the response when only the region is seen.
+        evaluations: Forward passes that the search took.
+    """
+
+    mask: Tensor
+    error: float
+    evaluations: int
+
+
+def saliency_region(
+    network: nn.Module,
+    image: Tensor,
+    layer: str,
+    cell: tuple[int, int],
+    *,
+    error_bound: float = 0.1,
+    block: int | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> SaliencyRegion:
+    """Masks as much of the image as a unit can do without.
+
+    The image is cut into square blocks; masked ones get the value zero, which is the mean colour of a
+    normalised image. In rounds, the blocks that are left are ordered by gradient times input, and runs of
+    them are tried, from the least important on: at first half of all blocks at once, then half as many from
+    round to round, then single blocks until none can be masked. A run stays masked if the response
+    f(masked) to what is left has |f(masked) - f(image)| <= error_bound · |f(image)|.
+
+    The result is minimal in that masking any further block would exceed the bound. It costs one forward pass
+    per tried run, two to four for each block that remains in the end, and one backward pass per round.
+
+    Args:
+        network: A network in evaluation mode.
+        image: Its input (1, C, h, w).
+        layer: The unit's layer, by its name in the network. Its response f is the vector of all channels.
+        cell: (row, column) of the unit in the layer's output.
+        error_bound: Largest relative change of the response, in (0, 1).
+        block: Side of a block in pixels, >= 1; None for the side that gives about 300 blocks.
+        progress: Called after each forward pass with passes so far, blocks kept and blocks in all.
+
+    Raises:
+        ValueError: An argument is out of its range, or the unit's response is zero.
+    """
+    if not 0 < error_bound < 1:
+        raise ValueError(f"error_bound must be above 0 and below 1, got {error_bound}")
+    if block is None:
+        block = max(1, round((image.shape[-2] * image.shape[-1] / BLOCKS) ** 0.5))
+    if block < 1:
+        raise ValueError(f"block must be at least 1 pixel, got {block}")
+    search = _Search(network, image.detach(), layer, cell, block, progress)
+    size = search.count
+    while True:
+        size = max(1, size // 2)
+        removed = search.round(size, error_bound)
+        if size == 1 and not removed:
+            return SaliencyRegion(search.pixels(search.kept)[0, 0].bool(), search.error, search.evaluations)
+
+
+class _Search:
+    """The blocks that are kept so far, and the cost of finding them."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        image: Tensor,
+        layer: str,
+        cell: tuple[int, int],
+        block: int,
+        progress: Callable[[int, int, int], None] | None,
+    ) -> None:
+        self.network, self.image, self.layer, self.cell, self.block = network, image, layer, cell, block
+        self.progress = progress
+        self.grid = tuple(-(-side // block) for side in image.shape[-2:])
+        self.count = self.grid[0] * self.grid[1]
+        self.kept = torch.ones(self.count, dtype=torch.bool, device=image.device)
+        self.error, self.evaluations = 0.0, 0
+        self.wanted = self.response(image)
+        if not self.wanted.norm() > 0:
+            raise ValueError(f"the response of unit {cell} of {layer} is zero, no part of the image matters")
+
+    def round(self, size: int, bound: float) -> int:
+        """Tries runs of `size` blocks once, the least important first; how many blocks it masked."""
+        removed = 0
+        for run in self.least_important_first().split(size):
+            candidate = self.kept.clone()
+            candidate[run] = False
+            error = self.change(self.response(self.image * self.pixels(candidate)))
+            if error <= bound:
+                self.kept, self.error = candidate, error
+                removed += len(run)
+            if self.progress is not None:
+                self.progress(self.evaluations, int(self.kept.sum()), self.count)
+        return removed
+
+    def response(self, image: Tensor) -> Tensor:
+        """The unit's response, (C,)."""
+        self.evaluations += 1
+        with record_passes({self.layer: self.network.get_submodule(self.layer)}) as passes:
+            with torch.set_grad_enabled(image.requires_grad):
+                self.network(image)
+            return passes[self.layer].output[0, :, self.cell[0], self.cell[1]]
+
+    def change(self, response: Tensor) -> float:
+        """How far a response is from that to the whole image, relative to it."""
+        return float((response - self.wanted).norm() / self.wanted.norm())
+
+    def pixels(self, blocks: Tensor) -> Tensor:
+        """A mask of blocks as a mask of pixels, (1, 1, h, w)."""
+        height, width = self.image.shape[-2:]
+        mask = blocks.reshape(self.grid).to(self.image.dtype)
+        mask = mask.repeat_interleave(self.block, 0).repeat_interleave(self.block, 1)
+        return mask[None, None, :height, :width]
+
+    def least_important_first(self) -> Tensor:
+        """The kept blocks by |gradient times input| of the response's length, ascending."""
+        image = (self.image * self.pixels(self.kept)).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.response(image).norm(), image)
+        share = (gradient * image.detach()).sum(1).abs()
+        importance = torch.zeros(self.count, device=share.device).index_add_(
+            0, self.block_of_pixel(), share.reshape(-1)
+        )
+        order = importance.argsort(stable=True)
+        return order[self.kept[order]]
+
+    def block_of_pixel(self) -> Tensor:
+        """The index of each pixel's block, (h·w,)."""
+        height, width = self.image.shape[-2:]
+        rows = torch.arange(height, device=self.image.device) // self.block
+        columns = torch.arange(width, device=self.image.device) // self.block
+        return (rows[:, None] * self.grid[1] + columns).reshape(-1)

@@ -1,0 +1,86 @@
+"""Where one output unit samples through several levels of deformable filters: DCNv1 figures 5 and 6.
+
+Shape letters: M units, L levels, K taps of a filter (the same in every level), P = K^L points.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformlab.inspection.passes import LayerPass, samples_of
+
+__all__ = ["SamplingLocations", "sampling_locations"]
+
+
+class SamplingLocations(NamedTuple):
+    """The points that units sample.
+
+    Attributes:
+        points: (M, P, 2), y and x in cells of the first layer's input; cell (i, j) has its centre at (i, j).
+        inside: (M, P), whether a sample counts: less than one cell outside the map in every level.
+        weight: (M, P), product of the modulations on the way; one in networks without.
+    """
+
+    points: Tensor
+    inside: Tensor
+    weight: Tensor
+
+
+def sampling_locations(
+    layers: Sequence[nn.Conv2d], passes: Sequence[LayerPass], cells: Tensor, group: int = 0
+) -> SamplingLocations:
+    """Follows units down through their filters, tap by tap.
+
+    A tap between cells of the level below continues with the offsets there, interpolated bilinearly as the
+    features are, so that K taps always have K² samples. Shortcuts and 1x1 convolutions do not move anything
+    and are passed over.
+
+    Args:
+        layers: Consecutive convolutions in forward order; a plain one counts as one that never moves.
+        passes: Input and output of each in one forward pass of one image.
+        cells: (M, 2), row and column of each unit in the last layer's output; they may lie between cells.
+        group: The deform group whose offsets are followed, in every layer that has so many.
+
+    Returns:
+        Points in cells of the first layer's input.
+    """
+    assert len(layers) == len(passes) > 0
+    points = cells.to(torch.float32)[:, None]
+    inside = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
+    weight = torch.ones(points.shape[:2], device=points.device)
+    for layer, layer_pass in zip(reversed(layers), reversed(passes), strict=True):
+        points, tap_weight = _taps(layer, layer_pass, points, group)
+        size = torch.tensor(layer_pass.input.shape[-2:], device=points.device)
+        counts = ((points > -1) & (points < size)).all(-1)
+        inside = (inside[..., None] & counts).flatten(1)
+        weight = (weight[..., None] * tap_weight).flatten(1)
+        points = points.flatten(1, 2)
+    return SamplingLocations(points, inside, weight)
+
+
+def _taps(layer: nn.Conv2d, layer_pass: LayerPass, points: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """The taps (M, P, K, 2) of filters at points (M, P, 2) of the layer's output, and their weights."""
+    (kernel_h, kernel_w), taps = layer.kernel_size, layer.kernel_size[0] * layer.kernel_size[1]
+    samples = samples_of(layer, layer_pass)
+    group = group if (group + 1) * taps <= samples.modulation.shape[1] else 0
+    offset = _lookup(samples.offset[0, 2 * taps * group :][: 2 * taps], points).unflatten(-1, (taps, 2))
+    weight = _lookup(samples.modulation[0, taps * group :][:taps], points)
+
+    def pair(values: object) -> Tensor:
+        return torch.tensor(values, dtype=points.dtype, device=points.device)
+
+    grid = torch.cartesian_prod(torch.arange(kernel_h), torch.arange(kernel_w)).to(points)
+    base = points * pair(layer.stride) - pair(layer.padding)
+    return base[:, :, None] + grid * pair(layer.dilation) + offset, weight
+
+
+def _lookup(maps: Tensor, points: Tensor) -> Tensor:
+    """Values (M, P, C) of maps (C, H, W) at points (M, P, 2); outside, those of the nearest border cell."""
+    height, width = maps.shape[-2:]
+    y, x = points.unbind(-1)
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+    values = F.grid_sample(maps[None].float(), grid[None], padding_mode="border", align_corners=False)
+    return values[0].permute(1, 2, 0)

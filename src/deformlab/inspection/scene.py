@@ -1,0 +1,109 @@
+"""The image that is looked at, with its label where the data set has one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deformlab.data import SegmentationDataset
+from deformlab.data.components import connected_objects
+from deformlab.data.files import FileDataset
+from deformlab.data.reading import read_image
+from deformlab.errors import DatasetError
+from deformlab.inspection.network import TrainedNetwork
+
+__all__ = ["Scene", "read_scene"]
+
+# The order in which a name is looked for: what a network has not seen first.
+SPLITS = ("val", "test", "train")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image at its own size, and what is known about it.
+
+    Attributes:
+        name: The file's stem, or the sample's name in its data set.
+        image: RGB (H, W, 3).
+        label: Class indices (H, W), 255 for ignored; None where nobody has labelled it.
+        instance: Object ids (H, W), 0 for none; None without a label.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8] | None = None
+    instance: NDArray[np.int32] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+def read_scene(source: str, network: TrainedNetwork) -> Scene:
+    """Reads an image and, if it belongs to the network's data set, its label.
+
+    Args:
+        source: An image file, or the name of a sample of the network's data set.
+        network: Says which data set that is.
+
+    Raises:
+        DatasetError: There is no such image, or it cannot be read.
+    """
+    file = Path(source).expanduser()
+    is_file = file.is_file()
+    example = None
+    for split in SPLITS:
+        try:
+            dataset = _open(network, split)
+        except DatasetError:
+            continue
+        if dataset is None:
+            continue
+        example = example or dataset.names[0]
+        index = _index_of_file(dataset, file) if is_file else _index_of_name(dataset, source)
+        if index is not None:
+            sample = dataset.raw(index)
+            return Scene(
+                sample["name"].replace("/", "-"), sample["image"], sample["label"], sample["instance"]
+            )
+    if is_file:
+        return Scene(file.stem, read_image(file))
+    known = f", for example {example}" if example else ""
+    raise DatasetError(
+        f"{source}: there is no such image; give an image file, or a sample's name in the data set "
+        f"{network.data.dataset_class.name!r}{known}"
+    )
+
+
+def with_predicted_label(scene: Scene, classes: NDArray[np.uint8], things: list[int]) -> Scene:
+    """The scene as if the prediction were its label, for images that nobody has labelled.
+
+    Args:
+        scene: The image.
+        classes: Predicted classes (H, W).
+        things: The classes that are countable objects.
+    """
+    return Scene(scene.name, scene.image, classes, connected_objects(classes, things))
+
+
+def _open(network: TrainedNetwork, split: str) -> SegmentationDataset | None:
+    data = network.data
+    if split not in data.dataset_class.splits:
+        return None
+    return data.dataset_class(data.root, split, **data.options)
+
+
+def _index_of_file(dataset: SegmentationDataset, file: Path) -> int | None:
+    if not isinstance(dataset, FileDataset):
+        return None
+    file = file.resolve()
+    for index, files in enumerate(dataset.files):
+        if files.image.name == file.name and files.image.resolve() == file:
+            return index
+    return None
+
+
+def _index_of_name(dataset: SegmentationDataset, name: str) -> int | None:
+    return dataset.names.index(name) if name in dataset.names else None

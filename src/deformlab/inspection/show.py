@@ -1,0 +1,245 @@
+"""`deformlab show`: one picture of what a trained network does with one image."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from deformlab.analysis import save_figure
+from deformlab.data import IGNORE_INDEX
+from deformlab.errors import ConfigError
+from deformlab.inspection import views
+from deformlab.inspection.figures import (
+    dilation_figure,
+    offset_figure,
+    prediction_figure,
+    sampling_figure,
+    support_figure,
+)
+from deformlab.inspection.network import TrainedNetwork, load_network
+from deformlab.inspection.prediction import predict
+from deformlab.inspection.scene import Scene, read_scene, with_predicted_label
+from deformlab.inspection.units import Unit, choose_units, unit_at
+
+__all__ = ["KINDS", "Show"]
+
+KINDS = ("sampling", "offsets", "dilation", "support", "prediction")
+
+
+class Show:
+    """The pictures of one image; networks and image are read once.
+
+    Args:
+        checkpoint: A run folder or a checkpoint in one.
+        image: An image file, or the name of a sample of the network's data set.
+        compare: A second run folder or checkpoint, drawn beside the first.
+        at: Pixels `Y,X` of the image whose units are drawn; none to choose by what is in the image.
+        layer: The layer to look at; None for the last ones.
+        levels: How many levels of filters `sampling` follows, from 1 to 4.
+        error_bound: Largest relative change of the response in `support`'s saliency region, in (0, 1).
+        say: Told in one line each what was done with the image.
+        progress: Told how far a slow picture is.
+
+    Raises:
+        DeformlabError: A path, a point, a layer or a number is wrong.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        image: str,
+        *,
+        compare: Path | None = None,
+        at: Sequence[str] = (),
+        layer: str | None = None,
+        levels: int = 3,
+        error_bound: float = 0.1,
+        say: Callable[[str], None] = print,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        if not 1 <= levels <= 4:
+            raise ConfigError(f"--levels {levels}: choose 1 to 4; each level has nine times as many samples")
+        if not 0 < error_bound < 1:
+            raise ConfigError(f"--error-bound {error_bound}: choose a share above 0 and below 1")
+        pixels = [_pixel(text) for text in at]
+        self.networks = [load_network(path) for path in (checkpoint, compare) if path is not None]
+        self.network = self.networks[0]
+        self.layer = layer
+        self.levels = levels
+        self.error_bound = error_bound
+        self.say, self.progress = say, progress
+        for network in self.networks:
+            if network.data.classes != self.network.data.classes:
+                raise ConfigError(
+                    f"--compare: {network.name} knows other classes than {self.network.name}; compare "
+                    "networks of one data set"
+                )
+            if layer is not None:
+                network.check_layer(layer)
+        self.scene = read_scene(image, self.network)
+        say(_seen_as(self.network, self.scene))
+        size = views.map_size(self.network, self.scene, layer)
+        self.units = [self._unit(pixel, size) for pixel in pixels] or self._chosen_units(size)
+
+    def figure(self, kind: str) -> Figure:
+        """One of `KINDS`.
+
+        Raises:
+            ConfigError: There is no such picture of this network.
+        """
+        if kind not in KINDS:
+            raise ConfigError(f"there is no picture {kind!r}; choose one of {', '.join(KINDS)}, or all")
+        return getattr(self, f"_{kind}")()
+
+    def save(self, kind: str, output: Path | None = None) -> list[Path]:
+        """Draws a picture and writes it as PNG and as PDF.
+
+        Args:
+            kind: One of `KINDS`.
+            output: One of the two files, the other is written beside it; None for KIND-IMAGE.png here.
+
+        Returns:
+            Both files.
+
+        Raises:
+            ConfigError: As `figure`, or the files cannot be written.
+        """
+        path = output or Path(f"{kind}-{self.scene.name}.png")
+        figure = self.figure(kind)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return save_figure(figure, path.parent, path.stem)
+        except OSError as error:
+            raise ConfigError(
+                f"--output {path}: cannot be written ({error.strerror}); choose another file"
+            ) from error
+
+    def why_not(self, kind: str) -> str | None:
+        """Why there is no such picture of this network, in one line; None if there is."""
+        if kind not in ("offsets", "dilation"):
+            return None
+        networks = self.networks[:1] if kind == "offsets" else self.networks
+        if not any(network.deformable_layers for network in networks):
+            rates = sorted({layer.dilation[0] for layer in self.network.layers.values()})
+            return (
+                f"{kind}: {self.network.name} has no deformable layers, its filters have the fixed dilation "
+                f"{' or '.join(map(str, rates))} everywhere; sampling, support and prediction can be drawn"
+            )
+        if self.layer is not None and not any(self.layer in n.deformable_layers for n in networks):
+            names = dict.fromkeys(name for n in networks for name in n.deformable_layers)
+            return f"--layer {self.layer}: is not deformable; those that are: {', '.join(names)}"
+        return None
+
+    def _sampling(self) -> Figure:
+        names = views.level_names(self.network, self.levels, self.layer)
+        rows = [
+            (n.name, views.sampling_panels(n, self.scene, self.units, self.levels, self.layer))
+            for n in self.networks
+        ]
+        count = 9**self.levels
+        chain = " → ".join(names)
+        title = f"{self._title()}: the {count} sampling locations of a unit, through {chain}"
+        return sampling_figure(self.scene.image, rows, title)
+
+    def _offsets(self) -> Figure:
+        self._check("offsets")
+        layer = self.layer or list(self.network.deformable_layers)[-1]
+        offset, extent = views.offset_map(self.network, self.scene, layer)
+        kernel_h, kernel_w = self.network.layers[layer].kernel_size
+        return offset_figure(
+            self.scene.image,
+            offset,
+            (kernel_h, kernel_w),
+            extent,
+            f"{self._title()}: offsets of {layer}, {self.network.name}",
+        )
+
+    def _dilation(self) -> Figure:
+        self._check("dilation")
+        rows = []
+        tracked = [n.model.backbone.tracked_layers() for n in self.networks]
+        for network, layers in zip(self.networks, tracked, strict=True):
+            names = [self.layer] if self.layer else list(layers)[-3:]
+            rows.append((network.name, views.dilation_panels(network, self.scene, names)))
+        return dilation_figure(self.scene.image, rows, f"{self._title()}: effective dilation")
+
+    def _support(self) -> Figure:
+        rows = []
+        for unit in self.units:
+            for network in self.networks:
+                what = f"{network.name}, unit on {unit.name}"
+
+                def tell(passes: int, kept: int, blocks: int, what: str = what) -> None:
+                    self.progress(
+                        f"{what}: saliency region, {passes} forward passes, {kept} of {blocks} blocks left"
+                    )
+
+                self.progress(f"{what}: gradients")
+                try:
+                    row = views.support_panels(network, self.scene, unit, self.layer, self.error_bound, tell)
+                except ValueError as error:
+                    raise ConfigError(f"support: {error}; choose another unit with --at") from error
+                rows.append(row)
+        what = "length of the features" if self.layer else "score of the predicted class"
+        unit_of = self.layer or "the class scores"
+        return support_figure(
+            self.scene.image, rows, f"{self._title()}: what units of {unit_of} react to ({what})"
+        )
+
+    def _prediction(self) -> Figure:
+        rows = [(network.name, predict(network, self.scene)) for network in self.networks]
+        data = self.network.data
+        return prediction_figure(self.scene, rows, data.classes, data.palette, self._title())
+
+    def _check(self, kind: str) -> None:
+        reason = self.why_not(kind)
+        if reason is not None:
+            raise ConfigError(reason)
+
+    def _title(self) -> str:
+        return f"{self.network.data.dataset_class.name} {self.scene.name}"
+
+    def _unit(self, pixel: tuple[int, int], size: tuple[int, int]) -> Unit:
+        unit = unit_at(pixel, self.scene.size, size, f"pixel y {pixel[0]}, x {pixel[1]}")
+        if self.scene.label is None or self.scene.label[pixel] == IGNORE_INDEX:
+            return unit
+        return replace(unit, name=f"{unit.name}: {self.network.data.classes[self.scene.label[pixel]]}")
+
+    def _chosen_units(self, size: tuple[int, int]) -> list[Unit]:
+        data, scene = self.network.data, self.scene
+        if scene.label is None:
+            self.say("it has no label here: units are chosen by the prediction")
+            things = [data.classes.index(name) for name in data.things]
+            scene = with_predicted_label(scene, predict(self.network, scene).classes, things)
+        assert scene.instance is not None
+        assert scene.label is not None
+        units = choose_units(scene.instance, scene.label, data.classes, self.network.object_sizes, size)
+        if not units:
+            middle = (scene.size[0] // 2, scene.size[1] // 2)
+            return [unit_at(middle, scene.size, size, "the middle")]
+        if len(units) == 1 and units[0].name.startswith("background"):
+            self.say("it shows no countable objects: choose units with --at Y,X")
+        return units
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*", text)
+    if match is None:
+        raise ConfigError(f"--at {text}: wants Y,X in pixels of the image, for example --at 120,200")
+    return int(match[1]), int(match[2])
+
+
+def _seen_as(network: TrainedNetwork, scene: Scene) -> str:
+    """How the network sees the image, in one line."""
+    transform, train = network.data.eval_transform, network.data.train_transform
+    height, width = transform.image(scene.image).shape[-2:]
+    how = "at its own size" if transform.short_side is None else f"its short side at {transform.short_side}"
+    line = (
+        f"{scene.name}: {scene.size[1]}x{scene.size[0]} pixels; {network.name} sees {width}x{height}, {how} "
+        "as in its evaluation"
+    )
+    if train.crop is not None:
+        line += f" (trained on crops of {train.crop[1]}x{train.crop[0]})"
+    return line

@@ -1,0 +1,207 @@
+"""From a trained network and an image to what the figures draw, in pixels of the image."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deformlab.errors import ConfigError
+from deformlab.inspection.figures import MapPanel, SamplingPanel, SupportPanels, UnitMark
+from deformlab.inspection.network import TrainedNetwork
+from deformlab.inspection.passes import LayerPass, record_passes, samples_of
+from deformlab.inspection.saliency import saliency_region
+from deformlab.inspection.sampling import sampling_locations
+from deformlab.inspection.scene import Scene
+from deformlab.inspection.support import effective_receptive_field, effective_sampling_locations
+from deformlab.inspection.units import Unit, to_image
+from deformlab.metrics import effective_dilation
+
+__all__ = ["dilation_panels", "level_names", "map_size", "offset_map", "sampling_panels", "support_panels"]
+
+# Layers whose samples are drawn in one panel; more markers cannot be told apart.
+SAMPLED_LAYERS = 3
+
+
+def level_names(network: TrainedNetwork, levels: int, layer: str | None = None) -> list[str]:
+    """The names of `levels` consecutive 3x3 convolutions, of which `layer` (by default the last) is the last.
+
+    Raises:
+        ConfigError: There are not so many.
+    """
+    names = list(network.layers)
+    names = names[: names.index(network.check_layer(layer)) + 1] if layer else names
+    if not 1 <= levels <= len(names):
+        raise ConfigError(
+            f"--levels {levels}: choose 1 to {len(names)}, the 3x3 convolutions up to {names[-1]}"
+        )
+    return names[-levels:]
+
+
+def map_size(network: TrainedNetwork, scene: Scene, layer: str | None = None) -> tuple[int, int]:
+    """Height and width of a layer's output for an image; None for the last layer, or the class scores."""
+    name = layer or list(network.layers)[-1]
+    output = _passes(network, scene, [name])[name].output
+    return output.shape[-2], output.shape[-1]
+
+
+def sampling_panels(
+    network: TrainedNetwork,
+    scene: Scene,
+    units: Sequence[Unit],
+    levels: int = 3,
+    layer: str | None = None,
+    group: int = 0,
+) -> list[SamplingPanel]:
+    """The sampling locations of units through `levels` levels that end at `layer`.
+
+    Args:
+        network: The network.
+        scene: The image.
+        units: Units of that layer.
+        levels: How many 3x3 convolutions are followed down.
+        layer: The units' layer; None for the last one.
+        group: The deform group.
+    """
+    names = level_names(network, levels, layer)
+    passes = _passes(network, scene, names)
+    convolutions = [network.layers[name] for name in names]
+    cells = torch.tensor([unit.cell for unit in units], device=network.device)
+    found = sampling_locations(convolutions, [passes[name] for name in names], cells, group)
+    pixels = network.model.backbone.pixels_per_cell(names[0])
+    dilation = _effective_dilation(convolutions[-1], passes[names[-1]], group)
+    size = _input_size(network, scene)
+    return [
+        SamplingPanel(
+            unit.name,
+            _mark(network, scene, names[-1], unit, passes[names[-1]].output),
+            to_image(found.points[i].cpu().numpy() * pixels, scene.size, size),
+            found.inside[i].cpu().numpy(),
+            found.weight[i].cpu().numpy(),
+            float(dilation[unit.cell]),
+        )
+        for i, unit in enumerate(units)
+    ]
+
+
+def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]) -> list[MapPanel]:
+    """Effective dilation of layers at every output position, averaged over deform groups."""
+    passes = _passes(network, scene, layers)
+    return [
+        MapPanel(
+            name,
+            _effective_dilation(network.layers[name], passes[name]),
+            _extent(network, scene, name, passes[name].output),
+        )
+        for name in layers
+    ]
+
+
+def offset_map(
+    network: TrainedNetwork, scene: Scene, layer: str, group: int = 0
+) -> tuple[NDArray[np.floating], tuple[float, float, float, float]]:
+    """The offsets of a deform group, (K, 2, H_f, W_f) in cells, and where they lie on the image."""
+    layer_pass = _passes(network, scene, [layer])[layer]
+    convolution = network.layers[layer]
+    taps = convolution.kernel_size[0] * convolution.kernel_size[1]
+    offset = samples_of(convolution, layer_pass).offset[0].unflatten(0, (-1, taps, 2))
+    return offset[group].cpu().numpy(), _extent(network, scene, layer, layer_pass.output)
+
+
+def support_panels(
+    network: TrainedNetwork,
+    scene: Scene,
+    unit: Unit,
+    layer: str | None = None,
+    error_bound: float = 0.1,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> SupportPanels:
+    """The three views of one unit.
+
+    Args:
+        network: The network.
+        scene: The image.
+        unit: A unit of `layer`.
+        layer: A 3x3 convolution, whose response is the length of its feature vector; None for the class
+            scores, where it is the score of the predicted class.
+        error_bound: Of the saliency region.
+        progress: As in `saliency_region`.
+    """
+    image = network.input(scene.image)
+    module, channel = "classifier", None
+    if layer is None:
+        with torch.no_grad(), record_passes({module: network.model.classifier}) as passes:
+            network.model(image)
+        channel = int(passes[module].output[0, :, unit.cell[0], unit.cell[1]].argmax())
+    else:
+        module = f"backbone.{network.check_layer(layer)}"
+    end = layer or list(network.layers)[-1]
+    seen = list(network.layers)[: list(network.layers).index(end) + 1]
+    tracked = [name for name in seen if name in network.deformable_layers] or seen
+    sampled = {name: network.layers[name] for name in tracked[-SAMPLED_LAYERS:]}
+    size = _input_size(network, scene)
+
+    def places(name: str, points: Tensor) -> NDArray[np.floating]:
+        pixels = network.model.backbone.pixels_per_cell(name)
+        return to_image(points.cpu().numpy() * pixels, scene.size, size)
+
+    field = effective_receptive_field(network.model, image, module, unit.cell, channel)
+    samples = effective_sampling_locations(network.model, image, module, unit.cell, channel, layers=sampled)
+    region = saliency_region(
+        network.model, image, module, unit.cell, error_bound=error_bound, progress=progress
+    )
+    share = 100 * float(region.mask.float().mean())
+    return SupportPanels(
+        f"{network.name}\nunit on {unit.name}",
+        _mark(network, scene, end, unit, _passes(network, scene, [end])[end].output),
+        [(name, places(name, found.points), found.strength.cpu().numpy()) for name, found in samples.items()],
+        field.cpu().numpy(),
+        region.mask.cpu().numpy(),
+        f"{share:.0f} % of the image: same response within {100 * error_bound:g} %",
+    )
+
+
+def _passes(network: TrainedNetwork, scene: Scene, names: Sequence[str]) -> dict[str, LayerPass]:
+    with torch.no_grad(), record_passes({name: network.layers[name] for name in names}) as passes:
+        network.model(network.input(scene.image))
+    return passes
+
+
+def _effective_dilation(layer: nn.Conv2d, layer_pass: LayerPass, group: int | None = None) -> NDArray:
+    """Per output position (H_f, W_f), of one deform group or averaged over all."""
+    offset = samples_of(layer, layer_pass).offset
+    kernel, dilation = tuple(layer.kernel_size), tuple(layer.dilation)
+    groups = effective_dilation(offset, kernel, dilation)[0]  # type: ignore[arg-type]
+    chosen = groups.mean(0) if group is None else groups[min(group, len(groups) - 1)]
+    return chosen.cpu().numpy()
+
+
+def _input_size(network: TrainedNetwork, scene: Scene) -> tuple[int, int]:
+    height, width = network.data.eval_transform.image(scene.image).shape[-2:]
+    return height, width
+
+
+def _output_pixels(network: TrainedNetwork, layer: str) -> int:
+    """Pixels of the network's input from one cell of a layer's output to the next."""
+    return network.model.backbone.pixels_per_cell(layer) * network.layers[layer].stride[0]
+
+
+def _mark(network: TrainedNetwork, scene: Scene, layer: str, unit: Unit, output: Tensor) -> UnitMark:
+    """Where a unit of a layer is on the image."""
+    centre = np.asarray(unit.cell, dtype=float) * _output_pixels(network, layer)
+    step = np.asarray(scene.size) / np.asarray(output.shape[-2:])
+    top, left = (np.asarray(unit.cell) * step).tolist()
+    return UnitMark(
+        to_image(centre, scene.size, _input_size(network, scene)), (top, left, top + step[0], left + step[1])
+    )
+
+
+def _extent(
+    network: TrainedNetwork, scene: Scene, layer: str, output: Tensor
+) -> tuple[float, float, float, float]:
+    """The edges of a layer's map on the image: left, right, bottom, top."""
+    pixels = _output_pixels(network, layer)
+    edges = np.array([[-0.5, -0.5], [output.shape[-2] - 0.5, output.shape[-1] - 0.5]]) * pixels
+    (top, left), (bottom, right) = to_image(edges, scene.size, _input_size(network, scene)).tolist()
+    return left, right, bottom, top
