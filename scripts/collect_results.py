@@ -2,7 +2,7 @@
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
 
-Kept are configurations, metrics, results, effective dilation and objects. Left behind are checkpoints,
+Kept are configurations, metrics, results, effective dilation, objects and offsets. Left behind are checkpoints,
 logs and the prediction pictures, which show images of the data set. Paths of the machine become relative to
 the sweep.
 """
@@ -19,7 +19,7 @@ from deformlab.errors import DeformlabError, RunFolderError
 
 KEPT = ("config.yaml", "metrics.csv", "result.json", "effective_dilation.csv")
 # Runs of an older version have none.
-KEPT_IF_THERE = ("objects.csv", "objects.json")
+KEPT_IF_THERE = ("objects.csv", "objects.json", "offsets.csv")
 
 
 def collect(sweep: Path, destination: Path) -> list[str]:
