@@ -2,9 +2,9 @@
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
 
-Kept are configurations, metrics, results, effective dilation, objects and offsets. Left behind are checkpoints,
-logs and the prediction pictures, which show images of the data set. Paths of the machine become relative to
-the sweep.
+Kept are configurations, metrics, results, effective dilation, objects and offsets. Left behind are
+checkpoints, logs and the prediction pictures, which show images of the data set. Paths of the machine become
+relative to the sweep.
 """
 
 import argparse
