@@ -1,12 +1,18 @@
-"""Each illegal argument gives one line that names it, its value and what would be legal."""
+"""Each illegal argument gives one line that names it, its value and what would be legal, wherever."""
 
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from deformlab.ops import deform_conv2d
 
 BAD_VALUES = [
     ({"input": [1]}, TypeError, "input is a list; it must be a tensor"),
+    ({"offset": None}, TypeError, "offset is a NoneType; it must be a tensor"),
+    ({"weight": 1.0}, TypeError, "weight is a float; it must be a tensor"),
+    ({"bias": [1.0]}, TypeError, "bias is a list; it must be a tensor"),
+    ({"mask": 1}, TypeError, "mask is a int; it must be a tensor"),
     ({"input": torch.zeros(6, 5, 4)}, ValueError, r"input has shape \(6, 5, 4\); it must have 4 dimensions"),
     ({"input": torch.zeros(2, 6, 0, 4)}, ValueError, r"input has shape \(2, 6, 0, 4\); only its batch size"),
     (
@@ -62,6 +68,38 @@ BAD_VALUES = [
         "offset is on meta; it must be on input's device, cpu",
     ),
     (
+        {"weight": torch.zeros(4, 3, 3, 2, device="meta")},
+        TypeError,
+        "weight is on meta; it must be on input's device, cpu",
+    ),
+    ({"bias": torch.zeros(4, device="meta")}, TypeError, "bias is on meta; it must be on input's device"),
+    (
+        {"mask": torch.zeros(2, 18, 2, 3, device="meta")},
+        TypeError,
+        "mask is on meta; it must be on input's device",
+    ),
+    (
+        {"offset": torch.zeros(36, 2, 3)},
+        ValueError,
+        r"offset has shape \(36, 2, 3\); it must have 4 dimensions",
+    ),
+    (
+        {"offset": torch.zeros(1, 36, 2, 3)},
+        ValueError,
+        r"offset has shape \(1, 36, 2, 3\).*must be \(2, 36, 2, 3\)",
+    ),
+    (
+        {"mask": torch.zeros(2, 18, 2, 3).half()},
+        TypeError,
+        "mask has dtype torch.float16; legal here: torch.float32",
+    ),
+    ({"mask": torch.zeros(2, 18, 2)}, ValueError, r"mask has shape \(2, 18, 2\); it must have 4 dimensions"),
+    (
+        {"bias": torch.zeros(4).double()},
+        TypeError,
+        "bias has dtype torch.float64; legal here: torch.float32",
+    ),
+    (
         {"mask": torch.zeros(2, 9, 2, 3)},
         ValueError,
         r"mask has shape \(2, 9, 2, 3\).*must be \(2, 18, 2, 3\)",
@@ -76,6 +114,10 @@ BAD_VALUES = [
     ({"boundary": "border"}, ValueError, "boundary is 'border'; it must be 'zeros' or 'clamp'"),
     ({"boundary": True}, ValueError, "boundary is True; it must be 'zeros' or 'clamp'"),
     ({"stride": 0}, ValueError, "stride is 0; its numbers must be at least 1"),
+    ({"stride": (1, 0)}, ValueError, r"stride is \(1, 0\); its numbers must be at least 1"),
+    ({"padding": "same"}, TypeError, "padding is 'same'; it must be an integer or a pair"),
+    ({"dilation": 0}, ValueError, "dilation is 0; its numbers must be at least 1"),
+    ({"dilation": True}, TypeError, "dilation is True; it must be an integer or a pair"),
     ({"stride": 1.5}, TypeError, "stride is 1.5; it must be an integer or a pair"),
     ({"padding": (1, -1)}, ValueError, r"padding is \(1, -1\); its numbers must be at least 0"),
     ({"dilation": 2**31}, ValueError, "dilation is 2147483648; its numbers must be at most 2147483647"),
@@ -83,11 +125,58 @@ BAD_VALUES = [
 ]
 
 
+def in_fake_mode(**args):
+    with FakeTensorMode() as mode:
+        fake = {k: mode.from_tensor(v) if isinstance(v, Tensor) else v for k, v in args.items()}
+        return deform_conv2d(**fake)
+
+
 @pytest.mark.parametrize(("bad", "error", "message"), BAD_VALUES, ids=lambda value: str(value)[:40])
 def test_bad_argument(arguments, bad, error, message):
+    args = arguments(torch.float32) | bad
     with pytest.raises(error, match=message) as raised:
-        deform_conv2d(**(arguments(torch.float32) | bad))
+        deform_conv2d(**args)
     assert "\n" not in str(raised.value)
+    with pytest.raises(error) as in_fake:
+        in_fake_mode(**args)
+    assert str(in_fake.value) == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"weight": 1.0},
+        {"bias": torch.zeros(4, device="meta")},
+        {"mask": torch.zeros(2, 9, 2, 3)},
+        {"input": torch.zeros(2, 6, 1, 4)},
+        {"stride": 0},
+    ],
+    ids=lambda bad: next(iter(bad)),
+)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_text_is_the_same_under_torch_compile(arguments, bad, dynamic):
+    args = arguments(torch.float32) | bad
+    with pytest.raises((TypeError, ValueError)) as raised:
+        deform_conv2d(**args)
+    torch.compiler.reset()
+    with pytest.raises(raised.type) as compiled:
+        torch.compile(deform_conv2d, backend="eager", dynamic=dynamic)(**args)
+    assert str(compiled.value) == str(raised.value)
+    torch.compiler.reset()
+    # As one graph nothing can run as it is, so that the compiler reports it, with our line.
+    with pytest.raises(torch._dynamo.exc.Unsupported) as as_one_graph:
+        torch.compile(deform_conv2d, backend="eager", dynamic=dynamic, fullgraph=True)(**args)
+    assert str(raised.value) in str(as_one_graph.value)
+
+
+@pytest.mark.parametrize("name", ["input", "weight", "bias", "mask"])
+def test_what_is_no_tensor_is_named_under_autocast_too(arguments, name):
+    args = arguments(torch.float32) | {name: [1.0]}
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(TypeError, match=f"{name} is a list; it must be a tensor"),
+    ):
+        deform_conv2d(**args)
 
 
 def test_float32_offsets_beside_16_bit_input_are_legal(arguments):

@@ -92,5 +92,6 @@ def deform_conv2d(
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Cast as autocast casts conv2d's arguments: float64 and what is no floating point stay as they are."""
-    return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+    """Cast as autocast casts conv2d's arguments; what is illegal stays as it is, for the check to name it."""
+    eligible = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float64
+    return tensor.to(dtype) if eligible else tensor
