@@ -2,15 +2,15 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deformlab.layers import DeformConv2d
+from deformlab.ops import backend
 
 GEOMETRIES = [
     {"kernel_size": 3, "padding": 1},
@@ -230,10 +230,39 @@ def test_an_input_of_a_wrong_shape_is_named():
         DeformConv2d(4, 6, 3)(torch.randn(4, 7, 7))
 
 
-def test_importing_the_layers_needs_nothing_but_pytorch():
-    heavy = "pytorch_lightning torchmetrics albumentations wandb pandas matplotlib"
-    code = f"import sys, deformlab.layers; sys.exit(bool(set(sys.modules) & set('{heavy}'.split())))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+class RecordNeeds(TorchDispatchMode):
+    """Which gradients the operator was asked for: of input, offset, weight and mask."""
+
+    needs = None
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name().startswith("deformlab::deform_conv2d_backward"):
+            self.needs = dict(zip(("input", "offset", "weight", "mask"), args[-4:], strict=True))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(backend("cpu") != "native", reason="the native operators are not compiled")
+@pytest.mark.parametrize(
+    ("frozen", "image_needs", "wanted"),
+    [
+        ([], False, {"offset", "weight", "mask"}),
+        (["weight", "bias"], False, {"offset", "mask"}),
+        (["conv_offset"], False, {"weight"}),
+        (["conv_offset", "weight"], False, None),  # the bias needs no sampling
+        (["conv_offset", "weight", "bias"], True, {"input", "offset", "mask"}),
+    ],
+)
+def test_frozen_parts_cost_no_gradient(frozen, image_needs, wanted):
+    layer = DeformConv2d(4, 6, 3, modulated=True)
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(frozen)))
+    image = torch.randn(1, 4, 7, 7, requires_grad=image_needs)
+    output = layer(image).sum()
+    with RecordNeeds() as record:
+        output.backward()
+    assert record.needs == (
+        wanted and {name: name in wanted for name in ("input", "offset", "weight", "mask")}
+    )
 
 
 def test_conv2d_stays_the_reference_for_zero_offsets_in_the_gradient():

@@ -29,6 +29,6 @@ def test_a_fixed_size(network):
 def test_any_batch_and_any_size(network):
     sizes = {0: Dim("batch"), 2: Dim("height", min=17), 3: Dim("width", min=17)}
     exported = torch.export.export(network, (torch.randn(2, 3, 64, 48),), dynamic_shapes=(sizes,)).module()
-    for size in ((1, 3, 17, 100), (5, 3, 81, 50), (3, 3, 64, 64)):
+    for size in ((1, 3, 17, 100), (5, 3, 81, 50), (1, 3, 224, 224)):
         image = torch.randn(size)
         assert torch.equal(exported(image), network(image))

@@ -1,10 +1,12 @@
 """The native operator inside PyTorch: tracing, autocast, types, what its gradients cost and promise."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 
-from deformlab.ops import deform_conv2d, reference
+from deformlab.ops import _deform_conv_op, deform_conv2d, reference
 
 pytestmark = pytest.mark.usefixtures("native")
 TENSORS = ("input", "offset", "weight", "bias", "mask")
@@ -145,6 +147,37 @@ def test_double_backward_is_refused_in_plain_words(arguments):
     (gradient,) = torch.autograd.grad(deform_conv2d(**args).square().sum(), input, create_graph=True)
     with pytest.raises(NotImplementedError, match=r"second derivatives use deformlab.ops.reference"):
         gradient.sum().backward()
+
+
+def test_double_backward_under_torch_compile_is_refused(arguments):
+    args = arguments(torch.float64)
+    input = args["input"].requires_grad_()
+    output = torch.compile(deform_conv2d, backend="aot_eager")(**args)
+    (gradient,) = torch.autograd.grad(output.square().sum(), input, create_graph=True)
+    with pytest.raises(RuntimeError, match="not currently support double backward"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "wanted", "overload"),
+    [(True, True, "deterministic"), (True, False, "default"), (False, True, "default")],
+)
+def test_deterministic_algorithms_choose_the_ordered_sums_of_the_gpu(monkeypatch, on_gpu, wanted, overload):
+    overloads = SimpleNamespace(default="default", deterministic="deterministic")
+    monkeypatch.setattr(torch.ops.deformlab, "deform_conv2d_backward", overloads)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: wanted)
+    assert _deform_conv_op._backward_overload(SimpleNamespace(is_cuda=on_gpu)) == overload
+
+
+def test_deterministic_algorithms_change_nothing_on_the_cpu(arguments):
+    args = arguments(torch.float32)
+    expected = gradients(deform_conv2d, args)
+    torch.use_deterministic_algorithms(True)
+    try:
+        actual = gradients(deform_conv2d, args)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])

@@ -111,7 +111,7 @@ def _check_shapes(
         raise ValueError(
             f"deform_conv2d: weight has shape {tuple(weight.shape)}; none of its sizes may be zero"
         )
-    if max(C, H * W) > _LARGEST:
+    if C > _LARGEST or H * W > _LARGEST:
         raise ValueError(
             f"deform_conv2d: input has shape {tuple(input.shape)}; it may have at most {_LARGEST} channels "
             f"and {_LARGEST} cells per channel"

@@ -56,7 +56,8 @@ def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     ) -> Any:
         if clamp:
             raise ValueError("deform_conv2d: ONNX's DeformConv has no boundary='clamp'; export with 'zeros'")
-        opset = evaluator.default().opset.version
+        recorder: Any = evaluator.default()
+        opset = recorder.opset.version
         if opset < 19:
             raise ValueError(
                 f"deform_conv2d: ONNX has DeformConv from opset 19 on; this export has opset_version={opset}"
