@@ -59,6 +59,16 @@ def test_the_gain_is_over_the_best_atrous_trial(compared):
     assert row(compared, "atrous-4", "large").gain.value > 0
 
 
+def test_objects_between_the_filters_are_scored_all_the_same(sweep):
+    path = sweep.add_objects(sweep.deformable()) / "objects.csv"
+    lines = path.read_text().splitlines()
+    unseen = [",".join(line.split(",")[:9] + ["0"] * 6) if ",1,Road" in line else line for line in lines]
+    path.write_text("\n".join(unseen) + "\n")
+    small = row(sweep, "deformable-2", "small")
+    assert (small.dilation, small.std, small.filters, small.seen, small.objects) == (None, None, 0, 0, 3)
+    assert small.recall.value == pytest.approx(50)
+
+
 def test_correlation_averages_seeds_per_object(compared):
     found = joined(compared)
     rows = {(r.layer, r.label): r for r in found.correlations(found.trials[-1])}
@@ -77,6 +87,7 @@ def test_the_tables_are_written_in_every_format(compared):
     assert cells[9] == "+22.7 [+22.7, +22.7]"
     assert by_size.header[-1] == "Gain over atrous-2"
     assert "IoU (%),IoU (%) low,IoU (%) high" in comma_separated(by_size)
+    assert [r[1] for r in by_size.rows if r[0] == "atrous-2"] == ["layer4.1.conv2"] * 3
     assert {r[0] for r in correlation.rows} == {"deformable-2"}
     assert {r[1] for r in by_class.rows} == {"Sky", "Road_mark"}
 

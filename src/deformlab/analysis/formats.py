@@ -113,10 +113,11 @@ _LATEX = str.maketrans(
 def latex(table: Table) -> str:
     r"""The table as a LaTeX float; the document needs `\usepackage{booktabs}`."""
     columns = "".join("l" if words else "r" for words in text_columns(table))
+    stop = "" if table.title.endswith("?") else "."
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{table.title.translate(_LATEX)}. {table.note.translate(_LATEX)}}}",
+        rf"  \caption{{{table.title.translate(_LATEX)}{stop} {table.note.translate(_LATEX)}}}",
         rf"  \label{{tab:{table.name}}}",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",

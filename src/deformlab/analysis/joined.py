@@ -36,7 +36,7 @@ class JoinedRow:
     """One layer, object size and class of a trial, its seeds together; `all` is every class.
 
     Attributes:
-        dilation: Mean effective dilation of the filters, in cells.
+        dilation: Mean effective dilation of the filters, in cells; None without filters.
         std: Its standard deviation over filters.
         weighted: The mean weighted by modulation, None where the layer is not modulated.
         filters: Filters of all seeds.
@@ -51,8 +51,8 @@ class JoinedRow:
     layer: str
     size: str
     label: str
-    dilation: Estimate
-    std: float
+    dilation: Estimate | None
+    std: float | None
     weighted: Estimate | None
     filters: int
     seen: int
@@ -161,7 +161,7 @@ def _layer_rows(
     for c in (len(names), *range(len(names))):
         for s, size in enumerate(SIZES):
             at = (s, c)
-            if not cells.filters[at]:
+            if not cells.filters[at] and (scores is None or not scores.objects[at]):
                 continue
             recall = iou = gained = None
             if scores is not None:
@@ -171,7 +171,6 @@ def _layer_rows(
                 gained = _percent(gain[0][at], gain[1][0][at], gain[1][1][at], signed=True)
             weighted = _estimate(cells.weighted[at], cells.weighted_low[at], cells.weighted_high[at])
             mean = _estimate(cells.mean[at], cells.low[at], cells.high[at])
-            assert mean is not None
             rows.append(
                 JoinedRow(
                     trial=trial.name,
@@ -179,7 +178,7 @@ def _layer_rows(
                     size=size,
                     label=ALL if c == len(names) else names[c],
                     dilation=mean,
-                    std=float(cells.std[at]),
+                    std=None if mean is None else float(cells.std[at]),
                     weighted=weighted,
                     filters=int(cells.filters[at]),
                     seen=int(cells.objects[at]),

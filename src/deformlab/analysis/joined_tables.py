@@ -29,14 +29,29 @@ def joined_tables(trials: Sequence[Trial]) -> list[Table]:
 
 def _header(joined: Joined) -> tuple[str, ...]:
     gain = () if joined.baseline is None else (f"Gain over {joined.baseline.name}",)
-    return ("Effective dilation", "Filters", "Objects", "With a filter", "Recall (%)", "IoU (%)", *gain)
+    weighted = ("By modulation",) if _modulated(joined) else ()
+    return (
+        "Effective dilation",
+        *weighted,
+        "Filters",
+        "Objects",
+        "With a filter",
+        "Recall (%)",
+        "IoU (%)",
+        *gain,
+    )
 
 
 def _cells(joined: Joined, row: JoinedRow) -> tuple[Cell, ...]:
     gain: tuple[Cell, ...] = () if joined.baseline is None else (row.gain,)
     background = row.size == "background"
     objects: tuple[Cell, Cell] = (None, None) if background else (row.objects, row.seen)
-    return (row.dilation, row.filters, *objects, row.recall, row.iou, *gain)
+    weighted: tuple[Cell, ...] = (row.weighted,) if _modulated(joined) else ()
+    return (row.dilation, *weighted, row.filters, *objects, row.recall, row.iou, *gain)
+
+
+def _modulated(joined: Joined) -> bool:
+    return any(trial.first.conv5 == "modulated" for trial in joined.trials)
 
 
 def _by_size(joined: Joined) -> Table:
@@ -44,12 +59,13 @@ def _by_size(joined: Joined) -> Table:
         (row.trial, row.layer, row.size, *_cells(joined, row))
         for trial in joined.trials
         for row in joined.rows(trial)
-        if row.label == ALL
+        # The layers of an atrous network say the same.
+        if row.label == ALL and (trial.deformable or row.layer == trial.layers[0])
     ]
     return Table(
         "dilation_and_iou_by_size",
         "Does the network look further where objects are larger, and does it gain there?",
-        f"Effective dilation in cells of the layer's input feature map. {_SCORES}{_gain(joined)} {_INTERVAL}",
+        f"Effective dilation in cells of the layer's input feature map{_weighted(joined)}. {_SCORES}{_gain(joined)} {_INTERVAL}",
         ("Trial", "Layer", "Size", *_header(joined)),
         tuple(rows),
     )
@@ -85,6 +101,10 @@ def _correlation(joined: Joined) -> Table:
         ("Trial", "Layer", "Class", "Spearman", "Objects"),
         tuple(rows),
     )
+
+
+def _weighted(joined: Joined) -> str:
+    return ", and weighted by the product of both taps' modulation" if _modulated(joined) else ""
 
 
 def _gain(joined: Joined) -> str:
