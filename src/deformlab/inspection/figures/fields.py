@@ -123,7 +123,9 @@ def offset_figure(
     axes.imshow(offset_colours(mean, longest_mean), extent=extent, alpha=OPACITY, interpolation="nearest")
     _arrows(axes, mean, extent)
     pixel_axes(axes, image.shape[:2])
-    axes.set_title("shift of the whole filter: mean over its taps", fontsize="medium")
+    axes.set_title(
+        "shift of the whole filter: mean over its taps (arrows: relative length)", fontsize="medium"
+    )
     right.suptitle("shift of each tap, at its place in the kernel", fontsize="medium")
     grid = right.subplots(*kernel_size, squeeze=False, sharex=True, sharey=True)
     for tap, axes in zip(field, grid.flat, strict=True):
