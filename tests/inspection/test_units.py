@@ -54,6 +54,13 @@ def test_a_chosen_unit_lies_deep_inside_its_object():
     assert unit == Unit("large object: Car", (22, 22), (5, 5))
 
 
+def test_thirds_are_those_of_the_image():
+    instance, label = scene((2, 2, 10, 10), (2, 30, 18, 46), (24, 40, 62, 90))
+    _, small, large = choose_units(instance, label, CLASSES, "thirds", (16, 24))
+    assert (small.name, instance[small.pixel]) == ("small object: Car", 1)
+    assert (large.name, instance[large.pixel]) == ("large object: Car", 3)
+
+
 def test_of_several_small_objects_the_one_with_the_most_pixels_is_chosen():
     instance, label = scene((2, 2, 6, 6), (20, 20, 29, 29))
     assert instance[choose_units(instance, label, CLASSES, SIZES, (16, 24))[1].pixel] == 2

@@ -65,7 +65,8 @@ def _by_size(joined: Joined) -> Table:
     return Table(
         "dilation_and_iou_by_size",
         "Does the network look further where objects are larger, and does it gain there?",
-        f"Effective dilation in cells of the layer's input feature map{_weighted(joined)}. {_SCORES}{_gain(joined)} {_INTERVAL}",
+        f"Effective dilation in cells of the layer's input feature map{_weighted(joined)}. "
+        f"{_SCORES}{_gain(joined)} {_INTERVAL}",
         ("Trial", "Layer", "Size", *_header(joined)),
         tuple(rows),
     )

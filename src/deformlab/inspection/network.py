@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -29,13 +29,13 @@ class TrainedNetwork:
         name: The trial and its seed, or the run folder's name.
         model: The network.
         data: What it was trained on: classes, palette and transforms; no split is opened.
-        object_sizes: Areas in pixels below which an object is small and above which it is large.
+        object_sizes: Areas in pixels below which an object is small and above which it is large, or `thirds`.
     """
 
     name: str
     model: DeepLab
     data: SegmentationDataModule
-    object_sizes: tuple[float, float]
+    object_sizes: tuple[float, float] | Literal["thirds"]
 
     @property
     def device(self) -> torch.device:

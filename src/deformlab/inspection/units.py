@@ -5,6 +5,7 @@ are tied together here.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def choose_units(
     instance: NDArray[np.integer],
     label: NDArray[np.integer],
     classes: tuple[str, ...],
-    object_sizes: tuple[float, float],
+    object_sizes: tuple[float, float] | Literal["thirds"],
     map_size: tuple[int, int],
 ) -> list[Unit]:
     """One unit on background, one on a small and one on a large object, as in DCNv1 figures 5 and 6.
@@ -91,7 +92,8 @@ def choose_units(
         instance: Object ids (H, W), 0 for none.
         label: Class indices (H, W), 255 for ignored.
         classes: Names of the classes.
-        object_sizes: Areas of the bounding box below which an object is small and above which it is large.
+        object_sizes: Areas of the bounding box below which an object is small and above which it is large;
+            `thirds` are those of this image's objects.
         map_size: Height and width of the layer's output.
 
     Returns:
@@ -101,6 +103,8 @@ def choose_units(
     boxes = ndimage.find_objects(instance)
     areas = {i: _extent(boxes[i - 1])[0] * _extent(boxes[i - 1])[1] for i in ids}
     pixels = {i: int((instance == i).sum()) for i in ids}
+    if isinstance(object_sizes, str):
+        object_sizes = tuple(np.quantile(list(areas.values()), (1 / 3, 2 / 3))) if ids else (0.0, 0.0)
     chosen: list[int] = []
     for legal, fallback in (
         ([i for i in ids if areas[i] < object_sizes[0]], min),
