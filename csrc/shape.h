@@ -41,8 +41,8 @@ inline ConvShape shape_of(
   s.clamp = clamp;
   bool legal = s.groups > 0 && s.groups * weight.size(1) == s.C && s.O % s.groups == 0 && s.G > 0 &&
       s.C % s.G == 0 && offset.size(0) == s.N && offset.size(1) == 2 * s.G * s.K() &&
-      s.H <= std::numeric_limits<int32_t>::max() / std::max<int64_t>(s.W, 1) &&
-      s.C <= std::numeric_limits<int32_t>::max();
+      s.H <= kMost / std::max<int64_t>(s.W, 1) &&
+      s.C <= kMost && s.O <= kMost;
   if (mask) {
     legal = legal && mask->dim() == 4 && mask->size(0) == s.N && mask->size(1) == s.G * s.K() &&
         mask->size(2) == s.P && mask->size(3) == s.Q;

@@ -8,7 +8,7 @@ if ! command -v nvcc >/dev/null; then
   echo "CUDA sources not compiled: nvcc is not there"
   exit 0
 fi
-python=.venv/bin/python
+python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3
 torch=$("$python" -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent)')
 target=$(sed -n 's/^TORCH_TARGET = "\(.*\)"$/\1/p' setup.py)

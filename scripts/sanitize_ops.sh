@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Random calls of the CPU operators and of the CUDA source on the host, built with the address and
+# undefined-behaviour sanitizers: sanitize_ops.sh [--calls 500] [--seed 0] [--first 0]. Builds again when a source
+# is newer than the build.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+compiler=${CXX:-g++}
+runtime=$("$compiler" -print-file-name=libasan.so 2>/dev/null || true)
+if [ ! -e "$runtime" ]; then
+  echo "sanitizers not run: $compiler has no libasan"
+  exit 0
+fi
+python=${PYTHON:-.venv/bin/python}
+[ -x "$python" ] || python=python3
+torch=$("$python" -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent)')
+target=$(sed -n 's/^TORCH_TARGET = "\(.*\)"$/\1/p' setup.py)
+folder=$PWD/build/sanitized
+mkdir -p "$folder"
+
+# build LIBRARY ARGUMENTS...
+build() {
+  local library=$folder/$1
+  shift
+  if [ -e "$library" ] && [ -z "$(find csrc tests/ops/cuda scripts/sanitize_ops.sh setup.py "$torch/version.py" -newer "$library" -type f)" ]; then
+    return
+  fi
+  "$compiler" -std=c++20 -O1 -g1 -fno-omit-frame-pointer -fPIC -shared -fopenmp-simd -fvisibility=hidden \
+    -Wno-attributes -Wno-unknown-pragmas -fsanitize=address,undefined -fno-sanitize-recover=all \
+    -DTORCH_TARGET_VERSION="$target" -I. -isystem "$torch/include" "$@" -o "$library.new" \
+    -L"$torch/lib" -ltorch_cpu -Wl,-rpath,"$torch/lib"
+  mv "$library.new" "$library"
+}
+build _C.abi3.so csrc/library.cpp csrc/cpu/*.cpp &
+build cuda_on_host.so -DDEFORMLAB_ON_HOST -Itests/ops/cuda tests/ops/cuda/host_library.cpp
+wait $!
+
+# The sanitizer has to be loaded before Python, and libstdc++ with it, or it does not find the real __cxa_throw. Python
+# and torch free nothing at exit, so leaks are not looked for; memory that is not there is an error of the call.
+fuzz() {
+  if ! LD_PRELOAD="$runtime $("$compiler" -print-file-name=libstdc++.so.6)" \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+    PYTHONPATH=src "$python" scripts/fuzz_ops.py --journal "$folder/journal.txt" "$@" 2>&1 |
+    grep -vE '^ +#[0-9]+ .*( [A-Z][a-z]+/|/include/c\+\+/|/torch/|/csu/|/nptl/)'; then # frames of Python, STL and torch
+    echo "sanitizers and comparison: the call in progress was $(cat "$folder/journal.txt")"
+    return 1
+  fi
+}
+fuzz --folder "$folder" "$@"
+fuzz --on-host "$folder/cuda_on_host.so" "$@"
