@@ -3,6 +3,8 @@
 # make test     all tests
 # make lint     ruff and mypy
 # make cuda     compiles the CUDA sources, where nvcc is there (needs no GPU)
+# make sanitize random calls of the operators under the address and undefined-behaviour sanitizers
+# make package  source distribution and wheel, tried in empty environments without a compiler
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +13,7 @@ NATIVE_SOURCES := setup.py $(shell find csrc -type f)
 # One build tool for all: isolation would fetch another torch, and another one than is used later.
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test lint format cuda clean
+.PHONY: setup demo test lint format cuda sanitize package clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed
@@ -46,6 +48,12 @@ format: setup
 
 cuda: setup
 	@bash scripts/compile_cuda.sh
+
+sanitize: setup
+	@bash scripts/sanitize_ops.sh
+
+package: setup
+	@bash scripts/check_wheel.sh
 
 clean:
 	rm -rf $(VENV) build runs src/*.egg-info
