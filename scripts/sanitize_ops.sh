@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Random calls of the CPU operators and of the CUDA source on the host, built with the address and
-# undefined-behaviour sanitizers: sanitize_ops.sh [--calls 500] [--seed 0] [--first 0]. Builds again when a source
+# undefined-behaviour sanitizers: sanitize_ops.sh [--calls 300] [--seed 0] [--first 0]. Builds again when a source
 # is newer than the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,5 +46,9 @@ fuzz() {
     return 1
   fi
 }
-fuzz --folder "$folder" "$@"
+# Every vector unit that this processor has, and both ways to multiply bfloat16.
+for unit in default avx2 avx512; do
+  DEFORMLAB_CPU_CAPABILITY=$unit DEFORMLAB_CPU_BFLOAT16=$([ $unit = avx2 ] && echo float || echo library) \
+    fuzz --folder "$folder" "$@"
+done
 fuzz --on-host "$folder/cuda_on_host.so" "$@"
