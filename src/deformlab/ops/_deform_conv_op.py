@@ -30,9 +30,8 @@ def native_deform_conv2d(
     return torch.ops.deformlab.deform_conv2d(*args)
 
 
-@torch.compiler.disable(
-    reason="torch.compile does not trace deform_conv2d under the transforms of torch.func"
-)
+# torch.compile cannot trace it. `torch.compiler.disable` would load the compiler, for seconds, at import.
+@torch._disable_dynamo
 def _transformed_deform_conv2d(*args: Any) -> Tensor:
     return _DeformConv2d.apply(*args)
 
