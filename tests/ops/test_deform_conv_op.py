@@ -154,7 +154,10 @@ def test_double_backward_under_torch_compile_is_refused(arguments):
     input = args["input"].requires_grad_()
     output = torch.compile(deform_conv2d, backend="aot_eager")(**args)
     (gradient,) = torch.autograd.grad(output.square().sum(), input, create_graph=True)
-    with pytest.raises(RuntimeError, match="not currently support double backward"):
+    # The compiler of torch 2.13 says so itself; that of 2.14 leaves it to us.
+    with pytest.raises(
+        RuntimeError, match=r"not currently support double backward|cannot be differentiated again"
+    ):
         gradient.sum().backward()
 
 
