@@ -154,7 +154,7 @@ def _report(arguments: list[str]) -> int:
 
 
 SHOW = """\
-Draws what a trained network does with one image, as PNG and as PDF.
+Draws what a trained network does with an image, as PNG and as PDF.
 
 KIND is one of
   sampling     where units sample, followed down through three levels of filters: 729 points each
@@ -164,6 +164,8 @@ KIND is one of
                region that gives the same response (slow: seconds to minutes per unit)
   prediction   image, label, prediction, error and entropy
   all          each of them that the network has
+  units        a page, not a picture: click on an image and see where that unit samples, layer by layer; takes
+               several images, one HTML file that needs no network
 
 Units stand on background, on a small and on a large object, unless --at says where.
 """
@@ -172,6 +174,7 @@ examples:
   deformlab show sampling runs/dilation/deformable-2-seed0-1a2b3c4d street.png
   deformlab show sampling DEFORMABLE street.png --compare ATROUS --at 120,200 --at 60,310
   deformlab show offsets DEFORMABLE street.png --layer layer4.0.conv2 --output figures/offsets.pdf
+  deformlab show units DEFORMABLE street.png crossing.png --compare ATROUS --output units.html
 """
 
 
@@ -187,7 +190,10 @@ def _show(arguments: list[str]) -> int:
         help="run folder, whose last checkpoint is used, or a checkpoint in one",
     )
     parser.add_argument(
-        "image", metavar="IMAGE", help="image file, or the name of a sample of the network's data set"
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="image file, or the name of a sample of the network's data set",
     )
     parser.add_argument(
         "--compare", type=Path, metavar="CHECKPOINT", help="a second network, drawn beside it"
@@ -201,7 +207,7 @@ def _show(arguments: list[str]) -> int:
     )
     parser.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last ones)")
     parser.add_argument(
-        "--levels", type=int, default=3, metavar="N", help="sampling: 1 to 4 levels (default: 3)"
+        "--levels", type=int, default=3, metavar="N", help="sampling, units: 1 to 4 levels (default: 3)"
     )
     parser.add_argument(
         "--error-bound",
@@ -214,7 +220,8 @@ def _show(arguments: list[str]) -> int:
         "--output",
         type=Path,
         metavar="FILE",
-        help="FILE.png or FILE.pdf, both are written; a folder with KIND all (default: KIND-IMAGE.png here)",
+        help="FILE.png or FILE.pdf, both are written; a folder with KIND all, FILE.html with KIND units "
+        "(default: KIND-IMAGE.png here)",
     )
     options = parser.parse_args(arguments)
     from deformlab.inspection.command import run

@@ -4,6 +4,7 @@ Functions here compute; those of `deformlab.inspection.figures` draw what they r
 """
 
 from deformlab.inspection.network import TrainedNetwork, load_network
+from deformlab.inspection.page import unit_page, write_unit_page
 from deformlab.inspection.passes import LayerPass, Samples, record_passes, samples_of
 from deformlab.inspection.prediction import Prediction, entropy, predict
 from deformlab.inspection.saliency import SaliencyRegion, saliency_region
@@ -54,4 +55,6 @@ __all__ = [
     "support_panels",
     "to_image",
     "unit_at",
+    "unit_page",
+    "write_unit_page",
 ]

@@ -23,7 +23,7 @@ from deformlab.inspection.prediction import predict
 from deformlab.inspection.scene import Scene, read_scene, with_predicted_label
 from deformlab.inspection.units import Unit, choose_units, unit_at
 
-__all__ = ["KINDS", "Show"]
+__all__ = ["KINDS", "Show", "seen_as"]
 
 KINDS = ("sampling", "offsets", "dilation", "support", "prediction")
 
@@ -79,7 +79,7 @@ class Show:
             if layer is not None:
                 network.check_layer(layer)
         self.scene = read_scene(image, self.network)
-        say(_seen_as(self.network, self.scene))
+        say(seen_as(self.network, self.scene))
         size = views.map_size(self.network, self.scene, layer)
         self.units = [self._unit(pixel, size) for pixel in pixels] or self._chosen_units(size)
 
@@ -231,7 +231,7 @@ def _pixel(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _seen_as(network: TrainedNetwork, scene: Scene) -> str:
+def seen_as(network: TrainedNetwork, scene: Scene) -> str:
     """How the network sees the image, in one line."""
     transform, train = network.data.eval_transform, network.data.train_transform
     height, width = transform.image(scene.image).shape[-2:]

@@ -1,0 +1,151 @@
+"use strict";
+// Draws the samples of one unit; they were computed beforehand and are only decoded here.
+const data = JSON.parse(document.getElementById("data").textContent);
+const [imageChoice, networkChoice, viewChoice, scene, picture, frame, points, unit, says] =
+  ["image", "network", "view", "scene", "picture", "frame", "points", "unit", "says"]
+    .map((id) => document.getElementById(id));
+// Room around the image, as a share of its longer side: samples lie outside it too.
+const MARGIN = 0.08;
+// Where the unit is, in pixels of the image; it stays there when another network or layer is chosen.
+let place = [0, 0];
+
+function decode(text, Kind) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Kind(bytes.buffer);
+}
+
+function arrays(view) {
+  // Decoded at first use: a page may hold many views.
+  view.arrays ??= {
+    points: decode(view.points, Int16Array),
+    weights: decode(view.weights, Uint8Array),
+    dilation: decode(view.dilation, Float32Array),
+    centres: decode(view.centres, Float32Array),
+  };
+  return view.arrays;
+}
+
+function chosen() {
+  const image = data.images[imageChoice.value];
+  const network = image.networks[networkChoice.value];
+  return { image, network, view: network.views[viewChoice.value] };
+}
+
+function fill(choice, names) {
+  const before = choice.value;
+  choice.replaceChildren(...names.map((name, i) => new Option(name, i)));
+  choice.value = before && before < names.length ? before : 0;
+}
+
+function nearest(values, wanted) {
+  let best = 0;
+  values.forEach((value, i) => {
+    if (Math.abs(value - wanted) < Math.abs(values[best] - wanted)) best = i;
+  });
+  return best;
+}
+
+// Index of a unit's row and column in the grid: that of the cell into which the place falls, or the nearest to it.
+function gridPosition(image, view) {
+  return [view.rows, view.columns].map((cells, axis) =>
+    nearest(cells, Math.floor((place[axis] + 0.5) * view.map[axis] / image.size[axis])));
+}
+
+function viewName(view) {
+  if (view.levels === 1) return `${view.layer}: 9 samples`;
+  return `${view.layer}, ${view.levels} levels: ${9 ** view.levels} samples`;
+}
+
+function showImage() {
+  const { image } = chosen();
+  const [height, width] = image.size;
+  const margin = MARGIN * Math.max(height, width);
+  scene.setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
+  picture.setAttribute("href", image.picture);
+  for (const element of [picture, frame]) {
+    element.setAttribute("width", width);
+    element.setAttribute("height", height);
+  }
+}
+
+function draw() {
+  const { image, view } = chosen();
+  const { points: places, weights, dilation, centres } = arrays(view);
+  const [row, column] = gridPosition(image, view);
+  const index = row * view.columns.length + column;
+  const count = 9 ** view.levels;
+  const matrix = scene.getScreenCTM();
+  const pixel = 1 / (matrix ? matrix.a : 1);
+  const radius = (count > 100 ? 2.2 : 4) * pixel;
+  const circles = [];
+  let outside = 0;
+  for (let i = index * count; i < (index + 1) * count; i++) {
+    const circle = document.createElementNS(scene.namespaceURI, "circle");
+    // Coordinates count pixel centres from 0; the picture's edge is half a pixel before.
+    circle.setAttribute("cy", places[2 * i] * view.step + 0.5);
+    circle.setAttribute("cx", places[2 * i + 1] * view.step + 0.5);
+    circle.setAttribute("r", radius);
+    if (weights[i] === 0) {
+      circle.setAttribute("class", "outside");
+      outside += 1;
+    } else {
+      circle.setAttribute("fill-opacity", 0.25 + 0.75 * weights[i] / 255);
+    }
+    circles.push(circle);
+  }
+  points.replaceChildren(...circles);
+  const [y, x] = [centres[2 * index] + 0.5, centres[2 * index + 1] + 0.5];
+  const arm = 9 * pixel;
+  unit.setAttribute("d", `M${x - arm} ${y}H${x + arm}M${x} ${y - arm}V${y + arm}`);
+  says.textContent = `${view.layer}, unit in row ${view.rows[row]}, column ${view.columns[column]} of ` +
+    `${view.map[0]} x ${view.map[1]}, at y ${Math.round(y - 0.5)}, x ${Math.round(x - 0.5)}: ` +
+    `effective dilation of its filter ${dilation[index].toFixed(2)} cells; ` +
+    `${outside} of ${count} samples fall outside the map.`;
+}
+
+// Keeps the unit within the grid, and the place on the unit's own cell.
+function goTo(row, column) {
+  const { image, view } = chosen();
+  const at = [[row, view.rows], [column, view.columns]];
+  place = at.map(([i, cells], axis) => {
+    const cell = cells[Math.min(Math.max(i, 0), cells.length - 1)];
+    return (cell + 0.5) * image.size[axis] / view.map[axis] - 0.5;
+  });
+  draw();
+}
+
+scene.addEventListener("click", (event) => {
+  const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(scene.getScreenCTM().inverse());
+  const { size } = chosen().image;
+  place = [point.y, point.x].map((value, axis) => Math.min(Math.max(value - 0.5, 0), size[axis] - 1));
+  draw();
+});
+
+scene.addEventListener("keydown", (event) => {
+  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  const { image, view } = chosen();
+  const [row, column] = gridPosition(image, view);
+  goTo(row + step[0], column + step[1]);
+});
+
+function choose() {
+  const image = data.images[imageChoice.value];
+  fill(networkChoice, image.networks.map((network) => network.name));
+  fill(viewChoice, image.networks[networkChoice.value].views.map(viewName));
+  showImage();
+  draw();
+}
+
+fill(imageChoice, data.images.map((image) => image.name));
+imageChoice.addEventListener("change", () => {
+  const { size } = data.images[imageChoice.value];
+  place = size.map((length) => (length - 1) / 2);
+  choose();
+});
+networkChoice.addEventListener("change", choose);
+viewChoice.addEventListener("change", draw);
+window.addEventListener("resize", draw);
+place = data.images[0].size.map((length) => (length - 1) / 2);
+choose();
