@@ -6,6 +6,8 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "types.h"
 
@@ -38,18 +40,26 @@ void transpose_block(
     int64_t columns) {
   constexpr int64_t kBlock = 16;
   target_t buffer[kBlock][kBlock];
-  for (int64_t first_row = 0; first_row < rows; first_row += kBlock) {
-    const int64_t row_count = std::min(kBlock, rows - first_row);
-    for (int64_t first_column = 0; first_column < columns; first_column += kBlock) {
-      const int64_t column_count = std::min(kBlock, columns - first_column);
-      for (int64_t row = 0; row < row_count; ++row) {
-        const source_t* from = source + (first_row + row) * source_stride + first_column;
-        for (int64_t column = 0; column < column_count; ++column) {
-          store(&buffer[column][row], load(from + column));
-        }
-      }
+  const auto move = [&](int64_t first_row, int64_t first_column, auto row_count, auto column_count) {
+    for (int64_t row = 0; row < row_count; ++row) {
+      const source_t* from = source + (first_row + row) * source_stride + first_column;
       for (int64_t column = 0; column < column_count; ++column) {
-        std::copy_n(buffer[column], row_count, target + (first_column + column) * target_stride + first_row);
+        store(&buffer[column][row], load(from + column));
+      }
+    }
+    for (int64_t column = 0; column < column_count; ++column) {
+      std::memcpy(
+          target + (first_column + column) * target_stride + first_row, buffer[column], row_count * sizeof(target_t));
+    }
+  };
+  for (int64_t row = 0; row < rows; row += kBlock) {
+    for (int64_t column = 0; column < columns; column += kBlock) {
+      const int64_t row_count = std::min(kBlock, rows - row), column_count = std::min(kBlock, columns - column);
+      if (row_count == kBlock && column_count == kBlock) {
+        using Whole = std::integral_constant<int64_t, kBlock>;  // a count that the compiler knows
+        move(row, column, Whole{}, Whole{});
+      } else {
+        move(row, column, row_count, column_count);
       }
     }
   }
