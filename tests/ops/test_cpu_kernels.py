@@ -37,6 +37,8 @@ def test_every_vector_unit_and_both_ways_of_bfloat16_agree_with_the_reference(ca
     test = Path(__file__).with_name("test_deform_conv_op.py")
     result = run_python(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "agrees_with_the_reference", str(test)),
+        # As scripts/check_versions.sh does: the other environment need not have the plugins.
+        *("-o", "addopts=", "--import-mode=importlib", f"--confcutdir={test.parent}"),
         DEFORMLAB_CPU_CAPABILITY=capability,
         DEFORMLAB_CPU_BFLOAT16="library" if capability == "default" else "float",
     )
