@@ -32,6 +32,7 @@ from deformlab.callbacks import (
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError
 from deformlab.objects import summary_lines
+from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
 from deformlab.tasks import SemanticSegmentation
 
@@ -115,7 +116,11 @@ class TrainingCLI(LightningCLI):
         """Adds the run folder's callbacks and the logger."""
         config = self.config[self.subcommand]
         callbacks: list[Any] = [] if sys.stderr.isatty() else [EpochLines()]
-        options: dict[str, Any] = {"logger": False, "plugins": [AtomicCheckpointIO()]}
+        options: dict[str, Any] = {
+            "logger": False,
+            "plugins": [AtomicCheckpointIO()],
+            "precision": affordable_precision(config.trainer.precision, config.trainer.accelerator),
+        }
         if self.subcommand == "predict":
             callbacks.append(PredictionWriter(config.output))
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
