@@ -38,13 +38,14 @@ wait $!
 # The sanitizer has to be loaded before Python, and libstdc++ with it, or it does not find the real __cxa_throw. Python
 # and torch free nothing at exit, so leaks are not looked for; memory that is not there is an error of the call.
 fuzz() {
-  if ! LD_PRELOAD="$runtime $("$compiler" -print-file-name=libstdc++.so.6)" \
-    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  LD_PRELOAD="$runtime $("$compiler" -print-file-name=libstdc++.so.6)" \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH=src "$python" scripts/fuzz_ops.py --journal "$folder/journal.txt" "$@" 2>&1 |
-    grep -vE '^ +#[0-9]+ .*( [A-Z][a-z]+/|/include/c\+\+/|/torch/|/csu/|/nptl/)'; then # frames of Python, STL and torch
-    echo "sanitizers and comparison: the call in progress was $(cat "$folder/journal.txt")"
+    # without the frames of Python, the C++ library and torch
+    grep -vE '^ +#[0-9]+ .*( [A-Z][a-z]+/|/include/c\+\+/|/torch/|/csu/|/nptl/)' || {
+    echo "sanitize_ops: status ${PIPESTATUS[0]} in $(cat "$folder/journal.txt")"
     return 1
-  fi
+  }
 }
 # The vector units that most processors have and this one's best, and both ways to multiply bfloat16.
 DEFORMLAB_CPU_CAPABILITY=default DEFORMLAB_CPU_BFLOAT16=library fuzz --folder "$folder" "$@"
