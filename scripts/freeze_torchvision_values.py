@@ -1,4 +1,4 @@
-"""Write torchvision's deform_conv2d values for one small case: what tests compare with where it is missing.
+"""Write torchvision's deform_conv2d values for small cases: what tests compare with where it is missing.
 
 Needs an environment with torchvision. Run: python scripts/freeze_torchvision_values.py
 """
@@ -12,31 +12,51 @@ from torch import Tensor
 OUTPUT = Path(__file__).parents[1] / "tests" / "ops" / "data" / "torchvision_deform_conv2d.json"
 # torchvision's own test conditions: everything asymmetric.
 GEOMETRY = {"stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)}
+BORDER_GEOMETRY = {"padding": (2, 1)}
 NAMES = ("input", "offset", "weight", "bias", "mask")
 
 
 def case(modulated: bool) -> dict[str, Tensor]:
-    """Arguments without a random generator, whose numbers could change between versions of torch.
-
-    33 images would be torchvision's batch; two show the same. 2 weight groups, 3 offset groups, 3x2 kernel.
-    """
-    sizes = {
-        "input": (2, 6, 5, 4),
-        "offset": (2, 36, 2, 3),
-        "weight": (2, 3, 3, 2),
-        "bias": (2,),
-        "mask": (2, 18, 2, 3),
-    }
-    tensors = {}
-    for number, name in enumerate(NAMES):
-        count = torch.Size(sizes[name]).numel()
-        values = torch.sin(torch.arange(count, dtype=torch.float64) * (1.3 + 0.37 * number) + number)
-        tensors[name] = values.reshape(sizes[name])
+    """Two images show what torchvision tests with 33. 2 weight groups, 3 offset groups, 3x2 kernel."""
+    tensors = numbers(
+        {
+            "input": (2, 6, 5, 4),
+            "offset": (2, 36, 2, 3),
+            "weight": (2, 3, 3, 2),
+            "bias": (2,),
+            "mask": (2, 18, 2, 3),
+        }
+    )
     tensors["offset"] *= 1.7
     tensors["mask"] = tensors["mask"].abs()
     if not modulated:
         del tensors["mask"]
     return tensors
+
+
+def numbers(sizes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Values without a random generator, whose numbers could change between versions of torch."""
+    tensors = {}
+    for number, name in enumerate(NAMES):
+        if name in sizes:
+            count = torch.Size(sizes[name]).numel()
+            values = torch.sin(torch.arange(count, dtype=torch.float64) * (1.3 + 0.37 * number) + number)
+            tensors[name] = values.reshape(sizes[name])
+    return tensors
+
+
+def border_case() -> tuple[dict[str, Tensor], Tensor]:
+    """Samples of a 3x5 image where conventions differ, each such y with each such x; and where they are.
+
+    Returns:
+        The arguments, and the positions (2, 7, 7), (y, x) of the one sample of each output.
+    """
+    height, width, eps = 3, 5, 2.0**-6
+    y, x = ([-1 - eps, -1, -1 + eps, 0, size - 1, size - eps, size] for size in (height, width))
+    positions = torch.stack(torch.meshgrid(torch.tensor(y), torch.tensor(x), indexing="ij")).double()
+    taps = torch.stack(torch.meshgrid(torch.arange(7) - 2, torch.arange(7) - 1, indexing="ij"))
+    tensors = numbers({"input": (1, 2, height, width), "weight": (2, 2, 1, 1), "mask": (1, 1, 7, 7)})
+    return tensors | {"offset": (positions - taps)[None]}, positions
 
 
 def gradient_of_output(output: Tensor) -> Tensor:
@@ -47,9 +67,14 @@ def main() -> None:
     import torchvision
 
     values: dict[str, object] = {"torch": torch.__version__, "torchvision": torchvision.__version__}
-    for name, modulated in (("v1", False), ("v2", True)):
-        tensors = {key: tensor.requires_grad_() for key, tensor in case(modulated).items()}
-        output = torchvision.ops.deform_conv2d(**tensors, **GEOMETRY)
+    cases = {
+        "v1": (case(modulated=False), GEOMETRY),
+        "v2": (case(modulated=True), GEOMETRY),
+        "border": (border_case()[0], BORDER_GEOMETRY),
+    }
+    for name, (arguments, geometry) in cases.items():
+        tensors = {key: tensor.requires_grad_() for key, tensor in arguments.items()}
+        output = torchvision.ops.deform_conv2d(**tensors, **geometry)
         output.backward(gradient_of_output(output))
         results = {"output": output.detach()} | {
             f"grad_{key}": tensor.grad for key, tensor in tensors.items()

@@ -20,6 +20,11 @@ def test_compiled_operators_are_named_by_their_file(monkeypatch):
     assert not any("reference" in sentence for sentence in diagnosis.advice)
 
 
+def test_the_vector_unit_in_use_is_shown(monkeypatch):
+    monkeypatch.setattr(ops, "cpu_capability", lambda: "avx2")
+    assert doctor.examine().facts["operators on the CPU"].endswith("vector unit avx2")
+
+
 def test_a_key_for_weights_and_biases_is_found_in_the_environment(monkeypatch):
     assert "no API key" in doctor.examine().facts["Weights & Biases"]
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)

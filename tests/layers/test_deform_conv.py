@@ -1,6 +1,7 @@
 """`DeformConv2d`: a drop-in for `nn.Conv2d` that starts as it and then moves its taps."""
 
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -52,6 +53,15 @@ def test_starts_as_the_plain_convolution(geometry):
 def test_takes_the_arguments_of_conv2d(geometry):
     image = torch.randn(2, 8, 13, 17)
     assert DeformConv2d(8, 4, **geometry)(image).shape == nn.Conv2d(8, 4, **geometry)(image).shape
+
+
+def test_its_signature_is_that_of_conv2d_but_for_other_paddings_than_zeros():
+    ours, theirs = (dict(inspect.signature(layer).parameters) for layer in (DeformConv2d, nn.Conv2d))
+    del theirs["padding_mode"]
+    assert ours.keys() > theirs.keys()
+    assert {name: ours[name].default for name in theirs} == {name: theirs[name].default for name in theirs}
+    positional = [name for name, parameter in ours.items() if parameter.kind is not parameter.KEYWORD_ONLY]
+    assert positional == list(theirs)[: len(positional)]
 
 
 def test_the_same_seed_gives_the_weights_of_conv2d():

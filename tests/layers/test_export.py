@@ -1,4 +1,4 @@
-"""A layer leaves Python: `torch.export` for all sizes at once, to a file and back, and `torch.jit.trace`."""
+"""A layer leaves Python: `torch.export` for all sizes at once, to a file and back, and torch.jit's trace."""
 
 import io
 
@@ -47,3 +47,9 @@ def test_a_traced_layer_is_saved_and_takes_other_sizes(layer):
     file.seek(0)
     image = torch.randn(3, 4, 13, 7)
     assert torch.equal(torch.jit.load(file)(image), layer(image))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torch_jit_script_is_no_way(layer):
+    with pytest.raises(RuntimeError):
+        torch.jit.script(layer)

@@ -148,12 +148,15 @@ def test_any_number_of_channels(operator, channels, outputs):
 
 @pytest.mark.parametrize("kernel", range(1, 8))
 def test_one_pixel_image(operator, kernel):
-    input = torch.full((1, 1, 1, 1), 3.0)
+    input = torch.full((1, 1, 1, 1), 3.0, requires_grad=True)
     pixels = kernel + 1 - kernel % 2
     offset = torch.zeros(1, 2 * kernel**2, pixels - kernel + 1, pixels - kernel + 1)
-    weight = torch.ones(1, 1, kernel, kernel)
+    weight = torch.ones(1, 1, kernel, kernel, requires_grad=True)
     output = operator(input, offset, weight, padding=kernel // 2)
     assert torch.equal(output, torch.full_like(output, 3.0))
+    in_input, in_weight = torch.autograd.grad(output.sum(), (input, weight))
+    assert in_input == output.numel()  # each output reads it once
+    assert in_weight.sum() == 3 * output.numel()
 
 
 def test_output_has_the_memory_format_of_the_input(operator, arguments):

@@ -97,6 +97,22 @@ def test_compiles_without_a_graph_break(arguments, boundary):
         torch.testing.assert_close(actual, expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_what_torch_compile_makes_of_it_runs(arguments, memory_format):
+    """With the default backend, which insists on the strides that tracing promised."""
+    args = arguments(torch.float32)
+    args["input"] = args["input"].contiguous(memory_format=memory_format)
+
+    def network(**args):
+        return deform_conv2d(**args).relu()
+
+    compiled = torch.compile(network, fullgraph=True)
+    for actual, expected in zip(gradients(compiled, args), gradients(network, args), strict=True):
+        torch.testing.assert_close(actual, expected)
+        assert actual.stride() == expected.stride()
+
+
 @pytest.mark.parametrize("offset_dtype", [torch.float32, torch.bfloat16])
 def test_autocast_casts_as_for_conv2d_and_leaves_the_offset(arguments, offset_dtype):
     args = arguments(torch.float32) | {"boundary": "clamp"}
@@ -159,6 +175,20 @@ def test_double_backward_under_torch_compile_is_refused(arguments):
         RuntimeError, match=r"not currently support double backward|cannot be differentiated again"
     ):
         gradient.sum().backward()
+
+
+def test_the_reference_has_the_derivatives_that_are_refused():
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, 2, 3, 3), (1, 2 * 4, 2, 2), (2, 2, 2, 2), (1, 4, 2, 2)
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+    def operator(input, offset, weight, mask):
+        return reference.deform_conv2d(input, offset, weight, mask=mask)
+
+    for tensor in tensors:
+        tensor.requires_grad_()
+    assert torch.autograd.gradgradcheck(operator, tensors, fast_mode=True)
+    assert torch.autograd.gradcheck(operator, tensors, check_forward_ad=True, fast_mode=True)
 
 
 @pytest.mark.parametrize(

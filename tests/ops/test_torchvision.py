@@ -1,11 +1,14 @@
 """Agreement with torchvision: its frozen values everywhere, itself where it can be imported."""
 
 import importlib.util
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 import torch
+
+from deformlab.ops import deform_conv2d
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "freeze_torchvision_values.py"
@@ -14,20 +17,45 @@ frozen = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(frozen)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
-def test_frozen_values(operator, version):
-    values = json.loads((ROOT / "tests" / "ops" / "data" / "torchvision_deform_conv2d.json").read_text())[
-        version
-    ]
-    tensors = {name: tensor.requires_grad_() for name, tensor in frozen.case(version == "v2").items()}
-    output = operator(**tensors, **frozen.GEOMETRY)
+def test_the_signature_is_torchvisions_and_boundary():
+    theirs = ["input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask"]
+    defaults = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "mask": None}
+    *parameters, boundary = inspect.signature(deform_conv2d).parameters.values()
+    assert [parameter.name for parameter in parameters] == theirs
+    assert {p.name: p.default for p in parameters if p.default is not p.empty} == defaults
+    assert all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+    assert (boundary.name, boundary.kind) == ("boundary", boundary.KEYWORD_ONLY)
+
+
+def results_and_frozen(operator, name, tensors, geometry):
+    """The output and all gradients, and what torchvision's were."""
+    values = json.loads((ROOT / "tests" / "ops" / "data" / "torchvision_deform_conv2d.json").read_text())
+    tensors = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+    output = operator(**tensors, **geometry)
     output.backward(frozen.gradient_of_output(output))
     results = {"output": output.detach()} | {f"grad_{name}": tensor.grad for name, tensor in tensors.items()}
-    assert results.keys() == values.keys()
-    for name, result in results.items():
-        torch.testing.assert_close(
-            result.flatten(), torch.tensor(values[name], dtype=torch.float64), msg=name
-        )
+    assert results.keys() == values[name].keys()
+    theirs = {
+        key: torch.tensor(values[name][key], dtype=torch.float64).view_as(result)
+        for key, result in results.items()
+    }
+    return results, theirs
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_frozen_values(operator, version):
+    results, theirs = results_and_frozen(operator, version, frozen.case(version == "v2"), frozen.GEOMETRY)
+    torch.testing.assert_close(results, theirs)
+
+
+def test_frozen_values_at_the_border_differ_only_in_the_gradient_of_an_offset_at_exactly_minus_1(operator):
+    tensors, positions = frozen.border_case()
+    results, theirs = results_and_frozen(operator, "border", tensors, frozen.BORDER_GEOMETRY)
+    at_minus_1 = (positions == -1)[None]
+    assert not results["grad_offset"][at_minus_1].any()
+    assert theirs["grad_offset"][at_minus_1].count_nonzero() > 5
+    theirs["grad_offset"][at_minus_1] = 0
+    torch.testing.assert_close(results, theirs)
 
 
 @pytest.mark.parametrize("batch", [0, 33, 37])
