@@ -1,20 +1,23 @@
-// The backward pass in float32 and float64, with products of our own, tile after tile of output pixels:
-//   1. gradient of the columns = gradient of the output x weights; it gives the offsets' and the masks' gradients
-//      while it is in the second-level cache, and the same look at the input samples the columns anew,
-//   2. gradient of the weights += gradient of the output, transposed, x columns,
-//   3. the gradient of the columns goes back to the cells that were read.
+// The backward pass in float32 and float64, with products of our own. A thread takes a slice of the input channels
+// through all output pixels, tile after tile and tap after tap:
+//   1. gradient of the columns = gradient of the output x weights,
+//   2. one look at the input gives what the offset and the mask get, and samples the columns anew,
+//   3. gradient of the weights += gradient of the output, transposed, x columns,
+//   4. the gradient of the columns goes back to the cells that were read.
+// Columns and their gradient stay in the second-level cache of that thread's core, and threads wait for each other
+// once per stretch of pixels only.
 //
-// Every step is shared out by what it writes: whoever owns an element adds its terms in the order of taps and pixels,
-// so any number of threads gives the same bits, without atomics.
+// Every element of a gradient is summed in one order, of slices, pixels and taps, so any number of threads gives the
+// same bits, without atomics.
 
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
-#include "chunks.h"
-#include "gradients.h"
-#include "scatter.h"
+#include "backward_size.h"
+#include "output_gradient.h"
+#include "positions.h"
 #include "weights.h"
 
 namespace deformlab {
@@ -27,263 +30,296 @@ class Backward {
       const Planes<const T>& weight, const Needs& needs, const Gradients& gradients)
       : s_(positions.shape),
         positions_(positions),
-        grad_(grad),
-        input_(s_, input),
+        input_(input),
         filters_(s_, weight),
         needs_(needs),
         gradients_(gradients),
-        chunks_(chunks_of(s_)),
-        size_(s_, chunks_.front(), kernels_),
-        weights_(s_.K(), needs.columns() ? size_.groups : 0, size_.outputs, size_.channels, kernels_.block_columns),
-        grads_(new_tensor<T>({size_.tile_rows * size_.grad_stride})),
-        grad_panels_(new_tensor<T>({needs.weight ? size_.groups * size_.padded_outputs * size_.tile : 0})),
-        columns_(new_tensor<T>({needs.weight ? s_.K() * size_.columns() : 0})),
-        grad_columns_(new_tensor<T>({needs.columns() ? s_.K() * size_.columns() : 0})),
-        grad_weight_(new_tensor<T>(
-            {needs.weight ? s_.K() * size_.groups * size_.padded_outputs * size_.padded_channels : 0})),
-        grad_input_(new_tensor<T>(
-            {needs.input && !is_channels_last(gradients.input) ? s_.N * s_.H * s_.W * chunks_.front().size() : 0})),
-        taps_(s_.K() * size_.offset_groups * size_.tile) {}
+        position_gradients_(s_, needs, gradients),
+        flights_(flights_of(s_)),
+        size_(s_, flights_, needs, kernels_),
+        zeros_(size_.channels, T(0)),
+        grad_(grad, size_.stretch, size_.groups, size_.outputs, kernels_.block_rows, needs.weight),
+        taps_(s_.K() * size_.offset_groups * size_.stretch),
+        sums_(new_tensor<T>({position_gradients_.wanted() ? size_.parts * s_.K() * size_.stretch * 4 : 0})),
+        columns_(new_tensor<T>({needs.weight ? size_.buffers * size_.buffer() : 0})),
+        grad_columns_(new_tensor<T>({needs.columns() ? size_.buffers * size_.buffer() : 0})),
+        images_(new_tensor<T>({size_.slices * size_.image})),
+        grad_images_(new_tensor<T>({needs.input ? size_.slices * size_.image : 0})),
+        grad_weight_(new_tensor<T>({needs.weight ? size_.slices * s_.K() * size_.filters() : 0})) {
+    for (int64_t i = 0; needs.columns() && i < size_.slices; ++i) {
+      weights_.emplace_back(s_.K(), size_.slice_groups, size_.outputs, size_.per_group, kernels_.block_columns);
+    }
+  }
 
   void run() {
-    if (needs_.weight && s_.pixels() == 0) {
-      set_zero<T>(gradients_.weight);
-    }
-    if (needs_.input && is_channels_last(gradients_.input)) {
-      set_zero<T>(gradients_.input);
-    }
-    for (const Chunk& chunk : chunks_) {
-      run_chunk(chunk);
+    for (const Flight& flight : flights_) {
+      load(flight);
+      for (int64_t begin = 0; begin < s_.pixels(); begin += size_.stretch) {
+        differentiate(flight, begin, std::min(begin + size_.stretch, s_.pixels()));
+      }
+      store(flight);
     }
   }
 
  private:
-  // Sizes of the scratch memory, from the first chunk: no other is larger.
-  struct Size {
-    Size(const ConvShape& s, const Chunk& chunk, const Kernels<T>& kernels)
-        : groups(chunk.groups),
-          channels(chunk.per_group),
-          outputs(s.O / s.groups),
-          padded_channels(round_up(channels, kernels.block_columns)),
-          padded_outputs(round_up(outputs, kernels.block_rows)),
-          // A power of two between rows would put them all into one set of the cache.
-          column_stride(groups * padded_channels + 16),
-          grad_stride(groups * outputs + 16),
-          offset_groups(std::min(s.G, divide_up(chunk.size(), s.C / s.G) + 1)) {
-      // As many pixels as keep the columns, their gradient and the taps in a last-level cache.
-      constexpr int64_t kBytes = 10'000'000, kMost = 512, kLeast = 32;
-      const int64_t pixel_bytes =
-          s.K() * (2 * column_stride * sizeof(T) + offset_groups * static_cast<int64_t>(sizeof(Tap<T>)));
-      const int64_t most = std::clamp(kBytes / pixel_bytes, kLeast, kMost);
-      tile = divide_up(s.pixels(), std::max<int64_t>(1, divide_up(s.pixels(), most)));
-      tile_rows = round_up(tile, kernels.block_rows);
-    }
-
-    int64_t columns() const { return tile_rows * column_stride; }  // of one tap
-
-    int64_t groups, channels, outputs, padded_channels, padded_outputs, column_stride, grad_stride, offset_groups;
-    int64_t tile, tile_rows;
-  };
-
+  // Pixels of a stretch, counted from its first.
   struct Tile {
-    int64_t begin, end;  // output pixels
-
-    int64_t pixels() const { return end - begin; }
+    int64_t begin, end;
   };
 
-  void run_chunk(const Chunk& chunk) {
-    const Image<const T> image = input_.load(chunk);
-    if (needs_.columns()) {
-      weights_.pack(
-          filters_.of(chunk),
-          {size_.outputs * filters_.output, filters_.output, filters_.channel, filters_.tap}, chunk.groups,
-          size_.outputs, chunk.per_group);
+  void load(const Flight& flight) {
+    for_each_block(flight.count(), s_.N * s_.H * s_.W, [&](int64_t i, int64_t begin, int64_t end) {
+      read_rows(
+          input_, begin, end, flight.slices[i].begin, flight.slices[i].size(),
+          image(images_, i) + begin * size_.channels, size_.channels);
+    });
+    for (int64_t i = 0; needs_.columns() && i < flight.count(); ++i) {
+      const Chunk& slice = flight.slices[i];
+      weights_[i].pack(
+          filters_.of(slice), {size_.outputs * filters_.output, filters_.output, filters_.channel, filters_.tap},
+          slice.groups, size_.outputs, slice.per_group);
     }
-    const bool in_place = is_channels_last(gradients_.input);
-    const Image<T> grad_image = in_place ? Image<T>{data<T>(gradients_.input) + chunk.begin, s_.C}
-                                         : Image<T>{data<T>(grad_input_), chunk.size()};
-    if (needs_.input && !in_place) {
-      set_zero<T>(grad_input_);
-    }
-    for (int64_t begin = 0; begin < s_.pixels(); begin += size_.tile) {
-      const Tile tile{begin, std::min(begin + size_.tile, s_.pixels())};
-      load_gradient(chunk, tile);
-      read(chunk, image, tile);
-      if (needs_.weight) {
-        add_to_weights(chunk, tile);
-      }
-      if (needs_.input) {
-        scatter(chunk, grad_image, tile);
-      }
-    }
-    if (needs_.input && !in_place) {
-      parallel_pixels(s_.N * s_.H * s_.W, [&](int64_t begin, int64_t end) {
-        write_rows(
-            grad_image.data + begin * grad_image.stride, grad_image.stride, begin, end, chunk.begin, chunk.size(),
-            planes_of<T>(gradients_.input));
+    set_zero<T>(grad_images_);
+    set_zero<T>(grad_weight_);
+  }
+
+  void differentiate(const Flight& flight, int64_t begin, int64_t end) {
+    grad_.load(begin, end, flight.first_group(), flight.groups());
+    for_each_block(s_.K() * flight.offset_groups, end - begin, [&](int64_t item, int64_t from, int64_t to) {
+      const int64_t k = item / flight.offset_groups, g = flight.first_g + item % flight.offset_groups;
+      kernels_.locate(positions_, g, k, begin + from, begin + to, taps(flight, k, g) + from);
+    });
+    if (flight.is_short()) {
+      share_out_taps(flight, end - begin);
+    } else {
+      torch::stable::parallel_for(0, flight.count(), 1, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+          for_each_tile(end - begin, [&](const Tile& tile) {
+            for (int64_t k = 0; k < s_.K(); ++k) {
+              differentiate_tap(flight, i, k, tile, i);
+              scatter(flight, i, k, tile, i, 0, s_.N * s_.H * s_.W);
+            }
+          });
+        }
       });
     }
-    if (needs_.weight && s_.pixels() > 0) {
-      store_weights(chunk);
+    if (position_gradients_.wanted()) {
+      add_to_positions(flight, end - begin);
     }
   }
 
-  // The gradient of the output: as rows for the first product, and transposed, in panels of one block's outputs, for
-  // the second one.
-  void load_gradient(const Chunk& chunk, const Tile& tile) {
-    const int64_t block = kernels_.block_rows, first = chunk.first_group * size_.outputs;
-    const int64_t outputs = chunk.groups * size_.outputs;
-    parallel_pixels(tile.pixels(), [&](int64_t begin, int64_t end) {
-      T* const rows = data<T>(grads_);
-      read_rows(
-          grad_, tile.begin + begin, tile.begin + end, first, outputs, rows + begin * size_.grad_stride,
-          size_.grad_stride);
-      for (int64_t o = 0; needs_.weight && o < chunk.groups * size_.padded_outputs; o += block) {
-        const int64_t in_group = o % size_.padded_outputs, count = std::min(block, size_.outputs - in_group);
-        const T* from = rows + begin * size_.grad_stride + o / size_.padded_outputs * size_.outputs + in_group;
-        T* to = data<T>(grad_panels_) + o * tile.pixels() + begin * block;
-        for (int64_t pixel = begin; pixel < end; ++pixel, from += size_.grad_stride, to += block) {
-          for (int64_t i = 0; i < block; ++i) {
-            to[i] = i < count ? from[i] : T(0);
+  // For more threads than slices: each tap has columns of its own, and bands of cells get their gradient apart.
+  void share_out_taps(const Flight& flight, int64_t pixels) {
+    const int64_t bands = divide_up(torch::stable::get_num_threads(), flight.count()), cells = s_.N * s_.H * s_.W;
+    const int64_t band = divide_up(cells, bands);
+    for_each_tile(pixels, [&](const Tile& tile) {
+      torch::stable::parallel_for(0, flight.count() * s_.K(), 1, [&](int64_t from, int64_t to) {
+        for (int64_t item = from; item < to; ++item) {
+          differentiate_tap(flight, item / s_.K(), item % s_.K(), tile, item);
+        }
+      });
+      torch::stable::parallel_for(0, flight.count() * bands, 1, [&](int64_t from, int64_t to) {
+        for (int64_t item = from; item < to; ++item) {
+          const int64_t i = item / bands, first_cell = item % bands * band;
+          for (int64_t k = 0; k < s_.K(); ++k) {
+            scatter(flight, i, k, tile, i * s_.K() + k, first_cell, std::min(first_cell + band, cells));
           }
         }
-      }
+      });
     });
   }
 
-  // Step 1: per tap and some pixels, the gradient of the columns, what the offsets and masks get, and the columns.
-  void read(const Chunk& chunk, const Image<const T>& image, const Tile& tile) {
+  // Steps 1 to 3 of slice i and tap k.
+  void differentiate_tap(const Flight& flight, int64_t i, int64_t k, const Tile& tile, int64_t buffer) {
+    const Chunk& slice = flight.slices[i];
+    if (needs_.columns()) {
+      multiply_with_weights(slice, weights_[i], k, tile, this->buffer(grad_columns_, buffer));
+    }
+    for_each_offset_group(s_, slice.begin, slice.end, [&](int64_t g, int64_t first, int64_t last) {
+      const bool wanted = position_gradients_.wanted();
+      kernels_.read(
+          {.input = {image(images_, i), size_.channels},
+           .zeros = zeros_.data(),
+           .channels = channels_of(slice),
+           .taps = taps(flight, k, g) + tile.begin,
+           .first = first,
+           .last = last,
+           .pixels = tile.end - tile.begin,
+           .columns = {needs_.weight ? this->buffer(columns_, buffer) : nullptr, size_.column_stride},
+           .gradient = {wanted ? this->buffer(grad_columns_, buffer) : nullptr, size_.column_stride},
+           .sums = wanted ? sums(flight.part(i, g), k) + 4 * tile.begin : nullptr});
+    });
+    if (needs_.weight) {
+      add_to_weights(slice, tile, this->buffer(columns_, buffer), weight_gradient(i, k));
+    }
+  }
+
+  // Step 1, for so many pixels at a time that the gradient of the output stays in the second-level cache.
+  void multiply_with_weights(
+      const Chunk& slice, const PackedWeights<T>& weights, int64_t k, const Tile& tile, T* grad_columns) {
     const int64_t size = round_up(64, kernels_.block_rows);
-    torch::stable::parallel_for(0, divide_up(tile.pixels(), size) * s_.K(), 1, [&](int64_t from, int64_t to) {
-      for (int64_t item = from; item < to; ++item) {
-        const int64_t k = item % s_.K(), begin = item / s_.K() * size, end = std::min(begin + size, tile.pixels());
-        T* const grad_columns = data<T>(grad_columns_) + k * size_.columns() + begin * size_.column_stride;
-        T* const columns = data<T>(columns_) + k * size_.columns() + begin * size_.column_stride;
-        for (int64_t group = 0; needs_.columns() && group < chunk.groups; ++group) {
-          kernels_.multiply(
-              {.a = data<T>(grads_) + begin * size_.grad_stride + group * size_.outputs,
-               .a_block = kernels_.block_rows * size_.grad_stride,
-               .a_row = size_.grad_stride,
-               .a_depth = 1,
-               .b = weights_.at(k, group),
-               .b_panel = weights_.panel(),
-               .b_depth = kernels_.block_columns,
-               .c = grad_columns + group * size_.padded_channels,
-               .c_row = size_.column_stride,
-               .rows = round_up(end - begin, kernels_.block_rows),
-               .columns = size_.padded_channels,
-               .depth = size_.outputs,
-               .accumulate = false});
-        }
-        for_each_offset_group(s_, chunk.begin, chunk.end, [&](int64_t g, int64_t first, int64_t last) {
-          Tap<T>* const taps = taps_of(chunk, k, g) + begin;
-          kernels_.locate(positions_, g, k, tile.begin + begin, tile.begin + end, taps);
-          kernels_.read(
-              {.input = image,
-               .zeros = input_.zeros(),
-               .channels = channels_of(chunk),
-               .taps = taps,
-               .first = first,
-               .last = last,
-               .pixels = end - begin,
-               .columns = {needs_.weight ? columns : nullptr, size_.column_stride},
-               .gradient = {needs_.offset || needs_.mask ? grad_columns : nullptr, size_.column_stride},
-               .grad_offset = needs_.offset ? data<T>(gradients_.offset) : nullptr,
-               .grad_mask = needs_.mask ? data<T>(gradients_.mask) : nullptr,
-               .plane = s_.P * s_.Q});
-        });
+    for (int64_t begin = tile.begin; begin < tile.end; begin += size) {
+      for (int64_t group = 0; group < slice.groups; ++group) {
+        kernels_.multiply(
+            {.a = grad_.row(begin, slice.first_group + group),
+             .a_block = kernels_.block_rows * grad_.stride(),
+             .a_row = grad_.stride(),
+             .a_depth = 1,
+             .b = weights.at(k, group),
+             .b_panel = weights.panel(),
+             .b_depth = kernels_.block_columns,
+             .c = grad_columns + (begin - tile.begin) * size_.column_stride + group * size_.padded_channels,
+             .c_row = size_.column_stride,
+             .rows = round_up(std::min(size, tile.end - begin), kernels_.block_rows),
+             .columns = round_up(slice.per_group, kernels_.block_columns),
+             .depth = size_.outputs,
+             .accumulate = false});
       }
-    });
+    }
   }
 
-  // Step 2, in shares whose part of the gradient of the output stays in the second-level cache.
-  void add_to_weights(const Chunk& chunk, const Tile& tile) {
-    const int64_t size = round_up(96, kernels_.block_rows), shares = divide_up(size_.padded_outputs, size);
-    torch::stable::parallel_for(0, s_.K() * chunk.groups * shares, 1, [&](int64_t from, int64_t to) {
-      for (int64_t item = from; item < to; ++item) {
-        const int64_t k = item / shares / chunk.groups, group = item / shares % chunk.groups;
-        const int64_t first = item % shares * size;
+  // Step 3, for so many outputs at a time.
+  void add_to_weights(const Chunk& slice, const Tile& tile, const T* columns, T* grad_weight) {
+    const int64_t size = round_up(96, kernels_.block_rows);
+    for (int64_t group = 0; group < slice.groups; ++group) {
+      for (int64_t first = 0; first < size_.padded_outputs; first += size) {
         kernels_.multiply(
-            {.a = data<T>(grad_panels_) + (group * size_.padded_outputs + first) * tile.pixels(),
-             .a_block = kernels_.block_rows * tile.pixels(),
+            {.a = grad_.panel(tile.begin, slice.first_group + group, first),
+             .a_block = grad_.panel_size(),
              .a_row = 1,
              .a_depth = kernels_.block_rows,
-             .b = data<T>(columns_) + k * size_.columns() + group * size_.padded_channels,
+             .b = columns + group * size_.padded_channels,
              .b_panel = kernels_.block_columns,
              .b_depth = size_.column_stride,
-             .c = weight_gradient(k, group, first),
+             .c = grad_weight + (group * size_.padded_outputs + first) * size_.padded_channels,
              .c_row = size_.padded_channels,
              .rows = std::min(size, size_.padded_outputs - first),
-             .columns = size_.padded_channels,
-             .depth = tile.pixels(),
-             .accumulate = tile.begin > 0});
+             .columns = round_up(slice.per_group, kernels_.block_columns),
+             .depth = tile.end - tile.begin,
+             .accumulate = true});
       }
-    });
+    }
   }
 
-  // Step 3.
-  void scatter(const Chunk& chunk, const Image<T>& grad_image, const Tile& tile) {
-    parallel_scatter(s_, chunk.begin, chunk.end, [&](const Share& share, int64_t k, int64_t g) {
+  // Step 4, for cells [first_cell, last_cell) of the batch.
+  void scatter(
+      const Flight& flight, int64_t i, int64_t k, const Tile& tile, int64_t buffer, int64_t first_cell,
+      int64_t last_cell) {
+    const Chunk& slice = flight.slices[i];
+    if (!needs_.input) {
+      return;
+    }
+    for_each_offset_group(s_, slice.begin, slice.end, [&](int64_t g, int64_t first, int64_t last) {
       kernels_.scatter(
-          {.grad_input = grad_image,
-           .channels = channels_of(chunk),
-           .taps = taps_of(chunk, k, g),
-           .first = share.first,
-           .last = share.last,
-           .first_cell = share.first_cell,
-           .last_cell = share.last_cell,
-           .pixels = tile.pixels(),
-           .gradient = {data<T>(grad_columns_) + k * size_.columns(), size_.column_stride}});
+          {.grad_input = {image(grad_images_, i), size_.channels},
+           .channels = channels_of(slice),
+           .taps = taps(flight, k, g) + tile.begin,
+           .first = first,
+           .last = last,
+           .first_cell = first_cell,
+           .last_cell = last_cell,
+           .pixels = tile.end - tile.begin,
+           .gradient = {this->buffer(grad_columns_, buffer), size_.column_stride}});
     });
   }
 
-  void store_weights(const Chunk& chunk) {
-    const Filters<T> target(s_, planes_of<const T>(gradients_.weight));
-    T* const weights = data<T>(gradients_.weight) + (target.of(chunk) - target.data);
-    torch::stable::parallel_for(0, chunk.groups * size_.outputs, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o) {
-        for (int64_t k = 0; k < s_.K(); ++k) {
-          const T* const from = weight_gradient(k, o / size_.outputs, o % size_.outputs);
-          T* const to = weights + o * target.output + k * target.tap;
-          for (int64_t channel = 0; channel < chunk.per_group; ++channel) {
-            to[channel * target.channel] = from[channel];
+  void add_to_positions(const Flight& flight, int64_t pixels) {
+    const int64_t size = s_.C / s_.G;
+    for_each_block(s_.K() * flight.offset_groups, pixels, [&](int64_t item, int64_t begin, int64_t end) {
+      const int64_t k = item / flight.offset_groups, g = flight.first_g + item % flight.offset_groups;
+      for (int64_t i = 0; i < flight.count(); ++i) {
+        if (flight.slices[i].begin < (g + 1) * size && flight.slices[i].end > g * size) {
+          const T* const part = sums(flight.part(i, g), k);
+          for (int64_t pixel = begin; pixel < end; ++pixel) {
+            position_gradients_.add(taps(flight, k, g)[pixel], part + 4 * pixel);
           }
         }
       }
     });
   }
 
-  Channels channels_of(const Chunk& chunk) const {
-    return {chunk.begin, chunk.end, chunk.per_group, size_.padded_channels};
+  void store(const Flight& flight) {
+    for_each_block(needs_.input ? flight.count() : 0, s_.N * s_.H * s_.W, [&](int64_t i, int64_t begin, int64_t end) {
+      write_rows(
+          image(grad_images_, i) + begin * size_.channels, size_.channels, begin, end, flight.slices[i].begin,
+          flight.slices[i].size(), planes_of<T>(gradients_.input));
+    });
+    if (!needs_.weight) {
+      return;
+    }
+    const Filters<T> target(s_, planes_of<const T>(gradients_.weight));
+    for_each_block(flight.count(), size_.outputs, [&](int64_t i, int64_t begin, int64_t end) {
+      const Chunk& slice = flight.slices[i];
+      T* const weights = data<T>(gradients_.weight) + (target.of(slice) - target.data);
+      for (int64_t group = 0; group < slice.groups; ++group) {
+        for (int64_t o = begin; o < end; ++o) {
+          for (int64_t k = 0; k < s_.K(); ++k) {
+            const T* const from =
+                weight_gradient(i, k) + (group * size_.padded_outputs + o) * size_.padded_channels;
+            T* const to = weights + (group * size_.outputs + o) * target.output + k * target.tap;
+            for (int64_t channel = 0; channel < slice.per_group; ++channel) {
+              to[channel * target.channel] = from[channel];
+            }
+          }
+        }
+      }
+    });
   }
 
-  // The taps of a tile.
-  Tap<T>* taps_of(const Chunk& chunk, int64_t k, int64_t g) {
-    const int64_t first_group = chunk.begin / (s_.C / s_.G);
-    return taps_.data() + (k * size_.offset_groups + g - first_group) * size_.tile;
+  // Calls visit(item, begin, end) in parallel for blocks of [0, count) of each item, so that a slice's memory comes
+  // to the thread that works on it.
+  template <typename Visit>
+  static void for_each_block(int64_t items, int64_t count, const Visit& visit) {
+    constexpr int64_t kBlock = 64;
+    const int64_t blocks = divide_up(count, kBlock);
+    torch::stable::parallel_for(0, items * blocks, 1, [&](int64_t from, int64_t to) {
+      for (int64_t block = from; block < to; ++block) {
+        const int64_t begin = block % blocks * kBlock;
+        visit(block / blocks, begin, std::min(begin + kBlock, count));
+      }
+    });
   }
 
-  T* weight_gradient(int64_t k, int64_t group, int64_t output) {
-    return data<T>(grad_weight_) +
-        ((k * size_.groups + group) * size_.padded_outputs + output) * size_.padded_channels;
+  template <typename Visit>
+  void for_each_tile(int64_t pixels, const Visit& visit) const {
+    for (int64_t begin = 0; begin < pixels; begin += size_.tile) {
+      visit(Tile{begin, std::min(begin + size_.tile, pixels)});
+    }
+  }
+
+  Channels channels_of(const Chunk& slice) const {
+    return {slice.begin, slice.end, slice.per_group, size_.padded_channels};
+  }
+  T* image(const Tensor& images, int64_t i) const { return data<T>(images) + i * size_.image; }
+  T* buffer(const Tensor& buffers, int64_t i) const { return data<T>(buffers) + i * size_.buffer(); }
+  T* weight_gradient(int64_t i, int64_t k) const {
+    return data<T>(grad_weight_) + (i * s_.K() + k) * size_.filters();
+  }
+  T* sums(int64_t part, int64_t k) const { return data<T>(sums_) + (part * s_.K() + k) * size_.stretch * 4; }
+  Tap<T>* taps(const Flight& flight, int64_t k, int64_t g) {
+    return taps_.data() + (k * flight.offset_groups + g - flight.first_g) * size_.stretch;
   }
 
   const ConvShape s_;
   const Kernels<T>& kernels_ = kernels<T>();
   Positions<T> positions_;
-  Planes<const T> grad_;
-  InputChunk<T> input_;
+  Planes<const T> input_;
   Filters<T> filters_;
   Needs needs_;
   Gradients gradients_;
-  std::vector<Chunk> chunks_;
-  Size size_;
-  PackedWeights<T> weights_;
-  // Of one tile: the gradient of the output twice, columns and their gradient (tap, pixel, channel), positions.
-  Tensor grads_, grad_panels_, columns_, grad_columns_;
-  Tensor grad_weight_;  // of a chunk: (tap, group, output, channel)
-  Tensor grad_input_;   // of a chunk, channels last
+  PositionGradients<T> position_gradients_;
+  std::vector<Flight> flights_;
+  BackwardSize<T> size_;
+  std::vector<T> zeros_;
+  // Of a stretch of pixels.
+  OutputGradient<T> grad_;
   std::vector<Tap<T>> taps_;
+  Tensor sums_;  // (part, tap, pixel, 4)
+  // Of a slice and a tile.
+  Tensor columns_, grad_columns_;
+  // Of a slice: rows of channels, and filters as (tap, group, output, channel).
+  Tensor images_, grad_images_, grad_weight_;
+  std::vector<PackedWeights<T>> weights_;
 };
 
 }  // namespace deformlab

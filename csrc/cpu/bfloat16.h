@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "chunks.h"
-#include "gradients.h"
 #include "matmul.h"
+#include "positions.h"
 #include "scatter.h"
 
 namespace deformlab {
@@ -50,6 +50,7 @@ class BFloat16Tiles {
     const Tensor grad_columns = new_tensor<BFloat16>({needs.columns() ? tile_ : 0, row_});
     const Tensor product = new_tensor<BFloat16>({needs.weight ? s_.O : 0, row_});
     const Tensor grad_weight = new_tensor<float>({needs.weight ? s_.O : 0, row_});
+    const PositionGradients<float> positions(s_, needs, gradients);
     const Tensor grad_input = new_tensor<float>({needs.input ? s_.N * s_.H * s_.W : 0, s_.C});
     set_zero<float>(grad_weight);
     set_zero<float>(grad_input);
@@ -61,10 +62,8 @@ class BFloat16Tiles {
       read(
           begin, end,
           {.columns = {needs.weight ? data<BFloat16>(columns_) : nullptr, row_},
-           .gradient = {needs.offset || needs.mask ? data<BFloat16>(grad_columns) : nullptr, row_},
-           .grad_offset = needs.offset ? data<float>(gradients.offset) : nullptr,
-           .grad_mask = needs.mask ? data<float>(gradients.mask) : nullptr,
-           .plane = s_.P * s_.Q});
+           .gradient = {positions.wanted() ? data<BFloat16>(grad_columns) : nullptr, row_}},
+          &positions);
       if (needs.weight) {
         multiply_with_library(
             tile_grads.transposed(), columns(end - begin), {data<BFloat16>(product), s_.O, row_, row_});
@@ -125,13 +124,18 @@ class BFloat16Tiles {
     });
   }
 
-  // Fills in what all reads have in common and shares the tile out among the threads.
-  void read(int64_t begin, int64_t end, const Read<BFloat16>& results) {
+  // Fills in what all reads have in common and shares the tile out among the threads. Where there is a gradient of the
+  // columns, the positions get theirs.
+  void read(
+      int64_t begin, int64_t end, const Read<BFloat16>& results,
+      const PositionGradients<float>* positions = nullptr) {
     constexpr int64_t kPixels = 16;
     torch::stable::parallel_for(0, divide_up(end - begin, kPixels) * s_.K(), 1, [&](int64_t from, int64_t to) {
+      float sums[4 * kPixels];
       for (int64_t item = from; item < to; ++item) {
         const int64_t k = item % s_.K(), first = item / s_.K() * kPixels;
         Read<BFloat16> r = results;
+        r.sums = sums;
         r.input = {input_.rows, s_.C};
         r.zeros = zeros_.data();
         r.channels = {0, s_.C, s_.C, s_.C};
@@ -148,6 +152,9 @@ class BFloat16Tiles {
           r.last = last_channel;
           kernels_.locate(positions_, g, k, begin + first, begin + first + r.pixels, taps(k, g) + first);
           kernels_.read(r);
+          for (int64_t pixel = 0; r.gradient.data && pixel < r.pixels; ++pixel) {
+            positions->add(r.taps[pixel], sums + 4 * pixel);
+          }
         });
       }
     });

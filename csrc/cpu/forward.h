@@ -7,12 +7,45 @@
 #include <vector>
 
 #include "chunks.h"
+#include "kernels.h"
+#include "tensors.h"
 #include "weights.h"
 
 namespace deformlab {
 
 // About this many pixels of one tap: their columns and sums then fit into a second-level cache together.
 constexpr int64_t kForwardPixels = 112;
+constexpr int64_t kForwardChannels = 256;
+
+// A chunk's channels of the input as rows: a copy, or the input itself where its channels are last.
+template <typename T>
+class InputChunk {
+ public:
+  InputChunk(const ConvShape& s, const Planes<const T>& input)
+      : input_(input),
+        cells_(s.N * s.H * s.W),
+        zeros_(s.C, T{}),
+        copy_(new_tensor<T>({input.channels_last ? 0 : cells_ * std::min(s.C, kForwardChannels)})) {}
+
+  Image<const T> load(const Chunk& chunk) {
+    if (input_.channels_last) {
+      return {input_.data + chunk.begin, input_.C};
+    }
+    T* const copy = data<T>(copy_);
+    parallel_pixels(cells_, [&](int64_t begin, int64_t end) {
+      read_rows(input_, begin, end, chunk.begin, chunk.size(), copy + begin * chunk.size(), chunk.size());
+    });
+    return {copy, chunk.size()};
+  }
+
+  const T* zeros() const { return zeros_.data(); }
+
+ private:
+  Planes<const T> input_;
+  int64_t cells_;
+  std::vector<T> zeros_;
+  Tensor copy_;
+};
 
 template <typename T>
 class Forward {
@@ -28,7 +61,7 @@ class Forward {
         output_(output) {}
 
   void run() {
-    const std::vector<Chunk> chunks = chunks_of(s_);
+    const std::vector<Chunk> chunks = chunks_of(s_, kForwardChannels);
     const int64_t group_outputs = s_.O / s_.groups;
     const Chunk& largest = chunks.front();
     PackedWeights<T> weights(s_.K(), largest.groups, largest.per_group, group_outputs, kernels_.block_columns);

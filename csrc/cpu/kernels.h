@@ -59,9 +59,8 @@ struct Read {
   int64_t first, last;            // channels of the taps' offset group, within `channels`
   int64_t pixels;
   Rows<scalar_t> columns;         // set: the samples
-  Rows<const scalar_t> gradient;  // of the columns
-  acc_t *grad_offset, *grad_mask;  // added to
-  int64_t plane;                   // P·Q
+  Rows<const scalar_t> gradient;  // of the columns; set: `sums`
+  acc_t* sums;                    // (pixels, 4): per cell around a tap, the sum over channels of gradient x cell
 };
 
 // The way back: adds the columns' gradient to the cells that were read.

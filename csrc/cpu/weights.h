@@ -14,7 +14,9 @@ template <typename T>
 class PackedWeights {
  public:
   PackedWeights(int64_t taps, int64_t groups, int64_t depth, int64_t width, int64_t block)
-      : taps_(taps), block_(block), memory_(new_tensor<T>({taps * (groups * depth * round_up(width, block) + kDepth * block)})) {}
+      : taps_(taps),
+        block_(block),
+        memory_(new_tensor<T>({taps * (groups * depth * round_up(width, block) + kDepth * block)})) {}
 
   // Where an element of the source is, counted from the first.
   struct Strides {

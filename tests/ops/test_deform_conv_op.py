@@ -22,7 +22,7 @@ def gradients(operator, args, grad=None):
 
 
 def large_arguments(dtype: torch.dtype, groups: int, offset_groups: int, channels: int, taps: int = 3):
-    """More than one tile of pixels; with 520 channels also more than one chunk of channels."""
+    """More than one tile of pixels; with 520 channels also several slices, with 49 taps also several stretches."""
     generator = torch.Generator().manual_seed(0)
     N, H, W, outputs = 2, 40, 33, 12 * groups
 
@@ -41,10 +41,11 @@ def large_arguments(dtype: torch.dtype, groups: int, offset_groups: int, channel
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("groups", "offset_groups", "channels"), [(1, 1, 37), (2, 3, 42), (4, 1, 36), (1, 2, 260)]
+    ("groups", "offset_groups", "channels", "taps"),
+    [(1, 1, 37, 3), (2, 3, 42, 3), (4, 1, 36, 3), (1, 2, 260, 3), (1, 2, 6, 7)],
 )
-def test_agrees_with_the_reference(dtype, groups, offset_groups, channels):
-    args = large_arguments(dtype, groups, offset_groups, channels)
+def test_agrees_with_the_reference(dtype, groups, offset_groups, channels, taps):
+    args = large_arguments(dtype, groups, offset_groups, channels, taps)
     in_float32 = {
         k: v.float() if isinstance(v, Tensor) and dtype != torch.float64 else v for k, v in args.items()
     }
@@ -215,10 +216,11 @@ def test_deterministic_algorithms_change_nothing_on_the_cpu(arguments):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("groups", "offset_groups", "channels"), [(1, 1, 37), (2, 3, 42), (1, 2, 8), (1, 1, 520), (40, 1, 40)]
+    ("groups", "offset_groups", "channels", "taps"),
+    [(1, 1, 37, 3), (2, 3, 42, 3), (1, 2, 8, 3), (1, 1, 520, 3), (40, 1, 40, 3), (1, 2, 6, 7)],
 )
-def test_any_number_of_threads_gives_the_same_bits(dtype, groups, offset_groups, channels):
-    args = large_arguments(dtype, groups, offset_groups, channels)
+def test_any_number_of_threads_gives_the_same_bits(dtype, groups, offset_groups, channels, taps):
+    args = large_arguments(dtype, groups, offset_groups, channels, taps)
     before = torch.get_num_threads()
     results = []
     try:
