@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "chunks.h"
@@ -65,33 +66,36 @@ class Forward {
     const int64_t group_outputs = s_.O / s_.groups;
     const Chunk& largest = chunks.front();
     PackedWeights<T> weights(s_.K(), largest.groups, largest.per_group, group_outputs, kernels_.block_columns);
+    const int64_t threads = torch::stable::get_num_threads();
+    const int64_t tiles = round_up(divide_up(s_.pixels(), kForwardPixels), threads);
+    const int64_t tile = round_up(divide_up(s_.pixels(), std::max<int64_t>(1, tiles)), kernels_.block_rows);
     for (const Chunk& chunk : chunks) {
       const Image<const T> image = input_.load(chunk);
       weights.pack(
           filters_.of(chunk),
           {group_outputs * filters_.output, filters_.channel, filters_.output, filters_.tap}, chunk.groups,
           chunk.per_group, group_outputs);
-      const int64_t blocks = divide_up(s_.pixels(), kernels_.block_rows);
-      torch::stable::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-        convolve(chunk, image, weights, begin * kernels_.block_rows, std::min(end * kernels_.block_rows, s_.pixels()));
+      // A thread that has finished its tile takes the next one: no core waits for a slower one.
+      std::atomic<int64_t> next{0};
+      torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+        convolve(chunk, image, weights, tile, next);
       });
     }
   }
 
  private:
-  // Output pixels [begin, end), in tiles of equal size.
+  // Tiles of so many output pixels, as long as there is a next one.
   void convolve(
-      const Chunk& chunk, const Image<const T>& image, const PackedWeights<T>& weights, int64_t begin, int64_t end) {
-    const int64_t tiles = divide_up(end - begin, kForwardPixels);
-    const int64_t tile = round_up(divide_up(end - begin, tiles), kernels_.block_rows);
+      const Chunk& chunk, const Image<const T>& image, const PackedWeights<T>& weights, int64_t tile,
+      std::atomic<int64_t>& next) {
     const int64_t group_outputs = s_.O / s_.groups;
     const int64_t padded = round_up(group_outputs, kernels_.block_columns);
     // A power of two between rows would put them all into one set of the cache.
     const int64_t column_stride = chunk.size() + 16, sum_stride = chunk.groups * padded + 16;
     std::vector<T> columns(tile * column_stride), sums(tile * sum_stride);
     std::vector<Tap<T>> taps(tile);
-    for (int64_t first = begin; first < end; first += tile) {
-      const int64_t last = std::min(first + tile, end);
+    for (int64_t first = tile * next++; first < s_.pixels(); first = tile * next++) {
+      const int64_t last = std::min(first + tile, s_.pixels());
       for (int64_t group = 0; group < chunk.groups; ++group) {
         const int64_t output = (chunk.first_group + group) * group_outputs;
         T* const rows = sums.data() + group * padded;
