@@ -134,6 +134,12 @@ class Sweep:
         return self.run(trial, miou, seed, dilation, model=model, **options)
 
 
+@pytest.fixture(scope="session")
+def new_sweep():
+    """Make a sweep folder anywhere, for fixtures that live longer than one test."""
+    return Sweep
+
+
 @pytest.fixture
 def sweep(tmp_path):
     return Sweep(tmp_path / "dilation")

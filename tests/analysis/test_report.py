@@ -9,8 +9,7 @@ from deformlab.analysis import write_report
 from deformlab.errors import RunFolderError
 
 
-@pytest.fixture
-def good(sweep):
+def add_good_runs(sweep):
     for rate, miou in ((2, 0.45), (4, 0.46), (6, 0.44)):
         sweep.atrous(rate, miou)
     folder = sweep.deformable(0.47)
@@ -19,16 +18,34 @@ def good(sweep):
     return sweep
 
 
+@pytest.fixture
+def good(sweep):
+    return add_good_runs(sweep)
+
+
+@pytest.fixture(scope="module")
+def report(new_sweep, tmp_path_factory):
+    """The report of the good runs in the place where it goes by itself; tests only read it."""
+    sweep = add_good_runs(new_sweep(tmp_path_factory.mktemp("report") / "dilation"))
+    return write_report(sweep.folder)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Where no plot is looked at, none is drawn."""
+    monkeypatch.setattr("deformlab.analysis.report._draw", lambda folder, runs: {})
+
+
 def printed(report, width=80):
     console = Console(file=io.StringIO(), width=width)
     report.print(console)
     return console.file.getvalue()
 
 
-def test_a_report_is_one_page_tables_and_plots_in_the_sweep_folder(good):
-    report = write_report(good.folder)
-    assert report.page == good.folder / "report" / "report.html"
-    written = {path.relative_to(good.folder / "report").as_posix() for path in report.files}
+def test_a_report_is_one_page_tables_and_plots_in_the_sweep_folder(report):
+    folder = report.runs.folder / "report"
+    assert report.page == folder / "report.html"
+    written = {path.relative_to(folder).as_posix() for path in report.files}
     assert {
         "report.html",
         "report.md",
@@ -40,26 +57,22 @@ def test_a_report_is_one_page_tables_and_plots_in_the_sweep_folder(good):
     assert all(path.stat().st_size for path in report.files)
 
 
-def test_the_report_can_go_to_another_folder(good, tmp_path):
-    assert write_report(good.folder, tmp_path / "elsewhere").page == tmp_path / "elsewhere" / "report.html"
+def test_the_report_can_go_to_another_folder_and_the_same_runs_give_the_same_files(report, good, tmp_path):
+    again = write_report(good.folder, tmp_path / "elsewhere")
+    assert again.page == tmp_path / "elsewhere" / "report.html"
     assert not (good.folder / "report").exists()
-
-
-def test_the_same_runs_give_the_same_tables_and_page(good, tmp_path):
-    first, second = (write_report(good.folder, tmp_path / name) for name in "ab")
-    for one, other in zip(first.files, second.files, strict=True):
+    for one, other in zip(report.files, again.files, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
-def test_all_tables_and_findings_are_in_one_markdown_file(good):
-    report = write_report(good.folder)
-    summary = (good.folder / "report" / "report.md").read_text()
+def test_all_tables_and_findings_are_in_one_markdown_file(report):
+    summary = report.page.with_name("report.md").read_text()
     assert all(f"### {table.title}" in summary for table in report.tables)
     assert all(finding.sentence in summary for finding in report.findings)
 
 
-def test_the_page_needs_no_network_and_no_script(good):
-    page = write_report(good.folder).page.read_text()
+def test_the_page_needs_no_network_and_no_script(report):
+    page = report.page.read_text()
     assert "<script" not in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "url(" not in page
@@ -67,14 +80,15 @@ def test_the_page_needs_no_network_and_no_script(good):
     assert 'name="viewport"' in page
 
 
-def test_the_page_has_plots_and_small_pictures_of_the_trials(good):
-    page = write_report(good.folder).page.read_text()
+def test_the_page_has_plots_and_small_pictures_of_the_trials(report):
+    page = report.page.read_text()
     assert page.count("data:image/png;base64,") == 4
     assert page.count("data:image/jpeg;base64,") == 1
     assert "deformable-2, seed 0" in page
     assert len(page) < 2_000_000
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_names_from_run_folders_cannot_break_the_page(sweep):
     sweep.run("a", trial_name=1, machine="<b>&")
     page = write_report(sweep.folder).page.read_text()
@@ -82,6 +96,7 @@ def test_names_from_run_folders_cannot_break_the_page(sweep):
     assert "&lt;b&gt;&amp;" in page
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_nine_good_runs_and_a_broken_one_give_a_report_that_names_the_broken_one(sweep):
     for seed in range(9):
         sweep.atrous(2, seed=seed)
@@ -92,6 +107,7 @@ def test_nine_good_runs_and_a_broken_one_give_a_report_that_names_the_broken_one
     assert "atrous-4-seed0/result.json" in report.page.read_text()
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_broken_picture_is_left_out(good):
     (good.folder / "deformable-2-seed0" / "predictions" / "street.png").write_bytes(b"no picture")
     assert "data:image/jpeg" not in write_report(good.folder).page.read_text()
@@ -105,20 +121,22 @@ def test_paths_of_the_machine_stay_out_of_the_report(good):
             assert str(good.folder.parent) not in path.read_text()
 
 
-def test_the_terminal_shows_tables_findings_and_the_page(good):
-    shown = printed(write_report(good.folder), width=200)
+def test_the_terminal_shows_tables_findings_and_the_page(report):
+    shown = printed(report, width=200)
     assert "deformable, 3 layers, d = 2" in shown
     assert "layer4.1.conv2" in shown
     assert "Effective dilation grows with object size: holds in this run (one seed)." in shown
     assert "Deformable is at least as good as the best atrous rate: holds in this run (one seed)." in shown
-    assert f"Report: {good.folder / 'report' / 'report.html'}" in shown
+    assert f"Report: {report.runs.folder / 'report' / 'report.html'}" in shown
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_the_terminal_names_what_was_left_out(good):
     good.atrous(8, status="interrupted")
     assert "Warning: left out: atrous-8-seed0: interrupted" in printed(write_report(good.folder))
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_the_terminal_tables_fit_80_columns(good):
     for number in (1, "all"):
         good.deformable(trial=f"deformable-{number}", model={"num_deformable_layers": number})
@@ -129,6 +147,7 @@ def test_the_terminal_tables_fit_80_columns(good):
     assert max(map(len, tables)) <= 80
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_the_terminal_lists_the_last_three_layers_of_a_trial(sweep):
     layers = {f"layer4.{i}.conv2": {"small": (2.0, 0.1, 500)} for i in range(5)}
     sweep.run("deformable-2", dilation=layers, model={"conv5": "deformable"})
@@ -138,6 +157,7 @@ def test_the_terminal_lists_the_last_three_layers_of_a_trial(sweep):
     assert listed == ["layer4.4.conv2", "layer4.3.conv2", "layer4.2.conv2"]
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_atrous_runs_alone_give_a_report_that_judges_what_it_can(sweep):
     sweep.atrous(2)
     report = write_report(sweep.folder)

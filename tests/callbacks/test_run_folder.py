@@ -141,10 +141,10 @@ def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path):
     assert [row["step"] for row in rows] == ["2", "4", "6"]
 
 
-def test_a_training_that_had_only_its_result_left_to_write_is_finished(tiny_config, tmp_path):
+def test_a_training_that_had_only_its_result_left_to_write_is_finished(trained_run, tiny_config, tmp_path):
     run_dir = tmp_path / "run"
+    shutil.copytree(trained_run, run_dir)
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
-    assert main(arguments) == 0
     before = json.loads((run_dir / "result.json").read_text())
     (run_dir / "result.json").write_text(json.dumps({**before, "status": "running"}))
     assert main(arguments) == 0

@@ -8,7 +8,7 @@ import torch
 from deformlab.ops import reference
 
 BOUNDARIES = ("zeros", "clamp")
-EPS = 2.0**-6
+EPS = 2.0**-20
 # An image of three cells, 1, 2 and 4. At y: the sample, its derivative in y, what each cell has in it.
 SAMPLES = {
     "zeros": {

@@ -131,7 +131,23 @@ def test_autocast_casts_as_for_conv2d_and_leaves_the_offset(arguments, offset_dt
     ]
 
 
-def test_backward_inside_autocast_keeps_float32(arguments):
+def test_autocast_leaves_float64_as_for_conv2d(arguments):
+    args = arguments(torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = deform_conv2d(**args)
+        assert output.dtype == torch.conv2d(args["input"], args["weight"], groups=2).dtype == torch.float64
+    assert torch.equal(output, deform_conv2d(**args))
+
+
+def test_backward_inside_autocast_keeps_float32(arguments, monkeypatch):
+    overload = _deform_conv_op._backward_overload
+    autocast = []
+
+    def watched(grad):
+        autocast.append(torch.is_autocast_enabled("cpu"))  # it would cast the products inside
+        return overload(grad)
+
+    monkeypatch.setattr(_deform_conv_op, "_backward_overload", watched)
     args = arguments(torch.float32)
     input = args["input"].requires_grad_()
     output = deform_conv2d(**args)
@@ -139,6 +155,7 @@ def test_backward_inside_autocast_keeps_float32(arguments):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = torch.autograd.grad(output.sum(), input)
     assert torch.equal(actual[0], expected[0])
+    assert autocast == [False, False]
 
 
 def test_gradients_that_nobody_wants_are_not_computed(arguments):
