@@ -1,9 +1,8 @@
 """What a user meets when data or disk let a training down: one line, and nothing lost."""
 
+import contextlib
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -100,27 +99,28 @@ def test_a_data_set_that_is_not_there(fit, data_root):
     assert str(data_root) in errors[0]
 
 
-# A limit on the size of files is the full disk that a test can have without being root.
-WITH_FULL_DISK = """
-import resource, signal, sys
-from deformlab.cli import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.exit(main(sys.argv[2:]))
-"""
+@contextlib.contextmanager
+def full_disk(bytes_per_file):
+    """A limit on the size of files is the full disk that a test can have without being root."""
+    resource = pytest.importorskip("resource", reason="needs resource limits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, hard))  # Python ignores the signal
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
-def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(tiny_config, tmp_path):
+def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(tiny_config, tmp_path, capsys):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main([*arguments, "--trainer.max_epochs", "1"]) == 0
     limit = (run_dir / "checkpoints" / "last.ckpt").stat().st_size // 2
-    command = [sys.executable, "-c", WITH_FULL_DISK, str(limit), *arguments, "--trainer.max_epochs", "2"]
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 2, failed.stderr
-    assert "previous checkpoint is kept" in failed.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in failed.stderr
+    capsys.readouterr()
+    with full_disk(limit):
+        assert main([*arguments, "--trainer.max_epochs", "2"]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert "previous checkpoint is kept" in error
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["epoch"] == 0
     assert json.loads((run_dir / "result.json").read_text())["status"] == "failed"

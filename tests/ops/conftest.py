@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from deformlab.ops import backend, deform_conv2d, native_status, reference
@@ -36,12 +37,23 @@ def operator(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
 @pytest.fixture(scope="session")
 def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tensor]:
     """The CUDA kernels' own source, compiled for the CPU with a stand-in for the device."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compile it once
+        folder = folder.parent
+    library = folder / "cuda_on_host.so"
+    with FileLock(library.with_suffix(".lock")):
+        if not library.exists():
+            compile_for_the_host(library)
+    torch.ops.load_library(library)
+    return _on_host
+
+
+def compile_for_the_host(library: Path) -> None:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         pytest.skip("there is no C++ compiler")
     root = Path(__file__).parents[2]
     torch_folder = Path(torch.__file__).parent
-    library = tmp_path_factory.mktemp("cuda_on_host") / "library.so"
     command = [
         *(compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-Wno-attributes", "-Wno-unknown-pragmas"),
         # A GPU faults on unaligned vectors, a CPU does not; this needs no library.
@@ -53,8 +65,6 @@ def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tens
     ]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    torch.ops.load_library(library)
-    return _on_host
 
 
 class _OnHost(torch.autograd.Function):

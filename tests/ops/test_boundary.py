@@ -89,7 +89,7 @@ def test_sample_and_gradients_in_corners(operator, boundary, y, x, sample, deriv
 
 @pytest.mark.parametrize("modulated", [False, True])
 def test_clamped_gradients_are_those_of_finite_differences(operator, arguments, modulated):
-    args = arguments(modulated=modulated)
+    args = arguments(batch=1, modulated=modulated)
     names = [name for name, value in args.items() if isinstance(value, torch.Tensor)]
     tensors = [args.pop(name).requires_grad_() for name in names]
     assert torch.autograd.gradcheck(

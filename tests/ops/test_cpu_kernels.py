@@ -46,7 +46,7 @@ def test_every_vector_unit_and_both_ways_of_bfloat16_agree_with_the_reference(ca
 
 
 def test_the_environment_can_only_lower_the_vector_unit():
-    for capability in CAPABILITIES:
+    for capability in {*available()[:-1], CAPABILITIES[-1]}:
         result = run_python("-c", SCRIPT, DEFORMLAB_CPU_CAPABILITY=capability)
         assert result.stdout.strip() == (capability if capability in available() else cpu_capability())
         assert ("this processor does not have it" in result.stderr) == (capability not in available())

@@ -48,7 +48,7 @@ def test_whole_numbers_shift_the_input(operator, dy, dx):
     ("modulated", "memory"), [(False, "contiguous"), (True, "contiguous"), (True, "permuted")]
 )
 def test_gradients_are_right(operator, arguments, modulated, memory):
-    args = arguments(modulated=modulated)
+    args = arguments(batch=1, modulated=modulated)
     names = [name for name, value in args.items() if isinstance(value, torch.Tensor)]
     if memory == "permuted":
         for name in names:

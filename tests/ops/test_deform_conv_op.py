@@ -22,7 +22,7 @@ def gradients(operator, args, grad=None):
 
 
 def large_arguments(dtype: torch.dtype, groups: int, offset_groups: int, channels: int, taps: int = 3):
-    """More than one tile of pixels; with 520 channels also several slices, with 49 taps also several stretches."""
+    """More than one tile of pixels; with 520 channels several slices, with 49 taps several stretches too."""
     generator = torch.Generator().manual_seed(0)
     N, H, W, outputs = 2, 40, 33, 12 * groups
 
@@ -231,7 +231,8 @@ def test_deterministic_algorithms_change_nothing_on_the_cpu(arguments):
     assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+# float16 always goes by way of float32.
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("groups", "offset_groups", "channels", "taps"),
     [(1, 1, 37, 3), (2, 3, 42, 3), (1, 2, 8, 3), (1, 1, 520, 3), (40, 1, 40, 3), (1, 2, 6, 7)],

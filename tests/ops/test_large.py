@@ -23,8 +23,8 @@ def untouched_zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         pytest.skip("the system does not promise that much memory")
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+# bfloat16 is seconds slower where its kernels go by way of a float32 copy.
+@pytest.mark.parametrize(("batch", "dtype"), [(1, torch.float32), (2, torch.float32), (1, torch.bfloat16)])
 def test_input_of_more_than_2_to_the_31_elements(native, cuda_on_host, batch, dtype):
     size, channels = (5800 if batch == 1 else 4100), 64
     input = untouched_zeros(batch, size, size, channels, dtype=dtype).permute(0, 3, 1, 2)
