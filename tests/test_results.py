@@ -19,7 +19,8 @@ def test_there_is_a_real_run():
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.name)
 def test_the_tables_come_from_the_run_folders(sweep, tmp_path):
     report = write_report(sweep, tmp_path)
-    assert not report.warnings
+    # Runs of before there were records of objects have nothing that a later version could read.
+    assert [line for line in report.warnings if not line.startswith("no run has objects.json")] == []
     committed = {path.name: path.read_text() for path in (sweep / "report" / "tables").iterdir()}
     assert committed == {path.name: path.read_text() for path in (tmp_path / "tables").iterdir()}
 

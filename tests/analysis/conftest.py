@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deformlab.analysis import write_report
 from deformlab.objects import ObjectRecords, SizeRule, records_text, summarize
 
 SIZES = ("small", "medium", "large", "background")
@@ -74,10 +75,13 @@ class Sweep:
                     writer.writerows([layer, size, *values] for size, values in sizes.items())
         return folder
 
-    def add_objects(self, folder, dilation=(2.0, 2.0), hits=(5, 50), images=("a", "b", "c"), grow=0.0):
+    def add_objects(
+        self, folder, dilation=(2.0, 2.0), hits=(5, 50), images=("a", "b", "c"), grow=0.0, medium=None
+    ):
         """Write objects.*: per image a small (100) and a large (60,000) Road_mark in Sky of 1,000 pixels.
 
         `dilation` and `hits` are those of small and large, of 10 and 100 pixels; each image adds `grow`.
+        `medium` is the dilation of another one of 20,000, half of whose 50 pixels are found.
         """
         layers = ("layer4.0.conv2", "layer4.1.conv2")
         rows = [
@@ -87,7 +91,9 @@ class Sweep:
                 (0, 0, 1000, 900, 2.0),
                 (1, 100, 10, hits[0], dilation[0]),
                 (2, 60000, 100, hits[1], dilation[1]),
+                (3, 20000, 50, 25, medium),
             )
+            if value is not None
         ]
         image, number, area, pixels, found, value = (np.array(column) for column in zip(*rows, strict=True))
         filters = np.repeat(np.where(number == 0, 50, 2 * number)[:, None], 2, axis=1)
@@ -143,3 +149,30 @@ def new_sweep():
 @pytest.fixture
 def sweep(tmp_path):
     return Sweep(tmp_path / "dilation")
+
+
+@pytest.fixture
+def compared(sweep):
+    """Two atrous rates and two seeds of a deformable network that finds more of large objects only."""
+    return _compare(sweep)
+
+
+@pytest.fixture(scope="session")
+def compared_report(new_sweep, tmp_path_factory):
+    """The report of the runs of `compared`; tests only read it."""
+    return write_report(_compare(new_sweep(tmp_path_factory.mktemp("compared") / "dilation")).folder)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Reports without figures, which take most of their time."""
+    monkeypatch.setattr("deformlab.analysis.report.figures", lambda runs: {})
+
+
+def _compare(sweep):
+    for seed in range(2):
+        sweep.add_objects(sweep.atrous(2, 0.45, seed))
+    sweep.add_objects(sweep.atrous(4, 0.40), dilation=(4.0, 4.0), hits=(5, 90))
+    sweep.add_objects(sweep.deformable(0.46, 0), dilation=(2.0, 3.0), hits=(5, 70))
+    sweep.add_objects(sweep.deformable(0.48, 1), dilation=(3.0, 5.0), hits=(5, 80), grow=0.5)
+    return sweep

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from deformlab.analysis import Measure, Table
-from deformlab.analysis.formats import comma_separated, html_table, latex, markdown, text
+from deformlab.analysis import Estimate, Measure, Table
+from deformlab.analysis.formats import comma_separated, latex, markdown, text
 
 TABLE = Table(
     name="scores",
@@ -81,7 +81,12 @@ def test_csv_has_a_count_where_filters_were_counted():
     assert text(table.rows[0][0]) == "2.20 ± 0.50 (n = 7)"
 
 
-def test_html_is_escaped():
-    table = Table("t", "<b>", "a & b", ("<i>",), (("<script>",),))
-    assert "<script>" not in html_table(table)
-    assert "&lt;script&gt;" in html_table(table)
+def test_an_estimate_has_its_spread_over_seeds_and_its_interval():
+    estimate = Estimate(4.25, 4.0, 4.5, digits=2, seeds=(3.0, 5.5, None))
+    assert text(estimate) == "4.25 ± 1.77 [4.00, 4.50]"
+    table = Table("t", "T", "", ("Gain",), ((estimate,), (None,)))
+    assert comma_separated(table) == "Gain,Gain std,Gain low,Gain high\n4.25,1.767766953,4,4.5\n,,,\n"
+
+
+def test_an_estimate_of_one_seed_has_no_spread():
+    assert text(Estimate(1.25, 1.0, 1.5, signed=True, seeds=(1.25,))) == "+1.2 [+1.0, +1.5]"

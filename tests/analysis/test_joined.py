@@ -4,20 +4,7 @@ import json
 
 import pytest
 
-from deformlab.analysis import Joined, find, read_runs
-from deformlab.analysis.formats import comma_separated, text
-from deformlab.analysis.joined_tables import joined_tables
-from deformlab.analysis.size_finding import looks_further_and_gains
-
-
-@pytest.fixture
-def compared(sweep):
-    """Two atrous rates and two seeds of a deformable network that finds more of large objects only."""
-    sweep.add_objects(sweep.atrous(2, 0.45))
-    sweep.add_objects(sweep.atrous(4, 0.40), dilation=(4.0, 4.0), hits=(5, 90))
-    sweep.add_objects(sweep.deformable(0.46, 0), dilation=(2.0, 3.0), hits=(5, 70))
-    sweep.add_objects(sweep.deformable(0.48, 1), dilation=(3.0, 5.0), hits=(5, 80), grow=0.5)
-    return sweep
+from deformlab.analysis import Joined, read_runs
 
 
 def joined(sweep):
@@ -59,6 +46,21 @@ def test_the_gain_is_over_the_best_atrous_trial(compared):
     assert row(compared, "atrous-4", "large").gain.value > 0
 
 
+def test_each_seed_stands_beside_all_of_them(compared):
+    large = row(compared, "deformable-2", "large")
+    assert large.dilation.seeds == pytest.approx((3, 5.5))
+    assert large.dilation.std == pytest.approx(2.5 / 2**0.5)
+    assert large.gain.seeds == pytest.approx((100 * 20 / 110, 100 * 30 / 110))
+    assert row(compared, "atrous-4", "large").dilation.std is None
+
+
+def test_a_seed_gains_over_the_baseline_of_the_same_seed_only(compared):
+    compared.add_objects(compared.deformable(0.47, seed=7))
+    gain = row(compared, "deformable-2", "large").gain
+    assert gain.seeds[:2] == pytest.approx((100 * 20 / 110, 100 * 30 / 110))
+    assert gain.seeds[2] is None
+
+
 def test_objects_between_the_filters_are_scored_all_the_same(sweep):
     path = sweep.add_objects(sweep.deformable()) / "objects.csv"
     lines = path.read_text().splitlines()
@@ -78,20 +80,6 @@ def test_correlation_averages_seeds_per_object(compared):
     assert {r.spearman for r in found.correlations(found.trials[0])} == {None}
 
 
-def test_the_tables_are_written_in_every_format(compared):
-    by_size, correlation, by_class = joined_tables(read_runs(compared.folder).trials)
-    cells = [text(cell) for cell in by_size.rows[-2]]
-    assert cells[:3] == ["deformable-2", "layer4.0.conv2", "large"]
-    assert cells[3].startswith("4.25 [")
-    assert cells[4:7] == ["24", "3", "3"]
-    assert cells[9] == "+22.7 [+22.7, +22.7]"
-    assert by_size.header[-1] == "Gain over atrous-2"
-    assert "IoU (%),IoU (%) low,IoU (%) high" in comma_separated(by_size)
-    assert [r[1] for r in by_size.rows if r[0] == "atrous-2"] == ["layer4.1.conv2"] * 3
-    assert {r[0] for r in correlation.rows} == {"deformable-2"}
-    assert {r[1] for r in by_class.rows} == {"Sky", "Road_mark"}
-
-
 def test_the_report_has_them(compared):
     from deformlab.analysis import write_report
 
@@ -100,24 +88,10 @@ def test_the_report_has_them(compared):
     assert not [line for line in report.warnings if "object" in line]
 
 
-def test_without_an_atrous_trial_there_is_no_gain(sweep):
-    sweep.add_objects(sweep.deformable())
-    (by_size, *_) = joined_tables(read_runs(sweep.folder).trials)
-    assert not by_size.header[-1].startswith("Gain")
-    assert joined(sweep).baseline is None
-
-
-def test_runs_of_an_older_version_have_no_such_table_and_no_warning(sweep):
-    sweep.atrous(2)
-    sweep.deformable()
-    runs = read_runs(sweep.folder)
-    assert joined_tables(runs.trials) == []
-    assert runs.warnings == ()
-
-
 def test_a_trial_on_other_images_is_left_out(compared):
     compared.add_objects(compared.atrous(8), images=("x", "y"))
     assert [trial.name for trial in joined(compared).trials] == ["atrous-2", "atrous-4", "deformable-2"]
+    assert [trial.name for trial in joined(compared).elsewhere] == ["atrous-8"]
 
 
 @pytest.mark.parametrize(
@@ -139,29 +113,3 @@ def test_a_broken_file_is_named_and_the_rest_is_reported(compared, name, text, m
     assert warning.startswith("not in the tables by object: deformable-2-seed1/")
     assert message in warning
     assert [trial.name for trial in Joined(runs.trials).trials] == ["atrous-2", "atrous-4"]
-
-
-def test_further_and_better_on_large_objects_is_found(compared):
-    finding = looks_further_and_gains(read_runs(compared.folder).trials)
-    assert finding.verdict == "holds"
-    assert "layer4.1.conv2 of deformable-2" in finding.sentence
-    assert "large +22.7 [+22.7, +22.7]" in finding.sentence
-    assert finding.certainty == "95 % over images, 2 seeds together"
-    assert finding in find(read_runs(compared.folder))
-
-
-def test_further_but_worse_does_not_hold(sweep):
-    sweep.add_objects(sweep.atrous(2))
-    sweep.add_objects(sweep.deformable(), dilation=(2.0, 4.0), hits=(5, 20), grow=0.1)
-    assert looks_further_and_gains(read_runs(sweep.folder).trials).verdict == "does not hold"
-
-
-def test_a_network_that_never_moved_cannot_be_judged(sweep):
-    sweep.add_objects(sweep.atrous(2))
-    sweep.add_objects(sweep.deformable(), hits=(5, 90))
-    assert looks_further_and_gains(read_runs(sweep.folder).trials).verdict == "cannot be judged"
-
-
-def test_without_records_there_is_no_such_finding(sweep):
-    sweep.deformable()
-    assert looks_further_and_gains(read_runs(sweep.folder).trials) is None

@@ -1,6 +1,6 @@
 import pytest
 
-from deformlab.analysis import read_runs
+from deformlab.analysis import Measure, read_runs
 from deformlab.analysis.formats import markdown, text
 from deformlab.analysis.published import published
 from deformlab.analysis.tables import build_tables
@@ -140,21 +140,52 @@ def test_cost_counts_the_epochs_of_pretraining(sweep):
 
 
 def test_every_run_has_its_provenance(sweep):
-    sweep.deformable(0.45, seed=3, best_miou=0.46, git_revision=None)
-    assert rows(sweep, "runs") == [
-        [
-            "deformable-2-seed3",
-            "deformable-2",
-            "3",
-            "45.0",
-            "46.0",
-            "–",
-            "unknown",
-            "deformlab 0.1.0, torch 2.13.0",
-            "a machine, 2 cores",
-            "native",
-            "32-true",
-        ]
+    sweep.run("pretrain", 0.4, seed=3, role="pretraining")
+    folder = sweep.deformable(0.45, seed=3, best_miou=0.46, git_revision=None, init_from="pretrain")
+    (folder / "config.yaml").write_text("")
+    ours, before = rows(sweep, "runs")
+    assert ours == [
+        "deformable-2",
+        "3",
+        "45.0",
+        "46.0",
+        "unknown",
+        "deformable-2-seed3/config.yaml",
+        "pretrain",
+        "deformlab 0.1.0, torch 2.13.0",
+        "a machine, 2 cores",
+        "native",
+        "32-true",
+    ]
+    assert before[:2] == ["pretrain", "3"]
+    assert before[4:6] == ["abc123", "missing"]
+
+
+def test_every_number_names_its_trial(sweep):
+    sweep.atrous(2)
+    sweep.deformable()
+    for found in build_tables(read_runs(sweep.folder)):
+        for i, row in enumerate(found.rows):
+            sources = {
+                found.source(i, column)
+                for column, cell in enumerate(row)
+                if isinstance(cell, float | Measure)
+            }
+            assert sources <= {"atrous-2", "deformable-2"}, found.name
+
+
+def test_effective_dilation_over_seeds_has_the_spread_of_their_means(sweep):
+    sweep.atrous(2)
+    sweep.deformable(seed=0, means=(2, 3, 4, 3), counts=(100,) * 4)
+    assert table(sweep, "effective_dilation_over_seeds") is None
+    sweep.deformable(seed=1, means=(4, 3, 4, 3), counts=(300,) * 4)
+    assert rows(sweep, "effective_dilation_over_seeds")[0] == [
+        "deformable-2",
+        "layer4.1.conv2",
+        "3.00 ± 1.41",
+        "3.00 ± 0.00",
+        "4.00 ± 0.00",
+        "3.00 ± 0.00",
     ]
 
 

@@ -3,20 +3,19 @@
 Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever trials exist.
 """
 
+from deformlab.analysis.curve_plots import learning_curves
+from deformlab.analysis.dilation_plots import effective_dilation_by_size
+from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.find import find
-from deformlab.analysis.findings import Finding, best_deformable
+from deformlab.analysis.finding import Finding, best_deformable
 from deformlab.analysis.formats import Table
 from deformlab.analysis.joined import CorrelationRow, Joined, JoinedRow
+from deformlab.analysis.joined_plot import dilation_and_iou_by_size
 from deformlab.analysis.measure import Estimate, Measure, over_seeds, pool
-from deformlab.analysis.plots import (
-    effective_dilation_by_size,
-    learning_curves,
-    miou_over_dilation,
-    save_figure,
-)
 from deformlab.analysis.report import Report, write_report
 from deformlab.analysis.run import SIZES, FilterStatistics, Run
 from deformlab.analysis.runs import RunSet, read_runs
+from deformlab.analysis.score_plots import miou_over_dilation
 from deformlab.analysis.trial import Trial
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "Table",
     "Trial",
     "best_deformable",
+    "dilation_and_iou_by_size",
     "effective_dilation_by_size",
     "find",
     "learning_curves",

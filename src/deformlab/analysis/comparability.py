@@ -6,8 +6,8 @@ A sweep is fair only if nothing but the variant differs; these warnings say wher
 from collections.abc import Sequence
 
 from deformlab.analysis.run import Run
+from deformlab.analysis.run_tables import total_epochs
 from deformlab.analysis.runs import RunSet
-from deformlab.analysis.tables import total_epochs
 from deformlab.analysis.trial import Trial
 
 # Settings that every trial of a sweep over conv5 is expected to share.

@@ -1,24 +1,22 @@
 """All findings of a report, in its order."""
 
-from deformlab.analysis.findings import (
-    Finding,
-    atrous_has_best_rate,
+from deformlab.analysis.dilation_findings import (
     background_between_medium_and_large,
-    deformable_beats_atrous,
     dilation_grows_with_size,
 )
+from deformlab.analysis.finding import Finding
 from deformlab.analysis.runs import RunSet
+from deformlab.analysis.score_findings import atrous_has_best_rate, deformable_beats_atrous
 from deformlab.analysis.size_finding import looks_further_and_gains
 
 
 def find(runs: RunSet) -> list[Finding]:
     """Judges the papers' findings, and the one of the joined table where runs have records of objects."""
-    judges = (
-        dilation_grows_with_size,
-        background_between_medium_and_large,
-        deformable_beats_atrous,
-        atrous_has_best_rate,
-        looks_further_and_gains,
-    )
-    findings = (judge(runs.trials) for judge in judges)
+    findings = [
+        dilation_grows_with_size(runs.trials, runs.joined),
+        background_between_medium_and_large(runs.trials, runs.joined),
+        deformable_beats_atrous(runs.trials),
+        atrous_has_best_rate(runs.trials),
+        looks_further_and_gains(runs.joined),
+    ]
     return [finding for finding in findings if finding is not None]

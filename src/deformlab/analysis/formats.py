@@ -1,19 +1,19 @@
-"""Tables as Markdown, LaTeX (booktabs), CSV and HTML.
+"""Tables as Markdown, LaTeX (booktabs) and CSV.
 
-Text formats print a spread as `mean ± std`; an interval as `value [low, high]`; CSV gives each
-of them a column, unrounded.
+Text formats print a spread as `mean ± std`, an interval as `value [low, high]`, both as
+`value ± std [low, high]`; CSV gives each of them a column, unrounded.
 """
 
 import csv
-import html
 import io
 import math
-import re
 from dataclasses import dataclass
 
 from deformlab.analysis.measure import Estimate, Measure
 
 Cell = str | int | float | Measure | Estimate | None
+# Source of numbers that no run has: the paper.
+PUBLISHED = "published"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Table:
     """A table of the report.
 
     `name` is its file name, `note` says what the numbers are and where they come from. Floats print with one
-    decimal, `None` as a dash.
+    decimal, `None` as a dash. `row_sources` names for each row the trial whose runs its numbers come from;
+    `column_sources` does so for each column, None for those that say nothing about it.
     """
 
     name: str
@@ -29,6 +30,15 @@ class Table:
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    row_sources: tuple[str, ...] = ()
+    column_sources: tuple[str | None, ...] = ()
+
+    def source(self, row: int, column: int) -> str | None:
+        """The trial that a number comes from, or `PUBLISHED`, whatever its row is; None where unknown."""
+        of_column = self.column_sources[column] if self.column_sources else None
+        if of_column == PUBLISHED or not self.row_sources:
+            return of_column
+        return self.row_sources[row]
 
 
 def text(cell: Cell) -> str:
@@ -60,9 +70,17 @@ def _measure_text(measure: Measure) -> str:
 def _estimate_text(estimate: Estimate) -> str:
     sign = "+" if estimate.signed else ""
     words = f"{estimate.value:{sign}.{estimate.digits}f}"
+    if estimate.std is not None:
+        words += f" ± {estimate.std:.{estimate.digits}f}"
     if estimate.low is not None and estimate.high is not None:
         words += f" [{estimate.low:{sign}.{estimate.digits}f}, {estimate.high:{sign}.{estimate.digits}f}]"
     return words
+
+
+def area_text(area: float) -> str:
+    """An area in pixels, as a square where it is one: `96²`."""
+    side = math.isqrt(round(area))
+    return f"{side}²" if side**2 == area else f"{area:,.0f}"
 
 
 def markdown(table: Table) -> str:
@@ -162,9 +180,11 @@ def _csv_column(table: Table, column: int) -> list[list[str]]:
 
 
 def _estimate_columns(name: str, cells: list[Cell]) -> list[list[str]]:
-    fields = [[name, f"{name} low", f"{name} high"]]
+    spread = any(isinstance(cell, Estimate) and cell.std is not None for cell in cells)
+    fields = [[name, *([f"{name} std"] if spread else []), f"{name} low", f"{name} high"]]
     for cell in cells:
-        parts = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (cell, None, None)
+        found = cell if isinstance(cell, Estimate) else Estimate(math.nan)
+        parts = (found.value, *((found.std,) if spread else ()), found.low, found.high)
         fields.append([_csv_number(part) for part in parts])
     return fields
 
@@ -173,23 +193,3 @@ def _csv_number(value: Cell) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def html_table(table: Table) -> str:
-    """The table as an HTML fragment with its title and note."""
-    classes = ["text" if words else "number" for words in text_columns(table)]
-
-    def row(cells: list[str] | tuple[str, ...], tag: str) -> str:
-        return "".join(
-            f'<{tag} class="{kind}">{html.escape(cell)}</{tag}>'
-            for cell, kind in zip(cells, classes, strict=True)
-        )
-
-    body = "\n".join(f"<tr>{row([text(cell) for cell in cells], 'td')}</tr>" for cells in table.rows)
-    # The number of filters on a line of its own keeps the table narrow enough for a phone held sideways.
-    body = re.sub(r" (\(n = [\d,]+\))", r"<br><small>\1</small>", body)
-    return (
-        f'<h3 id="{table.name}">{html.escape(table.title)}</h3>\n<div class="scroll"><table>\n'
-        f"<thead><tr>{row(table.header, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
-        f'<p class="note">{html.escape(table.note)}</p>\n'
-    )

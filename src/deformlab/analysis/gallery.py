@@ -1,60 +1,125 @@
-"""Prediction pictures of the trials, small enough to travel inside a page.
+"""Pictures of the trials, small enough to travel inside a page, and the pages that stand beside it.
 
-Training leaves image, label and prediction side by side in `predictions/` of each run folder.
+Training leaves image, label and prediction side by side in `predictions/` of each run folder; in `pictures/`
+are those of `deformlab show`, which also writes pages on which one clicks on an image.
 """
 
 import base64
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from deformlab.analysis.run import natural
+from deformlab.analysis.run import Run, natural
 from deformlab.analysis.trial import Trial
 
-MAX_PICTURES = 3
-MAX_WIDTH = 960
+MAX_PREDICTIONS = 3
+MAX_SHOWN = 6
+PANEL_WIDTH = 480
+FIGURE_WIDTH = 1400
+PANELS = ("image", "label", "prediction")
 
 
 class Picture(NamedTuple):
-    """One trial's prediction for one image, as a data URI."""
+    """One picture as a data URI; `trial` is None for what all trials share."""
 
-    trial: str
-    seed: int | None
+    caption: str
     uri: str
+    trial: str | None = None
 
 
-def gallery(trials: Sequence[Trial]) -> dict[str, list[Picture]]:
-    """For at most `MAX_PICTURES` images, by name, one picture per trial: that of its smallest seed.
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures by image and by kind, and links to pages.
 
-    Unreadable pictures are left out.
+    `predictions` and `shown` hold a title and its pictures; `left_out` names the pictures of `deformlab show`
+    that found no place, `broken` those that could not be read; `pages` are caption and address, relative to
+    the page.
     """
-    names = sorted(
-        {path.name for trial in trials for path in (trial.first.folder / "predictions").glob("*.png")},
-        key=natural,
+
+    predictions: tuple[tuple[str, tuple[Picture, ...]], ...]
+    shown: tuple[tuple[str, tuple[Picture, ...]], ...]
+    left_out: tuple[str, ...]
+    broken: tuple[str, ...]
+    pages: tuple[tuple[str, str], ...]
+
+
+def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
+    """What there is to see of the trials, for a page in the folder `output`.
+
+    Of each trial the run with the smallest seed that has a picture of that name.
+    """
+    broken: list[str] = []
+    predictions = tuple(
+        (Path(name).stem, pictures)
+        for name in _names(trials, "predictions")[:MAX_PREDICTIONS]
+        if (pictures := tuple(_predictions(trials, name, broken)))
     )
-    shown: dict[str, list[Picture]] = {}
-    for name in names:
-        pictures = []
-        for trial in trials:
-            path = trial.first.folder / "predictions" / name
+    names = _names(trials, "pictures")
+    shown = tuple(
+        (Path(name).stem, pictures)
+        for name in names[:MAX_SHOWN]
+        if (pictures := tuple(_figures(trials, name, broken)))
+    )
+    return Gallery(predictions, shown, tuple(names[MAX_SHOWN:]), tuple(broken), tuple(_pages(trials, output)))
+
+
+def _names(trials: Sequence[Trial], folder: str) -> list[str]:
+    paths = (path for trial in trials for run in trial.runs for path in (run.folder / folder).glob("*.png"))
+    return sorted({path.name for path in paths}, key=natural)
+
+
+def _of_each_trial(
+    trials: Sequence[Trial], folder: str, name: str, broken: list[str]
+) -> Iterator[tuple[Run, Image.Image]]:
+    for trial in trials:
+        for run in trial.runs:
+            path = run.folder / folder / name
+            if not path.is_file():
+                continue
             try:
                 with Image.open(path) as image:
-                    pictures.append(Picture(trial.name, trial.first.seed, _data_uri(image)))
+                    yield run, image.convert("RGB")
             except (OSError, UnidentifiedImageError):
-                continue
-        if pictures:
-            shown[name] = pictures
-        if len(shown) == MAX_PICTURES:
-            break
-    return shown
+                broken.append(f"{run.folder.name}/{folder}/{name}")
+            else:
+                break
 
 
-def _data_uri(image: Image.Image) -> str:
-    image = image.convert("RGB")
-    if image.width > MAX_WIDTH:
-        image = image.resize((MAX_WIDTH, max(1, image.height * MAX_WIDTH // image.width)))
+def _predictions(trials: Sequence[Trial], name: str, broken: list[str]) -> Iterator[Picture]:
+    """Image and label once, then the prediction of each trial."""
+    for number, (run, image) in enumerate(_of_each_trial(trials, "predictions", name, broken)):
+        width = image.width // len(PANELS)
+        parts = {
+            panel: image.crop((i * width, 0, (i + 1) * width, image.height)) for i, panel in enumerate(PANELS)
+        }
+        if number == 0:
+            for panel in PANELS[:-1]:
+                yield Picture(panel, _data_uri(parts[panel], PANEL_WIDTH))
+        caption = f"{run.trial}, seed {run.seed}"
+        yield Picture(caption, _data_uri(parts[PANELS[-1]], PANEL_WIDTH), run.trial)
+
+
+def _figures(trials: Sequence[Trial], name: str, broken: list[str]) -> Iterator[Picture]:
+    for run, image in _of_each_trial(trials, "pictures", name, broken):
+        yield Picture(f"{run.trial}, seed {run.seed}", _data_uri(image, FIGURE_WIDTH), run.trial)
+
+
+def _pages(trials: Sequence[Trial], output: Path) -> Iterator[tuple[str, str]]:
+    for trial in trials:
+        for run in trial.runs:
+            for path in sorted([*run.folder.glob("*.html"), *(run.folder / "pictures").glob("*.html")]):
+                address = Path(os.path.relpath(path, output)).as_posix()
+                yield f"{run.trial}, seed {run.seed}: {path.name}", address
+
+
+def _data_uri(image: Image.Image, width: int) -> str:
+    if image.width > width:
+        image = image.resize((width, max(1, image.height * width // image.width)))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

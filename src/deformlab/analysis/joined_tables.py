@@ -2,73 +2,99 @@
 
 from collections.abc import Sequence
 
-from deformlab.analysis.findings import best_deformable
+from deformlab.analysis.finding import best_deformable
 from deformlab.analysis.formats import Cell, Table
-from deformlab.analysis.joined import ALL, Joined, JoinedRow
+from deformlab.analysis.joined import ALL, CorrelationRow, Joined, JoinedRow
+from deformlab.analysis.measure import Estimate
 from deformlab.analysis.trial import Trial
 
-_INTERVAL = "[ ]: 95 % by resampling images, seeds together."
+_INTERVAL = (
+    "±: standard deviation over seeds, if there are several; [ ]: 95 % by resampling images, seeds together."
+)
 _SCORES = (
     "An object's recall is the share of its pixels that were given its class; its IoU counts false positives "
     "within its box made twice as high and wide, and pixels of one bin are summed. Classes without objects "
     "have their ordinary IoU under background. Rows of all classes have the mean over classes."
 )
+_SPEARMAN = (
+    "Spearman's rank correlation of objects' areas and the means of their filters' effective dilation, over "
+    "the objects that have a filter; seeds averaged per object."
+)
 
 
-def joined_tables(trials: Sequence[Trial]) -> list[Table]:
+def joined_tables(joined: Joined) -> list[Table]:
     """The tables that the runs have records of objects for, none where they have none."""
-    joined = Joined(trials)
     if not joined.trials:
         return []
-    tables = [_by_size(joined), _correlation(joined)]
+    tables = [_by_size(joined)]
     best = best_deformable(joined.trials)
     if best is not None:
+        tables += [_by_layer(joined), _correlation(joined)]
+        by_class = [row for row in joined.correlations(best) if row.label != ALL]
+        if by_class:
+            tables.append(_correlation_by_class(best, by_class))
         tables.append(_by_class(joined, best))
     return tables
 
 
-def _header(joined: Joined) -> tuple[str, ...]:
-    gain = () if joined.baseline is None else (f"Gain over {joined.baseline.name}",)
-    weighted = ("By modulation",) if _modulated(joined) else ()
-    return (
-        "Effective dilation",
-        *weighted,
-        "Filters",
-        "Objects",
-        "With a filter",
-        "Recall (%)",
-        "IoU (%)",
-        *gain,
-    )
-
-
-def _cells(joined: Joined, row: JoinedRow) -> tuple[Cell, ...]:
-    gain: tuple[Cell, ...] = () if joined.baseline is None else (row.gain,)
-    background = row.size == "background"
-    objects: tuple[Cell, Cell] = (None, None) if background else (row.objects, row.seen)
-    weighted: tuple[Cell, ...] = (row.weighted,) if _modulated(joined) else ()
-    return (row.dilation, *weighted, row.filters, *objects, row.recall, row.iou, *gain)
-
-
-def _modulated(joined: Joined) -> bool:
-    return any(trial.first.conv5 == "modulated" for trial in joined.trials)
-
-
 def _by_size(joined: Joined) -> Table:
-    rows = [
-        (row.trial, row.layer, row.size, *_cells(joined, row))
+    shown = [
+        row
         for trial in joined.trials
         for row in joined.rows(trial)
-        # The layers of an atrous network say the same.
-        if row.label == ALL and (trial.deformable or row.layer == trial.layers[0])
+        if row.label == ALL and row.layer == joined.rows(trial)[0].layer
     ]
+    rows = [(row.trial, row.size, *_cells(joined, row)) for row in shown]
     return Table(
         "dilation_and_iou_by_size",
         "Does the network look further where objects are larger, and does it gain there?",
-        f"Effective dilation in cells of the layer's input feature map{_weighted(joined)}. "
+        f"The last layer's effective dilation, in cells of its input feature map{_weighted(joined)}. "
         f"{_SCORES}{_gain(joined)} {_INTERVAL}",
-        ("Trial", "Layer", "Size", *_header(joined)),
+        ("Trial", "Size", *_header(joined)),
         tuple(rows),
+        row_sources=tuple(row.trial for row in shown),
+        column_sources=_column_sources(joined, 2),
+    )
+
+
+def _by_layer(joined: Joined) -> Table:
+    """Deformable trials only: the layers of an atrous network say the same."""
+    shown = [
+        row
+        for trial in joined.trials
+        if trial.deformable
+        for row in joined.rows(trial)
+        if row.label == ALL and row.filters
+    ]
+    modulated = _modulated(joined)
+    rows: list[tuple[Cell, ...]] = [
+        (
+            row.trial,
+            row.layer,
+            row.size,
+            row.dilation,
+            *((row.weighted,) if modulated else ()),
+            row.filters,
+            None if row.size == "background" else row.seen,
+        )
+        for row in shown
+    ]
+    weighted = ("By modulation (cells)",) if modulated else ()
+    return Table(
+        "dilation_by_layer_and_size",
+        "Effective dilation by layer and object size, with intervals",
+        f"In cells of the layer's input feature map{_weighted(joined)}. {_INTERVAL}",
+        (
+            "Trial",
+            "Layer",
+            "Size",
+            "Effective dilation (cells)",
+            *weighted,
+            "Filters",
+            "Objects with a filter",
+        ),
+        tuple(rows),
+        row_sources=tuple(row.trial for row in shown),
     )
 
 
@@ -84,23 +110,67 @@ def _by_class(joined: Joined, trial: Trial) -> Table:
         f"As the table by size, for the best deformable trial. {_SCORES}{_gain(joined)} {_INTERVAL}",
         ("Layer", "Class", "Size", *_header(joined)),
         tuple(rows),
+        row_sources=(trial.name,) * len(rows),
+        column_sources=_column_sources(joined, 3),
     )
 
 
+def _header(joined: Joined) -> tuple[str, ...]:
+    gain = () if joined.baseline is None else (f"Gain over {joined.baseline.name} (points)",)
+    weighted = ("By modulation (cells)",) if _modulated(joined) else ()
+    scores = ("Objects", "With a filter", "Recall (%)", "IoU (%)")
+    return ("Effective dilation (cells)", *weighted, "Filters", *scores, *gain)
+
+
+def _column_sources(joined: Joined, before: int) -> tuple[str | None, ...]:
+    """The gain is over the baseline's runs."""
+    gain = () if joined.baseline is None else (joined.baseline.name,)
+    return (*(None,) * (before + len(_header(joined)) - len(gain)), *gain)
+
+
+def _cells(joined: Joined, row: JoinedRow) -> tuple[Cell, ...]:
+    gain: tuple[Cell, ...] = () if joined.baseline is None else (row.gain,)
+    background = row.size == "background"
+    objects: tuple[Cell, Cell] = (None, None) if background else (row.objects, row.seen)
+    weighted: tuple[Cell, ...] = (row.weighted,) if _modulated(joined) else ()
+    dilation: Cell = row.dilation
+    if row.dilation is not None and row.std == 0:
+        # What no filter varies in is no estimate: an atrous network's rate.
+        dilation = Estimate(row.dilation.value, digits=2)
+    return (dilation, *weighted, row.filters, *objects, row.recall, row.iou, *gain)
+
+
+def _modulated(joined: Joined) -> bool:
+    return any(trial.first.conv5 == "modulated" for trial in joined.trials)
+
+
 def _correlation(joined: Joined) -> Table:
-    rows = [
-        (row.trial, row.layer, row.label, row.spearman, row.objects)
+    found = [
+        row
         for trial in joined.trials
         if trial.deformable
         for row in joined.correlations(trial)
+        if row.label == ALL
     ]
     return Table(
         "size_and_dilation",
         "Correlation of an object's size and how far the filters on it look",
-        "Spearman's rank correlation of objects' areas and the means of their filters' effective dilation, "
-        f"over the objects that have a filter; seeds averaged per object. {_INTERVAL} A dash: constant.",
-        ("Trial", "Layer", "Class", "Spearman", "Objects"),
-        tuple(rows),
+        f"{_SPEARMAN} {_INTERVAL} A dash: constant.",
+        ("Trial", "Layer", "Spearman", "Objects"),
+        tuple((row.trial, row.layer, row.spearman, row.objects) for row in found),
+        row_sources=tuple(row.trial for row in found),
+    )
+
+
+def _correlation_by_class(trial: Trial, found: Sequence[CorrelationRow]) -> Table:
+    return Table(
+        "size_and_dilation_by_class",
+        f"Correlation of size and effective dilation within a class: {trial.name}",
+        "As above, for the best deformable trial: within a class, size alone is left to explain it. "
+        f"{_INTERVAL}",
+        ("Layer", "Class", "Spearman", "Objects"),
+        tuple((row.layer, row.label, row.spearman, row.objects) for row in found),
+        row_sources=(trial.name,) * len(found),
     )
 
 

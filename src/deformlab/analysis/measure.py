@@ -29,7 +29,8 @@ class Measure:
 class Estimate:
     """A number with the bounds of its 95 % interval, None where it has none.
 
-    `digits` is the number of decimals to print; `signed` prints the sign of positive numbers too.
+    `digits` is the number of decimals to print; `signed` prints the sign of positive numbers too; `seeds` has
+    the number of each seed alone, None where a seed has none.
     """
 
     value: float
@@ -37,6 +38,13 @@ class Estimate:
     high: float | None = None
     digits: int = 1
     signed: bool = False
+    seeds: tuple[float | None, ...] = ()
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds; None where fewer than two have a number."""
+        spread = over_seeds(self.seeds)
+        return None if spread is None else spread.std
 
 
 def over_seeds(values: Sequence[float | None], digits: int = 1) -> Measure | None:

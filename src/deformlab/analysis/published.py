@@ -10,6 +10,7 @@ import yaml
 
 from deformlab.analysis.run import Run
 
+SOURCE = "Dai et al., Deformable Convolutional Networks, ICCV 2017, tables 1 to 3; ResNet-101."
 # Columns of the paper's tables 1 and 3: DeepLab's mIoU on VOC 2012 val, on Cityscapes val.
 COLUMN = {"voc": 0, "cityscapes": 1}
 _TABLE1_ROWS = {

@@ -10,15 +10,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from deformlab.analysis import plots
 from deformlab.analysis.comparability import comparability
+from deformlab.analysis.figure_style import save_figure
+from deformlab.analysis.figures import figures
 from deformlab.analysis.find import find
-from deformlab.analysis.findings import Finding
+from deformlab.analysis.finding import Finding
 from deformlab.analysis.formats import Table, comma_separated, latex, markdown
 from deformlab.analysis.page import page
 from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.tables import build_tables
 from deformlab.analysis.terminal import print_finding, print_tables
+from deformlab.analysis.unjoined import unjoined
 from deformlab.errors import RunFolderError
 
 QUESTION = (
@@ -44,7 +46,7 @@ class Report:
 
     def print(self, console: Console) -> None:
         """Show the score and effective-dilation tables, the findings and the warnings on the terminal."""
-        print_tables(console, self.runs.trials)
+        print_tables(console, self.runs)
         for finding in self.findings:
             print_finding(console, finding)
         for warning in self.warnings:
@@ -64,14 +66,14 @@ def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
     runs = read_runs(Path(sweep_dir))
     output = Path(output) if output is not None else runs.folder / "report"
     tables, findings = build_tables(runs), find(runs)
-    warnings = (*runs.warnings, *comparability(runs))
+    warnings = (*runs.warnings, *unjoined(runs), *comparability(runs))
     try:
         table_files = _write_tables(output / "tables", tables)
         drawn = _draw(output / "plots", runs)
         summary = output / "report.md"
         summary.write_text(_markdown(runs, tables, findings, warnings, drawn), encoding="utf-8")
         html = output / "report.html"
-        html.write_text(page(runs, QUESTION, findings, tables, drawn, warnings), encoding="utf-8")
+        html.write_text(page(runs, QUESTION, findings, tables, drawn, warnings, output), encoding="utf-8")
     except OSError as error:
         raise RunFolderError(f"{output}: cannot write the report ({error.strerror or error})") from error
     plot_files = [path.with_suffix(suffix) for _, path in drawn.values() for suffix in (".png", ".pdf")]
@@ -92,39 +94,12 @@ def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
 
 
 def _draw(folder: Path, runs: RunSet) -> dict[str, tuple[str, Path]]:
-    """Draw every plot that the runs have data for; caption and PNG file by name."""
+    """Draw every figure that the runs have data for; caption and PNG file by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    trials = runs.trials
-    measured = any(trial.deformable and trial.layers for trial in trials)
-    figures = {
-        "miou_over_dilation": (
-            "mIoU over the atrous rate; horizontal lines are deformable networks. Bars: standard deviation "
-            "over seeds; dashes: single seeds.",
-            plots.miou_over_dilation(trials),
-        ),
-        "miou_over_layers": (
-            "mIoU over the number of deformable layers. Bars: standard deviation over seeds.",
-            plots.miou_over_layers(trials),
-        ),
-        "effective_dilation": (
-            "Effective dilation by object size in the deformable layers, filters of all seeds together. "
-            "Bars: standard deviation over filters.",
-            plots.effective_dilation_by_size(trials) if measured else None,
-        ),
-        "learning_curves": (
-            "mIoU on the validation images after each epoch; the other trials in grey.",
-            plots.learning_curves(trials, "val/miou", "mIoU (%)", scale=100),
-        ),
-        "training_loss": (
-            "Training loss by epoch; the other trials in grey.",
-            plots.learning_curves(trials, "train/loss", "cross-entropy (nat)"),
-        ),
+    return {
+        name: (caption, save_figure(figure, folder, name)[0])
+        for name, (caption, figure) in figures(runs).items()
     }
-    drawn = {}
-    for name, (caption, figure) in figures.items():
-        if figure is not None:
-            drawn[name] = (caption, plots.save_figure(figure, folder, name)[0])
-    return drawn
 
 
 def _markdown(
@@ -139,12 +114,13 @@ def _markdown(
         "",
         QUESTION,
         "",
-        "## Findings in this run",
+        "## Findings in these runs",
         "",
     ]
     for finding in findings:
         certainty = f" ({finding.certainty})" if finding.certainty else ""
-        lines.append(f"- **{finding.claim}: {finding.verdict}{certainty}.** {finding.sentence}")
+        lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {finding.sentence}")
+        lines += [f"  - {line}" for line in finding.evidence]
         lines += [f"  - {detail}" for detail in finding.details]
     if warnings:
         lines += ["", "## Warnings", "", *(f"- {warning}" for warning in warnings)]

@@ -5,8 +5,10 @@ Trials of one report share their data set and classes; the same trial with sever
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from deformlab.analysis.joined import Joined
 from deformlab.analysis.run import Run, first_line, natural, read_run
 from deformlab.analysis.trial import Trial, trials_of
 from deformlab.errors import RunFolderError
@@ -34,6 +36,11 @@ class RunSet:
     def classes(self) -> tuple[str, ...]:
         """Classes that all runs share."""
         return self.trials[0].first.classes
+
+    @cached_property
+    def joined(self) -> Joined:
+        """Effective dilation beside IoU by object size, of the trials that have records of objects."""
+        return Joined(self.trials)
 
 
 def read_runs(sweep_dir: Path) -> RunSet:

@@ -1,8 +1,16 @@
 """The finding that joins effective dilation and IoU: further on larger objects, and better on them."""
 
-from collections.abc import Sequence
+from itertools import zip_longest
 
-from deformlab.analysis.findings import FAILS, HOLDS, UNJUDGED, Finding, best_deformable
+from deformlab.analysis.finding import (
+    FAILS,
+    HOLDS,
+    UNJUDGED,
+    Finding,
+    agreement,
+    best_deformable,
+    where,
+)
 from deformlab.analysis.formats import text
 from deformlab.analysis.joined import ALL, Joined
 from deformlab.analysis.measure import Estimate
@@ -11,13 +19,12 @@ from deformlab.analysis.trial import Trial
 KEY, CLAIM = "looks_further_and_gains", "The network looks further where objects are larger, and gains there"
 
 
-def looks_further_and_gains(trials: Sequence[Trial]) -> Finding | None:
+def looks_further_and_gains(joined: Joined) -> Finding | None:
     """Size and effective dilation correlate in the last layer, and large objects gain over the best atrous.
 
-    It holds where both 95 % intervals lie above zero, and does not where one lies below. None where no
-    deformable trial has records of objects.
+    It holds where both 95 % intervals lie above zero and both numbers of each seed do, and does not where an
+    interval lies below. None where no deformable trial has records of objects.
     """
-    joined = Joined(trials)
     trial = best_deformable(joined.trials)
     if trial is None:
         return None
@@ -28,23 +35,29 @@ def looks_further_and_gains(trials: Sequence[Trial]) -> Finding | None:
         f"{trial.name}, {name}: Spearman {_words(row.spearman)} over {row.objects:,} objects"
         for name, row in coefficients.items()
     )
+    trials = (trial.name,) if joined.baseline is None else (trial.name, joined.baseline.name)
     further = coefficients[layer].spearman if layer in coefficients else None
-    sentence = f"{layer} of {trial.name} ({trial.description}): Spearman {_words(further)}."
+    sentence = f"{where(trial, layer)}: Spearman {_words(further)}."
+
+    def unjudged(reason: str, evidence: tuple[str, ...] = ()) -> Finding:
+        return Finding(KEY, CLAIM, UNJUDGED, f"{sentence} {reason}", "", evidence, details, trials)
+
     if joined.baseline is None:
-        return Finding(
-            KEY, CLAIM, UNJUDGED, f"{sentence} There is no atrous trial to gain over.", details=details
-        )
+        return unjudged("There is no atrous trial to gain over.")
     listed = ", ".join(f"{size} {_words(gain)}" for size, gain in gains.items())
     sentence += f" IoU gained over {joined.baseline.name}, in points: {listed}."
     gain = gains.get("large")
     if further is None or gain is None:
-        return Finding(KEY, CLAIM, UNJUDGED, f"{sentence} There are too few large objects.", details=details)
+        return unjudged("There are too few large objects.")
+    evidence = _by_seed(trial, further, gain)
     signs = {_sign(further), _sign(gain)}
-    verdict = FAILS if -1 in signs else HOLDS if signs == {1} else UNJUDGED
-    if verdict == UNJUDGED:
-        sentence += " An interval holds zero: these images cannot tell."
-    seeds = "one seed" if len(trial.runs) == 1 else f"{len(trial.runs)} seeds together"
-    return Finding(KEY, CLAIM, verdict, sentence, f"95 % over images, {seeds}", details)
+    together = FAILS if -1 in signs else HOLDS if signs == {1} else UNJUDGED
+    if together == UNJUDGED:
+        return unjudged("An interval holds zero: these images cannot tell.", evidence)
+    alone = [_alone(*pair) for pair in zip_longest(further.seeds, gain.seeds)]
+    verdict, certainty, holding = agreement(together, alone)
+    certainty = ", ".join(part for part in ("95 % over images", certainty) if part)
+    return Finding(KEY, CLAIM, verdict, sentence, certainty, evidence, details, trials, holding)
 
 
 def _sign(estimate: Estimate) -> int:
@@ -52,6 +65,25 @@ def _sign(estimate: Estimate) -> int:
     if estimate.low is None or estimate.high is None:
         return 0
     return int(estimate.low > 0) - int(estimate.high < 0)
+
+
+def _alone(further: float | None, gain: float | None) -> str:
+    if further is None or gain is None:
+        return UNJUDGED
+    return HOLDS if further > 0 and gain > 0 else FAILS
+
+
+def _by_seed(trial: Trial, further: Estimate, gain: Estimate) -> tuple[str, ...]:
+    if len(trial.runs) < 2:
+        return ()
+    parts = []
+    for run, spearman, points in zip_longest(trial.runs, further.seeds, gain.seeds):
+        numbers = (
+            "–" if spearman is None else f"{spearman:.2f}",
+            "–" if points is None else f"{points:+.1f}",
+        )
+        parts.append(f"seed {run.seed}: {' and '.join(numbers)}")
+    return (f"Spearman and gain on large objects by seed: {'; '.join(parts)}.",)
 
 
 def _words(estimate: Estimate | None) -> str:

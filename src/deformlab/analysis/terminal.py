@@ -12,16 +12,28 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as RichTable
 
-from deformlab.analysis.findings import FAILS, HOLDS, Finding
+from deformlab.analysis.dilation_tables import effective_dilation
+from deformlab.analysis.finding import FAILS, HOLDS, MIXED, UNJUDGED, Finding
 from deformlab.analysis.formats import Table, text, text_columns
-from deformlab.analysis.tables import atrous_against_deformable, deformable_layers, effective_dilation
-from deformlab.analysis.trial import Trial
+from deformlab.analysis.joined import Joined
+from deformlab.analysis.joined_plot import compared_trials
+from deformlab.analysis.joined_tables import joined_tables
+from deformlab.analysis.measure import Estimate
+from deformlab.analysis.runs import RunSet
+from deformlab.analysis.score_tables import atrous_against_deformable, deformable_layers
 
 SHOWN_LAYERS = 3
+# Columns of the joined table for which 80 columns have no room.
+NOT_PRINTED = ("By modulation (cells)", "Filters", "Objects", "With a filter", "Recall (%)")
+COLOURS = {HOLDS: "green", FAILS: "red", MIXED: "yellow", UNJUDGED: "cyan"}
 
 
-def print_tables(console: Console, trials: tuple[Trial, ...]) -> None:
-    """Print table 3, table 1 if the number of deformable layers varies, and table 2's deformable layers."""
+def print_tables(console: Console, runs: RunSet) -> None:
+    """Print table 3, table 1 if the number of deformable layers varies, and effective dilation by size.
+
+    The latter beside IoU where the runs have records of objects, else table 2's deformable layers.
+    """
+    trials = runs.trials
     console.print(_rich(atrous_against_deformable(trials)))
     layers = deformable_layers(trials)
     if (
@@ -31,9 +43,24 @@ def print_tables(console: Console, trials: tuple[Trial, ...]) -> None:
         # The trial's name and the parameters would not fit beside the scores.
         console.print(_rich(layers, leave_out=("Trial", "Parameters")))
     deformable = [trial for trial in trials if trial.deformable]
+    if runs.joined.trials:
+        console.print(_rich(_in_short(runs.joined), section="Trial", leave_out=NOT_PRINTED))
+        return
     dilations = effective_dilation(deformable) if deformable else None
     if dilations is not None:
         console.print(_rich(_last_layers(dilations), section="Trial"))
+
+
+def _in_short(joined: Joined) -> Table:
+    """The joined table of the trials that its figure compares, without the spread over seeds."""
+    names = {trial.name for trial in compared_trials(joined)}
+    table = joined_tables(joined)[0]
+    rows = (
+        tuple(replace(cell, seeds=()) if isinstance(cell, Estimate) else cell for cell in row)
+        for row in table.rows
+        if row[0] in names
+    )
+    return replace(table, title=f"{table.title} (last layer; 95 % over images)", rows=tuple(rows))
 
 
 def _last_layers(table: Table) -> Table:
@@ -48,13 +75,14 @@ def _last_layers(table: Table) -> Table:
 
 def print_finding(console: Console, finding: Finding) -> None:
     """Print claim, verdict and numbers of one finding."""
-    colour = {HOLDS: "green", FAILS: "red"}.get(finding.verdict, "yellow")
+    colour = COLOURS[finding.verdict]
     certainty = f" ({finding.certainty})" if finding.certainty else ""
     console.print(
-        f"[bold]{escape(finding.claim)}: [{colour}]{finding.verdict} in this run{certainty}.[/][/]",
+        f"[bold]{escape(finding.claim)}: [{colour}]{finding.words}{certainty}.[/][/]",
         highlight=False,
     )
-    console.print(Padding(escape(finding.sentence), (0, 0, 0, 2)), highlight=False)
+    for line in (finding.sentence, *finding.evidence):
+        console.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
 
 
 def _rich(table: Table, section: str | None = None, leave_out: tuple[str, ...] = ()) -> RichTable:

@@ -63,6 +63,11 @@ class Trial:
         parts = (part for run in self.runs for part in run.effective_dilation)
         return pool(part for part in parts if (part.layer, part.size) == (layer, size))
 
+    def effective_dilation_over_seeds(self, layer: str, size: str) -> Measure | None:
+        """Mean and spread over seeds of each seed's mean; None where no seed has filters."""
+        alone = [Trial((run,)).effective_dilation(layer, size) for run in self.runs]
+        return over_seeds([measure.mean if measure.count else None for measure in alone], digits=2)
+
     @property
     def order(self) -> tuple:
         """Sort key: atrous, deformable, modulated; then number of layers; then dilation."""

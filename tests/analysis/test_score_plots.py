@@ -1,13 +1,7 @@
 import pytest
 
-from deformlab.analysis import read_runs
-from deformlab.analysis.plots import (
-    effective_dilation_by_size,
-    learning_curves,
-    miou_over_dilation,
-    miou_over_layers,
-    save_figure,
-)
+from deformlab.analysis import read_runs, save_figure
+from deformlab.analysis.score_plots import miou_over_dilation, miou_over_layers
 
 
 def trials(sweep):
@@ -56,55 +50,3 @@ def test_miou_over_layers_needs_two_numbers_of_layers(sweep):
     sweep.atrous(2)
     sweep.deformable()
     assert miou_over_layers(trials(sweep)) is None
-
-
-def test_effective_dilation_leaves_out_sizes_without_filters(sweep):
-    sweep.deformable(counts=(0, 500, 500, 500))
-    (axes,) = effective_dilation_by_size(trials(sweep)).axes
-    shown = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers if c.get_label()}
-    assert shown["layer4.1.conv2"] == [2.9, 4.2]
-
-
-def test_effective_dilation_has_a_panel_per_deformable_trial(sweep):
-    sweep.atrous(2)
-    for i in range(4):
-        sweep.deformable(trial=f"d{i}")
-    assert len(effective_dilation_by_size(trials(sweep)).axes) == 4
-
-
-def test_learning_curves_have_a_panel_per_trial_and_a_line_per_seed(sweep):
-    sweep.atrous(2, seed=0, curve=(0.1, 0.2))
-    sweep.atrous(2, seed=1, curve=(0.1, 0.3))
-    sweep.deformable()
-    figure = learning_curves(trials(sweep), "val/miou", "mIoU (%)", scale=100)
-    assert [axes.get_title() for axes in figure.axes] == ["atrous-2", "deformable-2"]
-    shown = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
-    assert shown["seed 1"] == pytest.approx([10, 30])
-
-
-def test_no_learning_curves_without_the_column(sweep):
-    sweep.atrous(2)
-    assert learning_curves(trials(sweep), "val/loss", "loss") is None
-
-
-def test_every_axis_has_a_label(sweep):
-    sweep.atrous(2)
-    sweep.deformable()
-    shown = trials(sweep)
-    for figure in (
-        miou_over_dilation(shown),
-        effective_dilation_by_size(shown),
-        learning_curves(shown, "train/loss", "cross-entropy (nat)"),
-    ):
-        assert all(axes.get_xlabel() for axes in figure.axes)
-        assert figure.axes[0].get_ylabel()
-
-
-def test_a_figure_is_saved_for_pages_and_for_papers_with_the_same_bytes_each_time(sweep, tmp_path):
-    sweep.atrous(2)
-    figure = miou_over_dilation(trials(sweep))
-    png, pdf = save_figure(figure, tmp_path, "figure")
-    before = pdf.read_bytes()
-    save_figure(figure, tmp_path, "figure")
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert pdf.read_bytes() == before

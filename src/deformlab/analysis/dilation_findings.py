@@ -1,0 +1,155 @@
+"""What the paper found about effective dilation (Deformable Convolutional Networks, section 3)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from deformlab.analysis.finding import (
+    FAILS,
+    HOLDS,
+    MIXED,
+    UNJUDGED,
+    Finding,
+    agreement,
+    best_deformable,
+    where,
+)
+from deformlab.analysis.joined import ALL, Joined
+from deformlab.analysis.measure import Estimate, Measure
+from deformlab.analysis.trial import Trial
+
+# Below this many filters a mean is that of a handful of objects.
+MIN_FILTERS = 100
+# Growth under this share is called slight.
+SLIGHT = 0.05
+
+Measures = dict[str, Measure]
+
+
+def dilation_grows_with_size(trials: Sequence[Trial], joined: Joined | None = None) -> Finding:
+    """Small < medium < large in the last deformable layer of the best deformable trial.
+
+    Any pair of judged sizes in the wrong order refutes it; it holds only if all three sizes are judged,
+    and in every seed.
+    """
+    trial = best_deformable(trials)
+    claim = "Effective dilation grows with object size"
+    finding = _judge("dilation_grows_with_size", claim, trial, ("small", "medium", "large"), _rising, joined)
+    if trial is None:
+        return finding
+    details = [_layer_line(trial, name) for trial in trials if trial.deformable for name in trial.layers]
+    sentence = finding.sentence
+    if finding.verdict in (HOLDS, MIXED):
+        first, last = (trial.effective_dilation(trial.layers[0], size).mean for size in ("small", "large"))
+        if last > first:
+            slight = "only " if last / first - 1 < SLIGHT else ""
+            sentence += f" From small to large it grows by {slight}{100 * (last / first - 1):.0f} %."
+    return replace(finding, sentence=sentence, details=tuple(details))
+
+
+def background_between_medium_and_large(trials: Sequence[Trial], joined: Joined | None = None) -> Finding:
+    """Medium <= background <= large in the last deformable layer of the best deformable trial."""
+    key, claim = "background_between", "Background lies between medium and large objects"
+    return _judge(key, claim, best_deformable(trials), ("medium", "background", "large"), _between, joined)
+
+
+def _judge(
+    key: str,
+    claim: str,
+    trial: Trial | None,
+    sizes: Sequence[str],
+    order: Callable[[Measures], str],
+    joined: Joined | None,
+) -> Finding:
+    if trial is None:
+        return Finding(key, claim, UNJUDGED, "No deformable trial measured effective dilations.")
+    layer = trial.layers[0]
+    measures = _measures(trial, layer, sizes)
+    alone = [order(_measures(Trial((run,)), layer, sizes)) for run in trial.runs]
+    verdict, certainty, holding = agreement(order(measures), alone)
+    sentence = f"{where(trial, layer)}: {_list(measures)}."
+    if any(not _enough(measure) for measure in measures.values()):
+        few = [size for size, measure in measures.items() if not _enough(measure)]
+        sentence += f" Too few filters (under {MIN_FILTERS}) on: {', '.join(few)}."
+    evidence = (*_by_seed(trial, layer, sizes), *_intervals(trial, layer, sizes, joined))
+    return Finding(key, claim, verdict, sentence, certainty, evidence, trials=(trial.name,), holding=holding)
+
+
+def _measures(trial: Trial, layer: str, sizes: Sequence[str]) -> Measures:
+    return {size: trial.effective_dilation(layer, size) for size in sizes}
+
+
+def _enough(measure: Measure) -> bool:
+    return (measure.count or 0) >= MIN_FILTERS
+
+
+def _rising(measures: Measures) -> str:
+    judged = [measure.mean for measure in measures.values() if _enough(measure)]
+    if any(a >= b for a, b in pairwise(judged)):
+        return FAILS
+    return HOLDS if len(judged) == len(measures) else UNJUDGED
+
+
+def _between(measures: Measures) -> str:
+    if not all(_enough(measure) for measure in measures.values()):
+        return UNJUDGED
+    low, high = measures["medium"].mean, measures["large"].mean
+    return HOLDS if low <= measures["background"].mean <= high else FAILS
+
+
+def _list(measures: Measures) -> str:
+    printed = [f"{measure.mean:.2f}" for measure in measures.values()]
+    # Two decimals would call sizes equal that the verdict tells apart.
+    digits = 2 if len(set(printed)) == len(printed) else 3
+
+    def words(measure: Measure) -> str:
+        if not measure.count:
+            return "no filters"
+        few = "" if _enough(measure) else f", too few: {measure.count}"
+        return f"{measure.mean:.{digits}f} ± {measure.std:.{digits}f}{few}"
+
+    listed = ", ".join(f"{size} {words(measure)}" for size, measure in measures.items())
+    return f"{listed} cells (± over filters)"
+
+
+def _by_seed(trial: Trial, layer: str, sizes: Sequence[str]) -> list[str]:
+    if len(trial.runs) < 2:
+        return []
+    lines = []
+    for run in trial.runs:
+        measures = _measures(Trial((run,)), layer, sizes).values()
+        means = " / ".join(f"{measure.mean:.2f}" if measure.count else "–" for measure in measures)
+        lines.append(f"seed {run.seed}: {means}")
+    return [f"Means of {', '.join(sizes)} by seed: {'; '.join(lines)}."]
+
+
+def _intervals(trial: Trial, layer: str, sizes: Sequence[str], joined: Joined | None) -> list[str]:
+    """Intervals over images and which neighbours of them overlap; nothing for runs without records."""
+    if joined is None or trial.name not in [known.name for known in joined.trials]:
+        return []
+    found = {
+        row.size: row.dilation
+        for row in joined.rows(trial)
+        if (row.layer, row.label) == (layer, ALL)
+        and row.dilation is not None
+        and row.dilation.low is not None
+    }
+    if any(size not in found for size in sizes):
+        return []
+    listed = ", ".join(f"{size} [{found[size].low:.2f}, {found[size].high:.2f}]" for size in sizes)
+    which = "; ".join(
+        f"{a} and {b} {'overlap' if _overlap(found[a], found[b]) else 'do not overlap'}"
+        for a, b in pairwise(sizes)
+    )
+    return [f"95 % intervals over images, seeds together: {listed}; {which}."]
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    bounds = (one.low, one.high, other.low, other.high)
+    low, high, other_low, other_high = (float("nan") if bound is None else bound for bound in bounds)
+    return low <= other_high and other_low <= high
+
+
+def _layer_line(trial: Trial, layer: str) -> str:
+    measures = _measures(trial, layer, ("small", "medium", "large"))
+    return f"{trial.name}, {layer}: {_rising(measures)}: {_list(measures)}"

@@ -1,0 +1,86 @@
+"""Effective dilation by object size (Deformable Convolutional Networks, table 2)."""
+
+from collections.abc import Sequence
+
+from deformlab.analysis.formats import PUBLISHED, Cell, Table, area_text
+from deformlab.analysis.measure import Measure
+from deformlab.analysis.published import published
+from deformlab.analysis.run import SIZES, Run
+from deformlab.analysis.trial import Trial
+
+
+def effective_dilation(trials: Sequence[Trial]) -> Table | None:
+    """Table 2: effective dilation per layer and object size; None where no run measured it."""
+    measured = [(trial, layer) for trial in trials for layer in trial.layers]
+    if not measured:
+        return None
+    rows: list[tuple[Cell, ...]] = [
+        (trial.name, layer, *(trial.effective_dilation(layer, size) for size in SIZES))
+        for trial, layer in measured
+    ]
+    return Table(
+        "table2_effective_dilation",
+        "Effective dilation by object size",
+        "In cells of the layer's input feature map; mean ± standard deviation over the filters of all seeds "
+        f"together, n filters. {_size_note(trials[0].first)} An atrous layer's effective dilation is its "
+        "dilation.",
+        ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
+        tuple(rows),
+        row_sources=tuple(trial.name for trial, _ in measured),
+    )
+
+
+def effective_dilation_over_seeds(trials: Sequence[Trial]) -> Table | None:
+    """Effective dilation with its spread over seeds; None where no deformable trial has several."""
+    measured = [
+        (trial, layer)
+        for trial in trials
+        if trial.deformable and len(trial.runs) > 1
+        for layer in trial.layers
+    ]
+    if not measured:
+        return None
+    rows: list[tuple[Cell, ...]] = [
+        (trial.name, layer, *(trial.effective_dilation_over_seeds(layer, size) for size in SIZES))
+        for trial, layer in measured
+    ]
+    return Table(
+        "effective_dilation_over_seeds",
+        "Effective dilation by object size, over seeds",
+        "In cells of the layer's input feature map; mean ± standard deviation of each seed's mean: how far a "
+        f"repetition may land from this one. {_size_note(trials[0].first)}",
+        ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
+        tuple(rows),
+        row_sources=tuple(trial.name for trial, _ in measured),
+    )
+
+
+def _size_note(run: Run) -> str:
+    if len(run.thresholds) != 2:
+        return "The thresholds of object size were not recorded."
+    small, large = (area_text(value) for value in run.thresholds)
+    return (
+        f"Object size is the area of its bounding box: small under {small} pixels, large over {large}, "
+        "medium between."
+    )
+
+
+def published_effective_dilation(dataset: str) -> Table | None:
+    """The paper's table 2, for reference beside VOC runs; None for other data sets."""
+    if dataset != "voc":
+        return None
+    values = published()["dcnv1_table2"]
+    rows: list[tuple[Cell, ...]] = [
+        (layer, *(Measure(m, s) for m, s in zip(row["mean"], row["std"], strict=True)))
+        for layer, row in values.items()
+        if layer != "columns"
+    ]
+    return Table(
+        "published_effective_dilation",
+        "Published effective dilation (another task)",
+        "Deformable Convolutional Networks, table 2: R-FCN, an object detector, with ResNet-101 on VOC 2007 "
+        "test. Only the order of the columns compares with DeepLab on VOC 2012.",
+        ("Layer", *(size.capitalize() for size in values["columns"])),
+        tuple(rows),
+        row_sources=(PUBLISHED,) * len(rows),
+    )

@@ -1,0 +1,84 @@
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from deformlab.analysis import read_runs
+from deformlab.analysis.gallery import MAX_SHOWN, gallery
+from deformlab.analysis.page_parts import gallery_html
+
+
+def seen(sweep):
+    return gallery(read_runs(sweep.folder).trials, sweep.folder / "report")
+
+
+def draw(folder, kind, name, size=(300, 50), colours=("red", "lime", "blue")):
+    picture = Image.new("RGB", size)
+    third = size[0] // 3
+    for i, colour in enumerate(colours):
+        picture.paste(colour, (i * third, 0, (i + 1) * third, size[1]))
+    (folder / kind).mkdir(exist_ok=True)
+    picture.save(folder / kind / name)
+
+
+def colour(picture):
+    data = base64.b64decode(picture.uri.removeprefix("data:image/jpeg;base64,"))
+    return Image.open(io.BytesIO(data)).getpixel((2, 2))
+
+
+@pytest.fixture
+def two(sweep):
+    return sweep.atrous(2), sweep.deformable()
+
+
+def test_image_and_label_are_shown_once_and_predictions_per_trial(sweep, two):
+    for folder in two:
+        draw(folder, "predictions", "00-street.png")
+    ((title, pictures),) = seen(sweep).predictions
+    assert title == "00-street"
+    assert [picture.caption for picture in pictures] == [
+        "image",
+        "label",
+        "atrous-2, seed 0",
+        "deformable-2, seed 0",
+    ]
+    assert [max(range(3), key=colour(picture).__getitem__) for picture in pictures] == [0, 1, 2, 2]
+
+
+def test_pictures_of_show_stand_side_by_side_by_kind_and_image(sweep, two):
+    for folder in two:
+        draw(folder, "pictures", "sampling-street.png", (3000, 600))
+    draw(two[1], "pictures", "offsets-street.png")
+    shown = dict(seen(sweep).shown)
+    assert [picture.trial for picture in shown["sampling-street"]] == ["atrous-2", "deformable-2"]
+    assert [picture.trial for picture in shown["offsets-street"]] == ["deformable-2"]
+
+
+def test_pictures_without_room_are_named(sweep, two):
+    for i in range(MAX_SHOWN + 2):
+        draw(two[0], "pictures", f"{i}.png")
+    assert seen(sweep).left_out == (f"{MAX_SHOWN}.png", f"{MAX_SHOWN + 1}.png")
+    assert f"Not shown, but in the run folders: {MAX_SHOWN}.png" in gallery_html(seen(sweep))
+
+
+def test_a_broken_picture_is_named_and_that_of_another_seed_shown(sweep, two):
+    other = sweep.deformable(seed=1)
+    draw(other, "predictions", "a.png")
+    (two[1] / "predictions").mkdir()
+    (two[1] / "predictions" / "a.png").write_bytes(b"no picture")
+    found = seen(sweep)
+    assert found.broken == ("deformable-2-seed0/predictions/a.png",)
+    assert found.predictions[0][1][-1].caption == "deformable-2, seed 1"
+
+
+def test_pages_to_click_on_are_linked(sweep, two):
+    (two[1] / "units of a street.html").write_text("")
+    assert seen(sweep).pages == (
+        ("deformable-2, seed 0: units of a street.html", "../deformable-2-seed0/units of a street.html"),
+    )
+    assert 'href="../deformable-2-seed0/units%20of%20a%20street.html"' in gallery_html(seen(sweep))
+
+
+def test_without_pictures_there_is_no_section(sweep, two):
+    assert gallery_html(seen(sweep)) == ""

@@ -1,0 +1,64 @@
+import re
+
+from deformlab.analysis import Estimate, Measure, Table
+from deformlab.analysis.formats import PUBLISHED
+from deformlab.analysis.html_tables import html_provenance, html_table
+
+TABLE = Table(
+    "scores",
+    "Scores",
+    "",
+    ("Trial", "Layer", "mIoU (%)", "Published", "Gain over atrous-2"),
+    (
+        ("atrous 4", "last", Measure(45.0), 70.4, None),
+        ("atrous 4", "first", Measure(46.0, 0.5, 7), None, Estimate(1.0, 0.5, 1.5)),
+    ),
+    row_sources=("atrous 4", "atrous 4"),
+    column_sources=(None, None, None, PUBLISHED, "atrous-2"),
+)
+
+
+def links(fragment):
+    return re.findall(r'<a class="source" href="#([^"]+)">([^<]+)', fragment)
+
+
+def test_html_is_escaped():
+    table = Table("t", "<b>", "a & b", ("<i>",), (("<script>",),))
+    assert "<script>" not in html_table(table)
+    assert "&lt;script&gt;" in html_table(table)
+
+
+def test_every_number_links_to_its_runs_and_published_ones_to_the_paper():
+    found = links(html_table(TABLE).split("<tbody>")[1])
+    ours = "source-atrous-4"
+    assert found == [
+        (ours, "atrous 4"),
+        (ours, "45.0"),
+        ("source-published", "70.4"),
+        (ours, "atrous 4"),
+        (ours, "46.0 ± 0.5"),
+        (ours, "1.0"),
+    ]
+
+
+def test_a_column_with_runs_of_its_own_says_so_in_its_header():
+    head = html_table(TABLE).split("<tbody>")[0]
+    assert links(head) == [("source-published", "Published"), ("source-atrous-2", "Gain over atrous-2")]
+
+
+def test_runs_of_a_trial_share_an_anchor_that_the_links_lead_to():
+    table = Table("runs", "Runs", "", ("Trial", "Seed"), (("atrous 4", 0), ("atrous 4", 1), ("b", 0)))
+    fragment = html_provenance(Table(**vars(table) | {"row_sources": ("atrous 4", "atrous 4", "b")}))
+    assert re.findall(r'<tbody id="([^"]+)"', fragment) == ["source-atrous-4", "source-b"]
+    assert "<a " not in fragment
+
+
+def test_what_the_row_above_said_is_quiet():
+    rows = html_table(TABLE).split("<tr>")[2:]
+    assert ["again" in row for row in rows] == [False, True]
+
+
+def test_intervals_and_counts_stand_on_a_line_of_their_own():
+    fragment = html_table(TABLE)
+    assert "46.0 ± 0.5<br><small>(n = 7)</small>" in fragment
+    assert "1.0<br><small>[0.5, 1.5]</small>" in fragment
