@@ -19,7 +19,7 @@ from deformlab.inspection.figures import (
 )
 
 IMAGE = np.full((60, 80, 3), 128, dtype=np.uint8)
-UNIT = UnitMark(np.array([30.0, 40.0]), (24.0, 32.0, 36.0, 48.0))
+UNIT = UnitMark(np.array([30.0, 40.0]), (32.0, 48.0, 36.0, 24.0))
 EXTENT = (-8.0, 72.0, 56.0, -8.0)
 
 
@@ -87,10 +87,10 @@ def test_networks_are_named_beside_their_rows():
     assert [axes.texts[0].get_text() for axes in sampling().axes] == ["deformable, seed 0", "atrous, seed 0"]
 
 
-def test_the_unit_is_marked_by_its_centre_and_the_pixels_it_answers_for():
+def test_the_unit_is_marked_by_its_centre_and_its_cell():
     axes = sampling().axes[0]
     assert (axes.lines[0].get_ydata()[0], axes.lines[0].get_xdata()[0]) == (30, 40)
-    assert axes.patches[0].get_bbox().bounds == (31.5, 23.5, 16, 12)
+    assert axes.patches[0].get_bbox().bounds == (32, 24, 16, 12)
 
 
 def test_a_dilation_map_lies_where_its_cells_are():

@@ -9,7 +9,7 @@ import torch
 from deformlab.errors import ConfigError
 from deformlab.metrics import EffectiveDilation, LayerGeometry
 
-THREE = LayerGeometry((3, 3), (2, 2))
+THREE = LayerGeometry((3, 3), (2, 2), stride=1)
 
 
 def scene():
@@ -61,20 +61,34 @@ def test_mean_and_std_are_those_of_the_filters():
 
 
 def test_a_plain_layer_has_exactly_its_dilation_everywhere():
-    metric = metric_for(conv=LayerGeometry((3, 3), (7, 7)))
-    metric.update({"conv": torch.zeros(()).expand(1, 18, 13, 17)}, scene())
+    metric = metric_for(conv=LayerGeometry((3, 3), (7, 7), stride=3))
+    metric.update({"conv": torch.zeros(()).expand(1, 18, 14, 14)}, scene())
     assert {(row.mean, row.std) for row in metric.compute().rows} == {(7, 0)}
 
 
-def test_centres_of_a_coarser_map_lie_in_the_middle_of_its_cells():
-    instances = torch.zeros(1, 40, 40, dtype=torch.int64)
-    instances[0, 8, 24] = 1  # the centre of cell (0, 1) in a map of cells of 16 pixels: row 8, column 24
-    metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances[:, :32, :32])
+def test_a_filter_of_a_strided_layer_is_centred_on_its_multiple_of_the_stride():
+    metric = metric_for(conv=THREE._replace(stride=16))
+    instances = torch.zeros(1, 32, 32, dtype=torch.int64)
+    instances[0, 16, 0] = 1  # the centre of filter (1, 0)
+    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances)
     assert table(metric)["conv", "small"].count == 1
-    instances = instances.roll(1, 1)
-    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances[:, :32, :32])
+    instances = instances.roll(8, 1)  # half a cell further: no filter is centred there
+    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances)
     assert table(metric)["conv", "small"].count == 1
+
+
+def test_a_resized_image_moves_the_centres_with_it():
+    metric = metric_for(conv=THREE._replace(stride=16))
+    instances = torch.zeros(1, 96, 96, dtype=torch.int64)
+    instances[0, 49, 1] = 1  # pixel (16, 0) of the network's 32x32 is centred on (49, 1) of 96x96
+    metric.update({"conv": torch.zeros(1, 18, 2, 2)}, instances, network_size=(32, 32))
+    assert table(metric)["conv", "small"].count == 1
+
+
+def test_a_map_that_the_stride_does_not_make_is_refused():
+    metric = metric_for(conv=THREE._replace(stride=16))
+    with pytest.raises(ValueError, match="has 3x2 filters, but a stride of 16 on 33x33 pixels makes 3x3"):
+        metric.update({"conv": torch.zeros(1, 18, 3, 2)}, torch.zeros(1, 33, 33, dtype=torch.int64))
 
 
 def test_size_is_the_area_of_the_bounding_box_of_the_whole_mask():
@@ -125,7 +139,7 @@ def test_an_id_means_another_object_in_every_image():
 
 
 def test_deform_groups_are_averaged_and_kept_apart():
-    metric = metric_for(conv=LayerGeometry((3, 3), (2, 2), deform_groups=2))
+    metric = metric_for(conv=LayerGeometry((3, 3), (2, 2), stride=1, deform_groups=2))
     metric.update({"conv": torch.cat([stretched(1.0), stretched(2.0)], dim=1)}, scene())
     assert {(row.mean, row.std, row.count) for row in metric.compute().rows} >= {(3, 0, 36)}
     records = metric.compute().records
@@ -135,7 +149,7 @@ def test_deform_groups_are_averaged_and_kept_apart():
 
 
 def test_modulated_layers_are_also_weighted_by_modulation():
-    metric = metric_for(conv=LayerGeometry((3, 3), (2, 2), modulated=True))
+    metric = metric_for(conv=LayerGeometry((3, 3), (2, 2), stride=1, modulated=True))
     offset, modulation = torch.zeros(1, 18, 40, 40), torch.ones(1, 9, 40, 40)
     offset[:, 16:], modulation[:, 8] = 100, 0
     metric.update({"conv": offset}, scene(), modulation={"conv": modulation})
@@ -147,8 +161,8 @@ def test_modulated_layers_are_also_weighted_by_modulation():
 
 
 def test_rows_come_by_layer_in_order_and_by_size():
-    metric = metric_for(b=THREE, a=THREE)
-    metric.update({"a": stretched(1.0), "b": stretched(2.0, (10, 10))[..., :5]}, scene())
+    metric = metric_for(b=THREE._replace(stride=4), a=THREE)
+    metric.update({"a": stretched(1.0), "b": stretched(2.0, (10, 10))}, scene())
     rows = metric.compute().rows
     assert [(row.layer, row.size) for row in rows] == [
         (layer, size) for layer in "ba" for size in ("small", "medium", "large", "background")
@@ -157,7 +171,7 @@ def test_rows_come_by_layer_in_order_and_by_size():
 
 
 def test_a_size_that_never_occurred_has_no_mean():
-    metric = metric_for()
+    metric = metric_for(conv=THREE._replace(stride=10))
     metric.update({"conv": torch.zeros(1, 18, 4, 4)}, torch.zeros(1, 40, 40, dtype=torch.int64))
     row = table(metric)["conv", "small"]
     assert row.count == 0
@@ -168,7 +182,7 @@ def test_a_size_that_never_occurred_has_no_mean():
 def test_batches_and_processes_add_up():
     torch.manual_seed(0)
     offset, instances = torch.randn(4, 18, 10, 10), scene().expand(4, -1, -1)
-    whole, first, second = metric_for(), metric_for(), metric_for()
+    whole, first, second = (metric_for(conv=THREE._replace(stride=4)) for _ in range(3))
     whole.update({"conv": offset}, instances)
     first.update({"conv": offset[:1]}, instances[:1])
     first.update({"conv": offset[1:2]}, instances[1:2])
@@ -193,7 +207,7 @@ def test_a_bad_region_is_refused():
 
 def test_a_layer_without_neighbouring_taps_is_refused():
     with pytest.raises(ValueError, match="conv is 1x1"):
-        EffectiveDilation({"conv": LayerGeometry((1, 1), (1, 1))})
+        EffectiveDilation({"conv": LayerGeometry((1, 1), (1, 1), stride=1)})
 
 
 def random_images(images=5, seed=0):
@@ -212,7 +226,7 @@ def random_images(images=5, seed=0):
 def measured(parts, images=5):
     """Records after updating with the images of each part, a list of lists of images."""
     offsets, modulation, instances, label, prediction, names = random_images(images)
-    geometry = LayerGeometry((3, 3), (2, 2), deform_groups=2)
+    geometry = LayerGeometry((3, 3), (2, 2), stride=16, deform_groups=2)
     metric = EffectiveDilation({"a": geometry, "b": geometry._replace(modulated=True)}, (100, 300))
     for part in parts:
         metric.update(
@@ -259,7 +273,7 @@ def test_objects_have_their_class_areas_and_scale():
     label[0, 1, 12:32] = 1  # a row of the medium object is of another class
     label[instances == 26001] = 1
     metric = metric_for()
-    metric.update({"conv": torch.zeros(1, 18, 40, 40)}, instances, label, network_size=(20, 20))
+    metric.update({"conv": torch.zeros(1, 18, 20, 20)}, instances, label, network_size=(20, 20))
     records = metric.compute().records
     assert records.object.tolist() == [0, 3, 7, 26001]
     assert records.label.tolist() == [0, 0, 2, 1]
@@ -296,13 +310,13 @@ def test_by_box_a_filter_belongs_to_the_smallest_box_that_contains_it():
 
 
 def test_sizes_in_pixels_of_the_network_and_of_masks():
-    for options, counts in (
-        ({"pixels": "network"}, [236, 600, 0]),
-        ({"area": "mask"}, [36, 200, 600]),
-        ({"thresholds": "thirds"}, [36, 200, 600]),
+    for options, seen, counts in (
+        ({"pixels": "network"}, 20, [9 + 50, 150, 0]),
+        ({"area": "mask"}, 40, [36, 200, 600]),
+        ({"thresholds": "thirds"}, 40, [36, 200, 600]),
     ):
         metric = EffectiveDilation({"conv": THREE}, **{"thresholds": (100, 400), **options})
-        metric.update({"conv": torch.zeros(1, 18, 40, 40)}, scene(), network_size=(20, 20))
+        metric.update({"conv": torch.zeros(1, 18, seen, seen)}, scene(), network_size=(seen, seen))
         assert [row.count for row in metric.compute().rows][:3] == counts
 
 

@@ -22,7 +22,7 @@ names = ['x', 'y', 'z']
 def metrics(part):
     iou = MeanIoU(4)
     iou.update(preds[part], target[part])
-    dilation = EffectiveDilation({"conv": LayerGeometry((3, 3), (2, 2))}, thresholds=(100, 250))
+    dilation = EffectiveDilation({"conv": LayerGeometry((3, 3), (2, 2), stride=2)}, thresholds=(100, 250))
     if len(instances[part]):
         dilation.update(
             {"conv": offset[part]}, instances[part], target[part], prediction=preds[part], names=names[part]

@@ -3,6 +3,7 @@
 Functions here compute; those of `deformlab.inspection.figures` draw what they return.
 """
 
+from deformlab.inspection.cells import Cells, to_image
 from deformlab.inspection.network import TrainedNetwork, load_network
 from deformlab.inspection.page import unit_page, write_unit_page
 from deformlab.inspection.passes import LayerPass, Samples, record_passes, samples_of
@@ -16,10 +17,10 @@ from deformlab.inspection.support import (
     effective_receptive_field,
     effective_sampling_locations,
 )
-from deformlab.inspection.units import Unit, choose_units, to_image, unit_at
+from deformlab.inspection.units import Unit, choose_units, unit_at
 from deformlab.inspection.views import (
+    cells_of,
     dilation_panels,
-    map_size,
     offset_map,
     sampling_panels,
     support_panels,
@@ -27,6 +28,7 @@ from deformlab.inspection.views import (
 
 __all__ = [
     "KINDS",
+    "Cells",
     "EffectiveSamples",
     "LayerPass",
     "Prediction",
@@ -37,13 +39,13 @@ __all__ = [
     "Show",
     "TrainedNetwork",
     "Unit",
+    "cells_of",
     "choose_units",
     "dilation_panels",
     "effective_receptive_field",
     "effective_sampling_locations",
     "entropy",
     "load_network",
-    "map_size",
     "offset_map",
     "predict",
     "read_scene",

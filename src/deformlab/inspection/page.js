@@ -45,10 +45,14 @@ function nearest(values, wanted) {
   return best;
 }
 
-// Index of a unit's row and column in the grid: that of the cell into which the place falls, or the nearest to it.
-function gridPosition(image, view) {
-  return [view.rows, view.columns].map((cells, axis) =>
-    nearest(cells, Math.floor((place[axis] + 0.5) * view.map[axis] / image.size[axis])));
+// Index of the row and column of units whose filters are centred nearest to the place.
+function gridPosition(view) {
+  const { centres } = arrays(view);
+  const width = view.columns.length;
+  return [
+    nearest(view.rows.map((_, row) => centres[2 * row * width]), place[0]),
+    nearest(view.columns.map((_, column) => centres[2 * column + 1]), place[1]),
+  ];
 }
 
 function viewName(view) {
@@ -69,9 +73,9 @@ function showImage() {
 }
 
 function draw() {
-  const { image, view } = chosen();
+  const { view } = chosen();
   const { points: places, weights, dilation, centres } = arrays(view);
-  const [row, column] = gridPosition(image, view);
+  const [row, column] = gridPosition(view);
   const index = row * view.columns.length + column;
   const count = 9 ** view.levels;
   const matrix = scene.getScreenCTM();
@@ -103,14 +107,14 @@ function draw() {
     `${outside} of ${count} samples fall outside the map.`;
 }
 
-// Keeps the unit within the grid, and the place on the unit's own cell.
+// Keeps the unit within the grid, and the place on the centre of the unit's filter.
 function goTo(row, column) {
-  const { image, view } = chosen();
-  const at = [[row, view.rows], [column, view.columns]];
-  place = at.map(([i, cells], axis) => {
-    const cell = cells[Math.min(Math.max(i, 0), cells.length - 1)];
-    return (cell + 0.5) * image.size[axis] / view.map[axis] - 0.5;
-  });
+  const { view } = chosen();
+  const { centres } = arrays(view);
+  const [i, j] = [[row, view.rows], [column, view.columns]]
+    .map(([index, cells]) => Math.min(Math.max(index, 0), cells.length - 1));
+  const unit = i * view.columns.length + j;
+  place = [centres[2 * unit], centres[2 * unit + 1]];
   draw();
 }
 
@@ -125,8 +129,8 @@ scene.addEventListener("keydown", (event) => {
   const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
-  const { image, view } = chosen();
-  const [row, column] = gridPosition(image, view);
+  const { view } = chosen();
+  const [row, column] = gridPosition(view);
   goTo(row + step[0], column + step[1]);
 });
 

@@ -11,6 +11,7 @@ from deformlab.analysis import save_figure
 from deformlab.data import IGNORE_INDEX
 from deformlab.errors import ConfigError
 from deformlab.inspection import views
+from deformlab.inspection.cells import Cells
 from deformlab.inspection.figures import (
     dilation_figure,
     offset_figure,
@@ -80,8 +81,8 @@ class Show:
                 network.check_layer(layer)
         self.scene = read_scene(image, self.network)
         say(seen_as(self.network, self.scene))
-        size = views.map_size(self.network, self.scene, layer)
-        self.units = [self._unit(pixel, size) for pixel in pixels] or self._chosen_units(size)
+        cells = views.cells_of(self.network, self.scene, layer)
+        self.units = [self._unit(pixel, cells) for pixel in pixels] or self._chosen_units(cells)
 
     def figure(self, kind: str) -> Figure:
         """One of `KINDS`.
@@ -201,13 +202,13 @@ class Show:
     def _title(self) -> str:
         return f"{self.network.data.dataset_class.name} {self.scene.name}"
 
-    def _unit(self, pixel: tuple[int, int], size: tuple[int, int]) -> Unit:
-        unit = unit_at(pixel, self.scene.size, size, f"pixel y {pixel[0]}, x {pixel[1]}")
+    def _unit(self, pixel: tuple[int, int], cells: Cells) -> Unit:
+        unit = unit_at(pixel, cells, f"pixel y {pixel[0]}, x {pixel[1]}")
         if self.scene.label is None or self.scene.label[pixel] == IGNORE_INDEX:
             return unit
         return replace(unit, name=f"{unit.name}: {self.network.data.classes[self.scene.label[pixel]]}")
 
-    def _chosen_units(self, size: tuple[int, int]) -> list[Unit]:
+    def _chosen_units(self, cells: Cells) -> list[Unit]:
         data, scene = self.network.data, self.scene
         if scene.label is None:
             self.say("it has no label here: units are chosen by the prediction")
@@ -215,10 +216,10 @@ class Show:
             scene = with_predicted_label(scene, predict(self.network, scene).classes, things)
         assert scene.instance is not None
         assert scene.label is not None
-        units = choose_units(scene.instance, scene.label, data.classes, self.network.object_sizes, size)
+        units = choose_units(scene.instance, scene.label, data.classes, self.network.object_sizes, cells)
         if not units:
             middle = (scene.size[0] // 2, scene.size[1] // 2)
-            return [unit_at(middle, scene.size, size, "the middle")]
+            return [unit_at(middle, cells, "the middle")]
         if len(units) == 1 and units[0].name.startswith("background"):
             self.say("it shows no countable objects: choose units with --at Y,X")
         return units

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deformlab.inspection.network import TrainedNetwork
 from deformlab.inspection.scene import Scene
 from deformlab.inspection.units import Unit
-from deformlab.inspection.views import level_names, map_size, sampling_panels
+from deformlab.inspection.views import cells_of, level_names, sampling_panels
 
 __all__ = ["Levels", "bytes_per_unit", "levels_of", "sampling_grid"]
 
@@ -63,7 +63,7 @@ def sampling_grid(network: TrainedNetwork, scene: Scene, view: Levels, most: int
         as int16 (y, x), `weights` (M, P) as uint8, where 255 is `weight_scale`, `dilation` (M) in cells and
         `centres` (M, 2) of the undeformed filters in pixels, as float32.
     """
-    size = map_size(network, scene, view.layer)
+    size = cells_of(network, scene, view.layer).size
     rows, columns = _every(size, most)
     units = [Unit("", (0, 0), (row, column)) for row in rows for column in columns]
     panels = sampling_panels(network, scene, units, view.levels, view.layer)

@@ -1,8 +1,4 @@
-"""Units to look at: one output position of a layer, named by what lies under it in the image.
-
-Pictures show pixels of the image as it came. A network sees it resized, and its layers in cells; the three
-are tied together here.
-"""
+"""Units to look at: one output position of a layer, named by what lies under its filter's centre."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +9,9 @@ from scipy import ndimage
 
 from deformlab.data import IGNORE_INDEX
 from deformlab.errors import ConfigError
+from deformlab.inspection.cells import Cells
 
-__all__ = ["Unit", "choose_units", "to_image", "unit_at"]
+__all__ = ["Unit", "choose_units", "unit_at"]
 
 
 @dataclass(frozen=True)
@@ -32,47 +29,24 @@ class Unit:
     cell: tuple[int, int]
 
 
-def to_image(
-    points: NDArray[np.floating], image_size: tuple[int, int], input_size: tuple[int, int]
-) -> NDArray[np.floating]:
-    """Pixels of the network's input as pixels of the image; a pixel's coordinate is that of its centre.
-
-    Args:
-        points: (..., 2), y and x in pixels of the input.
-        image_size: Height and width of the image.
-        input_size: Height and width of the network's input.
-
-    Returns:
-        (..., 2), y and x in pixels of the image.
-    """
-    scale = np.asarray(image_size) / np.asarray(input_size)
-    return (np.asarray(points) + 0.5) * scale - 0.5
-
-
-def unit_at(
-    pixel: tuple[int, int], image_size: tuple[int, int], map_size: tuple[int, int], name: str = ""
-) -> Unit:
-    """The unit that answers for a pixel: that of the cell into which it falls when the map is upsampled.
+def unit_at(pixel: tuple[int, int], cells: Cells, name: str = "") -> Unit:
+    """The unit whose filter is centred nearest to a pixel.
 
     Args:
         pixel: (y, x) in the image.
-        image_size: Height and width of the image.
-        map_size: Height and width of the layer's output.
+        cells: The layer's output positions.
         name: What lies under it.
 
     Raises:
         ConfigError: The pixel is outside the image.
     """
-    if not all(0 <= position < size for position, size in zip(pixel, image_size, strict=True)):
+    height, width = cells.image_size
+    if not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
         raise ConfigError(
-            f"--at {pixel[0]},{pixel[1]}: outside the image, where y goes from 0 to {image_size[0] - 1} and "
-            f"x from 0 to {image_size[1] - 1}"
+            f"--at {pixel[0]},{pixel[1]}: outside the image, where y goes from 0 to {height - 1} and x from "
+            f"0 to {width - 1}"
         )
-    row, column = (
-        int((position + 0.5) * cells / size)
-        for position, size, cells in zip(pixel, image_size, map_size, strict=True)
-    )
-    return Unit(name, pixel, (row, column))
+    return Unit(name, pixel, cells.nearest(pixel))
 
 
 def choose_units(
@@ -80,7 +54,7 @@ def choose_units(
     label: NDArray[np.integer],
     classes: tuple[str, ...],
     object_sizes: tuple[float, float] | Literal["thirds"],
-    map_size: tuple[int, int],
+    cells: Cells,
 ) -> list[Unit]:
     """One unit on background, one on a small and one on a large object, as in DCNv1 figures 5 and 6.
 
@@ -94,12 +68,12 @@ def choose_units(
         classes: Names of the classes.
         object_sizes: Areas of the bounding box below which an object is small and above which it is large;
             `thirds` are those of this image's objects.
-        map_size: Height and width of the layer's output.
+        cells: The layer's output positions.
 
     Returns:
         Background, small, large, those that there are.
     """
-    ids = [int(i) for i in np.unique(instance[_centres(instance.shape, map_size)]) if i]
+    ids = [int(i) for i in np.unique(instance[_centres(cells)]) if i]
     boxes = ndimage.find_objects(instance)
     areas = {i: _extent(boxes[i - 1])[0] * _extent(boxes[i - 1])[1] for i in ids}
     pixels = {i: int((instance == i).sum()) for i in ids}
@@ -114,11 +88,11 @@ def choose_units(
             chosen.append(
                 max(legal, key=pixels.__getitem__) if legal else fallback(ids, key=areas.__getitem__)
             )
-    units = [_deepest(_background(instance, label), "background", label, classes, map_size)]
+    units = [_deepest(_background(instance, label), "background", label, classes, cells)]
     for i in dict.fromkeys(chosen):
         small, large = areas[i] < object_sizes[0], areas[i] > object_sizes[1]
         size = "small" if small else "large" if large else "medium"
-        units.append(_deepest(instance == i, f"{size} object", label, classes, map_size))
+        units.append(_deepest(instance == i, f"{size} object", label, classes, cells))
     return [unit for unit in units if unit is not None]
 
 
@@ -130,14 +104,9 @@ def _extent(box: tuple[slice, slice]) -> tuple[int, int]:
     return box[0].stop - box[0].start, box[1].stop - box[1].start
 
 
-def _centres(
-    size: tuple[int, ...], map_size: tuple[int, int]
-) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """The pixels on which the cells of a map have their centres, as an open index grid."""
-    rows, columns = (
-        ((np.arange(cells) + 0.5) * pixels / cells).astype(int)
-        for pixels, cells in zip(size, map_size, strict=True)
-    )
+def _centres(cells: Cells) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """The pixels nearest to the filters' centres, as an open index grid."""
+    rows, columns = ((centres + 0.5).astype(int) for centres in cells.centres())
     return rows[:, None], columns[None, :]
 
 
@@ -146,12 +115,12 @@ def _deepest(
     kind: str,
     label: NDArray[np.integer],
     classes: tuple[str, ...],
-    map_size: tuple[int, int],
+    cells: Cells,
 ) -> Unit | None:
     """The unit whose centre is farthest from the region's outline and the image's."""
     depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    centres = _centres(region.shape, map_size)
-    cell = np.unravel_index(int(depth[centres].argmax()), map_size)
+    centres = _centres(cells)
+    cell = np.unravel_index(int(depth[centres].argmax()), cells.size)
     row, column = int(cell[0]), int(cell[1])
     pixel = (int(centres[0][row, 0]), int(centres[1][0, column]))
     if not region[pixel]:

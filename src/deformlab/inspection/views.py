@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deformlab.errors import ConfigError
+from deformlab.inspection.cells import Cells, to_image
 from deformlab.inspection.figures import MapPanel, SamplingPanel, SupportPanels, UnitMark
 from deformlab.inspection.network import TrainedNetwork
 from deformlab.inspection.passes import LayerPass, record_passes, samples_of
@@ -15,10 +16,10 @@ from deformlab.inspection.saliency import saliency_region
 from deformlab.inspection.sampling import sampling_locations
 from deformlab.inspection.scene import Scene
 from deformlab.inspection.support import effective_receptive_field, effective_sampling_locations
-from deformlab.inspection.units import Unit, to_image
+from deformlab.inspection.units import Unit
 from deformlab.metrics import effective_dilation
 
-__all__ = ["dilation_panels", "level_names", "map_size", "offset_map", "sampling_panels", "support_panels"]
+__all__ = ["cells_of", "dilation_panels", "level_names", "offset_map", "sampling_panels", "support_panels"]
 
 # Layers whose samples are drawn in one panel; more markers cannot be told apart.
 SAMPLED_LAYERS = 3
@@ -39,11 +40,10 @@ def level_names(network: TrainedNetwork, levels: int, layer: str | None = None) 
     return names[-levels:]
 
 
-def map_size(network: TrainedNetwork, scene: Scene, layer: str | None = None) -> tuple[int, int]:
-    """Height and width of a layer's output for an image; None for the last layer, or the class scores."""
+def cells_of(network: TrainedNetwork, scene: Scene, layer: str | None = None) -> Cells:
+    """The output positions of a layer for an image; None for the last layer, or the class scores."""
     name = layer or list(network.layers)[-1]
-    output = _passes(network, scene, [name])[name].output
-    return output.shape[-2], output.shape[-1]
+    return _cells(network, scene, name, _passes(network, scene, [name])[name].output)
 
 
 def sampling_panels(
@@ -92,7 +92,7 @@ def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]
         MapPanel(
             name,
             _effective_dilation(network.layers[name], passes[name]),
-            _extent(network, scene, name, passes[name].output),
+            _cells(network, scene, name, passes[name].output).extent(),
         )
         for name in layers
     ]
@@ -106,7 +106,7 @@ def offset_map(
     convolution = network.layers[layer]
     taps = convolution.kernel_size[0] * convolution.kernel_size[1]
     offset = samples_of(convolution, layer_pass).offset[0].unflatten(0, (-1, taps, 2))
-    return offset[group].cpu().numpy(), _extent(network, scene, layer, layer_pass.output)
+    return offset[group].cpu().numpy(), _cells(network, scene, layer, layer_pass.output).extent()
 
 
 def support_panels(
@@ -182,26 +182,13 @@ def _input_size(network: TrainedNetwork, scene: Scene) -> tuple[int, int]:
     return height, width
 
 
-def _output_pixels(network: TrainedNetwork, layer: str) -> int:
-    """Pixels of the network's input from one cell of a layer's output to the next."""
-    return network.model.backbone.pixels_per_cell(layer) * network.layers[layer].stride[0]
+def _cells(network: TrainedNetwork, scene: Scene, layer: str, output: Tensor) -> Cells:
+    stride = network.model.backbone.pixels_per_cell(layer) * network.layers[layer].stride[0]
+    size = (output.shape[-2], output.shape[-1])
+    return Cells(size, stride, _input_size(network, scene), scene.size)
 
 
 def _mark(network: TrainedNetwork, scene: Scene, layer: str, unit: Unit, output: Tensor) -> UnitMark:
     """Where a unit of a layer is on the image."""
-    centre = np.asarray(unit.cell, dtype=float) * _output_pixels(network, layer)
-    step = np.asarray(scene.size) / np.asarray(output.shape[-2:])
-    top, left = (np.asarray(unit.cell) * step).tolist()
-    return UnitMark(
-        to_image(centre, scene.size, _input_size(network, scene)), (top, left, top + step[0], left + step[1])
-    )
-
-
-def _extent(
-    network: TrainedNetwork, scene: Scene, layer: str, output: Tensor
-) -> tuple[float, float, float, float]:
-    """The edges of a layer's map on the image: left, right, bottom, top."""
-    pixels = _output_pixels(network, layer)
-    edges = np.array([[-0.5, -0.5], [output.shape[-2] - 0.5, output.shape[-1] - 0.5]]) * pixels
-    (top, left), (bottom, right) = to_image(edges, scene.size, _input_size(network, scene)).tolist()
-    return left, right, bottom, top
+    cells = _cells(network, scene, layer, output)
+    return UnitMark(cells.place(unit.cell), cells.extent(unit.cell, (1, 1)))

@@ -1,6 +1,7 @@
 """Metrics as torchmetrics: sums as states, so that any batching and any number of processes agree."""
 
 from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
+from deformlab.metrics.filter_centre import filter_centre
 from deformlab.metrics.mean_iou import MeanIoU, MeanIoUResult
 from deformlab.metrics.object_dilation import (
     EffectiveDilation,
@@ -27,6 +28,7 @@ __all__ = [
     "OffsetStatistics",
     "effective_dilation",
     "effective_dilation_where_it_counts",
+    "filter_centre",
     "image_key",
     "offset_statistics",
     "sample_filters",

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from deformlab.metrics.filter_centre import filter_centre
+
 __all__ = ["ImageObjects", "PixelCounts", "count_pixels", "find_objects", "owner_of_cells"]
 
 IGNORE_INDEX = 255
@@ -98,24 +100,27 @@ def _extent(which: Tensor, line: Tensor, count: int, lines: int) -> tuple[Tensor
     return torch.where(touched, number, lines).amin(1), torch.where(touched, number + 1, 0).amax(1)
 
 
-def owner_of_cells(objects: ImageObjects, size: tuple[int, int], region: str) -> tuple[Tensor, Tensor]:
-    """To which object the filter at each cell of a feature map belongs.
-
-    The centre of cell (i, j) of an (H_f, W_f) map is pixel ((i + 0.5)·H/H_f, (j + 0.5)·W/W_f).
+def owner_of_cells(
+    objects: ImageObjects, size: tuple[int, int], stride: int, network_size: tuple[int, int], region: str
+) -> tuple[Tensor, Tensor]:
+    """To which object the filter at each cell of a feature map belongs: the pixel nearest to its centre.
 
     Args:
         objects: The image's objects.
         size: (H_f, W_f).
+        stride: Pixels of the network's input from one filter to the next.
+        network_size: Height and width of the network's input.
         region: `mask`, the object whose mask covers the centre; or `box`, of those whose box contains it the
             one with the smallest box (the first of equals). A centre on what belongs to nothing stays there.
 
     Returns:
         (H_f·W_f,) positions as in `ImageObjects.owner`, and the centres' positions in the flattened map.
     """
-    height, width = objects.owner.shape
-    device = objects.owner.device
-    row = ((torch.arange(size[0], device=device) + 0.5) * (height / size[0])).long()
-    column = ((torch.arange(size[1], device=device) + 0.5) * (width / size[1])).long()
+    device, width = objects.owner.device, objects.owner.shape[1]
+    row, column = (
+        (filter_centre(torch.arange(cells, device=device).double(), stride, network, pixels) + 0.5).long()
+        for cells, network, pixels in zip(size, network_size, objects.owner.shape, strict=True)
+    )
     place = (row[:, None] * width + column).flatten()
     owner = objects.owner.flatten()[place]
     count = len(objects.ids)

@@ -35,12 +35,14 @@ class LayerGeometry(NamedTuple):
     Attributes:
         kernel_size: Taps (height, width).
         dilation: The undeformed dilation (height, width).
+        stride: Pixels of the network's input from one filter to the next.
         deform_groups: Channel groups with offsets of their own.
         modulated: Whether its samples are modulated (DCNv2).
     """
 
     kernel_size: tuple[int, int]
     dilation: tuple[int, int]
+    stride: int
     deform_groups: int = 1
     modulated: bool = False
 
@@ -87,8 +89,8 @@ class EffectiveDilation(Metric):
     A filter is one output position of one layer. It belongs to the object whose instance mask covers its
     centre; or, with `region="box"`, to the one with the smallest bounding box that contains it, which is the
     paper's annotation. It belongs to the background where there is no object, and to nothing where the label
-    is ignored or objects are not told apart. The centre of cell (i, j) of an (H_f, W_f) map is pixel
-    ((i + 0.5)·H/H_f, (j + 0.5)·W/W_f) of the instance map. Offset groups are averaged, and kept apart too.
+    is ignored or objects are not told apart. `filter_centre` says where the centre is. Offset groups are
+    averaged, and kept apart too.
 
     The state is one row of float64 sums per object and image, so that any batching and any number of
     processes give the same, and intervals can be had by resampling images.
@@ -190,7 +192,9 @@ class EffectiveDilation(Metric):
             prediction = prediction.to(torch.uint8)
         values = {name: self._values(name, offsets, modulation, len(instances)) for name in self.layers}
         height, width = instances.shape[-2:]
-        scale = 1.0 if network_size is None else network_size[0] * network_size[1] / (height * width)
+        seen = (height, width) if network_size is None else (network_size[0], network_size[1])
+        self._check_strides(values, seen)
+        scale = seen[0] * seen[1] / (height * width)
         for i, name in enumerate(names):
             objects = find_objects(instances[i], None if label is None else label[i])
             image_label = None if label is None else label[i]
@@ -198,7 +202,10 @@ class EffectiveDilation(Metric):
             rows = torch.cat(
                 [
                     _head(objects, image_label, image_prediction, image_key(name), scale),
-                    *(self._layer_sums(objects, image_label, of_layer[i]) for of_layer in values.values()),
+                    *(
+                        self._layer_sums(objects, image_label, of_layer[i], self.layers[layer].stride, seen)
+                        for layer, of_layer in values.items()
+                    ),
                 ],
                 dim=1,
             )
@@ -239,9 +246,28 @@ class EffectiveDilation(Metric):
             parts += [groups, groups.square()]
         return torch.cat(parts, dim=1)
 
-    def _layer_sums(self, objects: ImageObjects, label: Tensor | None, values: Tensor) -> Tensor:
+    def _check_strides(self, values: Mapping[str, Tensor], network_size: tuple[int, int]) -> None:
+        for name, maps in values.items():
+            stride, size = self.layers[name].stride, (maps.shape[-2], maps.shape[-1])
+            expected = (-(-network_size[0] // stride), -(-network_size[1] // stride))
+            if size != expected:
+                raise ValueError(
+                    f"offsets[{name!r}] has {size[0]}x{size[1]} filters, but a stride of {stride} on "
+                    f"{network_size[0]}x{network_size[1]} pixels makes {expected[0]}x{expected[1]}; check "
+                    "the stride in layers, and network_size"
+                )
+
+    def _layer_sums(
+        self,
+        objects: ImageObjects,
+        label: Tensor | None,
+        values: Tensor,
+        stride: int,
+        network_size: tuple[int, int],
+    ) -> Tensor:
         """Sums of (V, H_f, W_f) values per object and per label on the background, (K + 256, V)."""
-        owner, place = owner_of_cells(objects, (values.shape[1], values.shape[2]), self.region)
+        size = (values.shape[1], values.shape[2])
+        owner, place = owner_of_cells(objects, size, stride, network_size, self.region)
         count = len(objects.ids)
         row = (
             owner

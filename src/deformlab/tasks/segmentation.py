@@ -157,7 +157,10 @@ class SemanticSegmentation(pl.LightningModule):
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
-            {name: _geometry(layer) for name, layer in self.tracked_layers.items()},
+            {
+                name: _geometry(layer, self.model.backbone.pixels_per_cell(name))
+                for name, layer in self.tracked_layers.items()
+            },
             thresholds=evaluation.object_sizes,
             area=evaluation.object_area,
             pixels=evaluation.object_pixels,
@@ -323,9 +326,10 @@ class SemanticSegmentation(pl.LightningModule):
         return datamodule.classes if datamodule is not None else [str(i) for i in range(self.num_classes)]
 
 
-def _geometry(layer: nn.Conv2d) -> LayerGeometry:
+def _geometry(layer: nn.Conv2d, pixels_per_cell: int) -> LayerGeometry:
     kernel_size = cast("tuple[int, int]", layer.kernel_size)
     dilation = cast("tuple[int, int]", layer.dilation)
+    stride = pixels_per_cell * layer.stride[0]
     if isinstance(layer, DeformConv2d):
-        return LayerGeometry(kernel_size, dilation, layer.deform_groups, layer.modulated)
-    return LayerGeometry(kernel_size, dilation)
+        return LayerGeometry(kernel_size, dilation, stride, layer.deform_groups, layer.modulated)
+    return LayerGeometry(kernel_size, dilation, stride)

@@ -31,13 +31,11 @@ class UnitMark(NamedTuple):
 
     Attributes:
         centre: (y, x) on which its undeformed filter is centred.
-        pixels: First row and column for which it answers, and those behind the last, when its map is
-            upsampled to the image. The centre need not be in the middle: upsampling aligns the maps' edges,
-            strided convolutions their first cells.
+        cell: Left, right, bottom and top edge of the pixels that are nearer to it than to any other's.
     """
 
     centre: NDArray[np.floating]
-    pixels: tuple[float, float, float, float]
+    cell: tuple[float, float, float, float]
 
 
 def panel_grid(
@@ -90,23 +88,13 @@ def pixel_axes(axes: Axes, size: Sequence[int], margin: float = 0.0) -> None:
 
 
 def mark_unit(axes: Axes, unit: UnitMark) -> None:
-    """A cross at the centre of the unit's filter, and a frame around the pixels for which it answers."""
-    top, left, bottom, right = unit.pixels
+    """A cross at the centre of the unit's filter, and a frame around its cell."""
+    left, right, bottom, top = unit.cell
+    square = (left, top), right - left, bottom - top
+    axes.add_patch(Rectangle(*square, fill=False, edgecolor="black", linewidth=2.6))
     axes.add_patch(
         Rectangle(
-            (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="black", linewidth=2.6
-        )
-    )
-    axes.add_patch(
-        Rectangle(
-            (left - 0.5, top - 0.5),
-            right - left,
-            bottom - top,
-            fill=False,
-            edgecolor=UNIT_COLOUR,
-            linewidth=1.4,
-            label="pixels for which the unit answers",
-            zorder=5,
+            *square, fill=False, edgecolor=UNIT_COLOUR, linewidth=1.4, label="the unit's cell", zorder=5
         )
     )
     axes.plot(unit.centre[1], unit.centre[0], **UNIT_MARKER, zorder=6)  # type: ignore[arg-type]
