@@ -38,6 +38,21 @@ def no_weights_and_biases_account(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def run_notebook(monkeypatch):
+    """Runs a notebook of experiments/notebooks on a folder of runs; returns what its cells put out."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebooks = Path(__file__).parents[1] / "experiments" / "notebooks"
+
+    def run(name: str, runs: Path) -> list:
+        monkeypatch.setenv("DEFORMLAB_RUNS", str(runs))
+        notebook = nbformat.read(notebooks / name, as_version=4)
+        nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(notebooks))
+        return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory) -> Path:
     """A YAML file that trains in about a second."""

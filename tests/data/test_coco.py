@@ -53,6 +53,7 @@ def test_a_crowd_is_ignored_and_below_all_objects(coco_root):
     assert sample["label"][5, 32] == Coco.classes.index("person")
 
 
+@pytest.mark.filterwarnings("error")
 def test_compressed_run_lengths_are_read(coco_root):
     from pycocotools import mask
 
@@ -183,6 +184,7 @@ def test_the_genuine_sample_is_complete_and_has_the_known_sizes():
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the sample of COCO is not here")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
 def test_genuine_masks_have_the_areas_that_coco_states():
     from pycocotools import mask
 

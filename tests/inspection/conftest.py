@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deformlab.cli import main
 from deformlab.inspection import load_network, read_scene
+
+
+@pytest.fixture(scope="session")
+def atrous_run(tmp_path_factory, tiny_config):
+    """The run folder of a network without deformable layers."""
+    run_dir = tmp_path_factory.mktemp("atrous") / "tiny"
+    options = ["--model.conv5", "atrous", "--trainer.max_epochs", "1", "--wandb", "off"]
+    assert main(["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), *options]) == 0
+    return run_dir
 
 
 @pytest.fixture(scope="session")

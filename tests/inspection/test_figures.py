@@ -6,6 +6,7 @@ import pytest
 from deformlab.inspection import predict
 from deformlab.inspection.figures import (
     MapPanel,
+    OffsetPanel,
     SamplingPanel,
     SupportPanels,
     UnitMark,
@@ -20,6 +21,7 @@ from deformlab.inspection.figures import (
 
 IMAGE = np.full((60, 80, 3), 128, dtype=np.uint8)
 UNIT = UnitMark(np.array([30.0, 40.0]), (32.0, 48.0, 36.0, 24.0))
+REGIONS = np.repeat(np.arange(8), 10)[None].repeat(60, 0)
 EXTENT = (-8.0, 72.0, 56.0, -8.0)
 
 
@@ -44,7 +46,8 @@ def dilation(values=RISING):
 
 def offsets(shift=(1.0, 0.5)):
     field = np.zeros((9, 2, 4, 5)) + np.reshape(shift, (1, 2, 1, 1))
-    return offset_figure(IMAGE, field, (3, 3), EXTENT, "image: offsets of layer4.0.conv2")
+    panel = OffsetPanel("run: layer4.0.conv2", field, (3, 3), EXTENT)
+    return offset_figure(IMAGE, [panel], "image: offsets", REGIONS)
 
 
 def support():
@@ -78,9 +81,7 @@ def test_samples_stand_where_they_are_and_those_that_are_zero_look_different():
 
 
 def test_a_sampling_panel_names_unit_and_dilation():
-    assert (
-        sampling().axes[0].get_title() == "small object: Car\neffective dilation 2.50 cells, 1 samples zero"
-    )
+    assert sampling().axes[0].get_title() == "small object: Car\neffective dilation 2.50 cells, 1 sample zero"
 
 
 def test_networks_are_named_beside_their_rows():
@@ -93,12 +94,25 @@ def test_the_unit_is_marked_by_its_centre_and_its_cell():
     assert axes.patches[0].get_bbox().bounds == (32, 24, 16, 12)
 
 
+def test_objects_are_outlined_where_neighbours_belong_to_different_ones():
+    figure = sampling_figure(IMAGE, [("run", [sampling_panel([[10, 20]])])], "image", REGIONS)
+    lines = figure.axes[0].images[1].get_array()[..., 3]
+    assert (lines > 0).any(0).nonzero()[0].tolist() == [10, 20, 30, 40, 50, 60, 70]
+    assert len(sampling().axes[0].images) == 1
+
+
 def test_a_dilation_map_lies_where_its_cells_are():
     figure = dilation()
     heat = figure.axes[0].images[1]
     assert tuple(heat.get_extent()) == EXTENT
     assert heat.get_clim() == (0, 19)
     assert "mean 9.50, 0.00 to 19.00 cells" in figure.axes[0].get_title()
+
+
+def test_networks_may_have_different_numbers_of_layers():
+    panel = MapPanel("layer", RISING, EXTENT)
+    figure = dilation_figure(IMAGE, [("deformable", [panel]), ("atrous", [panel, panel])], "image: dilation")
+    assert len(figure.axes) == 3 + 1  # the colour bar
 
 
 def test_a_map_of_one_value_has_a_scale_around_it():
@@ -120,13 +134,13 @@ def test_opposite_directions_have_opposite_hues():
 
 
 def test_arrows_point_where_offsets_do():
-    arrows = offsets((1.0, 0.5)).subfigs[0].axes[0].collections[0]
+    arrows = offsets((1.0, 0.5)).subfigs[0].subfigs[0].axes[0].collections[0]
     assert (arrows.V == 1.0).all()
     assert (arrows.U == 0.5).all()
 
 
 def test_the_offset_figure_has_a_panel_per_tap_and_a_wheel_in_cells():
-    figure = offsets()
+    (figure,) = offsets().subfigs
     assert len(figure.subfigs[1].axes) == 9
     labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.subfigs[2].axes]
     assert labels == [("dx (cells)", "dy (cells)")] * 2

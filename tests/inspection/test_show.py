@@ -14,14 +14,6 @@ from deformlab.inspection import KINDS, Show, views
 IMAGE = "val_00001"
 
 
-@pytest.fixture(scope="session")
-def atrous_run(tmp_path_factory, tiny_config):
-    run_dir = tmp_path_factory.mktemp("atrous") / "tiny"
-    options = ["--model.conv5", "atrous", "--trainer.max_epochs", "1", "--wandb", "off"]
-    assert main(["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), *options]) == 0
-    return run_dir
-
-
 @pytest.fixture
 def refused(capsys, tmp_path, monkeypatch):
     """Runs `show` with a mistake in it; returns the one line that says so."""
@@ -53,7 +45,7 @@ def test_all_of_an_atrous_network_leaves_out_what_it_does_not_have(atrous_run, t
     assert main([*arguments, "--output", str(tmp_path / "pictures")]) == 0
     written = {path.name for path in (tmp_path / "pictures").glob("*.png")}
     assert written == {f"{kind}-{IMAGE}.png" for kind in ("sampling", "support", "prediction")}
-    assert "left out offsets: tiny, seed 0 has no deformable layers" in capsys.readouterr().out
+    assert "left out offsets: no deformable layers in tiny, seed 0" in capsys.readouterr().out
 
 
 def test_a_file_name_gets_both_endings(trained_run, tmp_path):
@@ -77,6 +69,26 @@ def test_two_networks_are_drawn_in_two_rows(trained_run, atrous_run):
     figure = Show(trained_run, IMAGE, compare=atrous_run, at=["10,20", "40,50"]).figure("sampling")
     assert len(figure.axes) == 4
     assert figure.axes[0].get_title().startswith("pixel y 10, x 20")
+
+
+def test_offsets_of_two_networks_are_drawn_below_each_other(trained_run):
+    figure = Show(trained_run, IMAGE, compare=trained_run / "checkpoints" / "last.ckpt").figure("offsets")
+    assert len(figure.subfigs) == 2
+    assert figure.subfigs[1].subfigs[0].axes[0].get_title().startswith("tiny, seed 0: layer4.0.conv2")
+
+
+def test_a_network_without_offsets_is_left_out_beside_one_that_has_them(trained_run, atrous_run):
+    lines = []
+    show = Show(trained_run, IMAGE, compare=atrous_run, say=lines.append)
+    assert len(show.figure("offsets").subfigs) == 1
+    assert lines[-1] == "offsets: tiny, seed 0 has none and is left out"
+
+
+def test_effective_dilation_of_two_networks_is_that_of_the_same_layers(trained_run, atrous_run):
+    figure = Show(atrous_run, IMAGE, compare=trained_run).figure("dilation")
+    titles = [axes.get_title().split("\n") for axes in figure.axes[:-1]]
+    assert [layer for layer, _ in titles] == ["layer4.0.conv1", "layer4.0.conv2"] * 2
+    assert [spread for _, spread in titles][:2] == ["mean 2.00, 2.00 to 2.00 cells"] * 2
 
 
 def test_undeformed_samples_are_centred_on_the_unit(atrous_run):

@@ -45,6 +45,12 @@ def test_background_a_small_and_a_large_object_are_chosen():
     assert instance[background.pixel] == 0
 
 
+def test_a_background_class_is_named_once():
+    instance, label = scene()
+    (unit,) = choose_units(instance, label, ("background", "car"), SIZES, cells(4))
+    assert unit.name == "background"
+
+
 def test_a_chosen_unit_lies_deep_inside_its_object():
     instance, label = scene((0, 0, 48, 48))
     unit = choose_units(instance, label, CLASSES, SIZES, cells(4))[-1]

@@ -1,5 +1,6 @@
 """COCO's polygons and run lengths as masks, by COCO's own rasteriser."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,16 @@ def decode_mask(
         if not np.isfinite(np.asarray(polygon, dtype=np.float64)).all():
             raise ValueError("a polygon has a coordinate that is not a number")
     encoded = mask.merge(mask.frPyObjects([list(polygon) for polygon in segmentation], height, width))
-    return mask.decode(encoded).astype(bool)
+    return _decode(encoded)
+
+
+def _decode(encoded: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    from pycocotools import mask
+
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 hands its array to NumPy 2 by an interface of NumPy 1, at every mask.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return mask.decode(encoded).astype(bool)
 
 
 def _from_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -50,7 +60,7 @@ def _from_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int]) ->
         encoded = {"size": list(size), "counts": counts.encode("ascii")}
         if int(mask.area(encoded)) > size[0] * size[1]:
             raise ValueError("its run lengths are longer than the image")
-        return mask.decode(encoded).astype(bool)
+        return _decode(encoded)
     if not isinstance(counts, Sequence) or not all(isinstance(run, int) and run >= 0 for run in counts):
         raise ValueError("its counts are neither integers >= 0 nor COCO's compressed text")
     if sum(counts) != size[0] * size[1]:

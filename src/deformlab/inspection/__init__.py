@@ -21,7 +21,7 @@ from deformlab.inspection.units import Unit, choose_units, unit_at
 from deformlab.inspection.views import (
     cells_of,
     dilation_panels,
-    offset_map,
+    offset_panel,
     sampling_panels,
     support_panels,
 )
@@ -46,7 +46,7 @@ __all__ = [
     "effective_sampling_locations",
     "entropy",
     "load_network",
-    "offset_map",
+    "offset_panel",
     "predict",
     "read_scene",
     "record_passes",

@@ -40,6 +40,13 @@ class Scene:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
+    @property
+    def regions(self) -> NDArray[np.int32] | None:
+        """A number for every class and object (H, W), for their outlines; None without a label."""
+        if self.label is None or self.instance is None:
+            return None
+        return 256 * self.instance + self.label
+
 
 def read_scene(source: str, network: TrainedNetwork) -> Scene:
     """Reads an image and, if it belongs to the network's data set, its label.

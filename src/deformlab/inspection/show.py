@@ -121,15 +121,15 @@ class Show:
         """Why there is no such picture of this network, in one line; None if there is."""
         if kind not in ("offsets", "dilation"):
             return None
-        networks = self.networks[:1] if kind == "offsets" else self.networks
-        if not any(network.deformable_layers for network in networks):
-            rates = sorted({layer.dilation[0] for layer in self.network.layers.values()})
+        if not any(network.deformable_layers for network in self.networks):
+            rates = sorted({layer.dilation[0] for n in self.networks for layer in n.layers.values()})
+            names = " and ".join(network.name for network in self.networks)
             return (
-                f"{kind}: {self.network.name} has no deformable layers, its filters have the fixed dilation "
+                f"{kind}: no deformable layers in {names}, whose filters have the fixed dilation "
                 f"{' or '.join(map(str, rates))} everywhere; sampling, support and prediction can be drawn"
             )
-        if self.layer is not None and not any(self.layer in n.deformable_layers for n in networks):
-            names = dict.fromkeys(name for n in networks for name in n.deformable_layers)
+        if self.layer is not None and not self._with_offsets():
+            names = dict.fromkeys(name for n in self.networks for name in n.deformable_layers)
             return f"--layer {self.layer}: is not deformable; those that are: {', '.join(names)}"
         return None
 
@@ -142,29 +142,40 @@ class Show:
         count = 9**self.levels
         chain = " → ".join(names)
         title = f"{self._title()}: the {count} sampling locations of a unit, through {chain}"
-        return sampling_figure(self.scene.image, rows, title)
+        return sampling_figure(self.scene.image, rows, title, self.scene.regions)
 
     def _offsets(self) -> Figure:
         self._check("offsets")
-        layer = self.layer or list(self.network.deformable_layers)[-1]
-        offset, extent = views.offset_map(self.network, self.scene, layer)
-        kernel_h, kernel_w = self.network.layers[layer].kernel_size
-        return offset_figure(
-            self.scene.image,
-            offset,
-            (kernel_h, kernel_w),
-            extent,
-            f"{self._title()}: offsets of {layer}, {self.network.name}",
-        )
+        drawn = self._with_offsets()
+        for network in self.networks:
+            if network not in drawn:
+                self.say(f"offsets: {network.name} has none and is left out")
+        panels = [
+            views.offset_panel(network, self.scene, self.layer or list(network.deformable_layers)[-1])
+            for network in drawn
+        ]
+        return offset_figure(self.scene.image, panels, f"{self._title()}: offsets", self.scene.regions)
+
+    def _with_offsets(self) -> list[TrainedNetwork]:
+        """The networks that have offsets to draw."""
+        return [
+            network
+            for network in self.networks
+            if (self.layer in network.deformable_layers if self.layer else network.deformable_layers)
+        ]
 
     def _dilation(self) -> Figure:
         self._check("dilation")
+        learned = next(network for network in self.networks if network.deformable_layers)
+        names = [self.layer] if self.layer else list(learned.deformable_layers)[-3:]
         rows = []
-        tracked = [n.model.backbone.tracked_layers() for n in self.networks]
-        for network, layers in zip(self.networks, tracked, strict=True):
-            names = [self.layer] if self.layer else list(layers)[-3:]
-            rows.append((network.name, views.dilation_panels(network, self.scene, names)))
-        return dilation_figure(self.scene.image, rows, f"{self._title()}: effective dilation")
+        for network in self.networks:
+            # The same layers of both, unless their backbones have none in common.
+            own = [name for name in names if name in network.layers] or list(network.layers)[-3:]
+            rows.append((network.name, views.dilation_panels(network, self.scene, own)))
+        return dilation_figure(
+            self.scene.image, rows, f"{self._title()}: effective dilation", self.scene.regions
+        )
 
     def _support(self) -> Figure:
         rows = []
@@ -185,9 +196,8 @@ class Show:
                 rows.append(row)
         what = "length of the features" if self.layer else "score of the predicted class"
         unit_of = self.layer or "the class scores"
-        return support_figure(
-            self.scene.image, rows, f"{self._title()}: what units of {unit_of} react to ({what})"
-        )
+        title = f"{self._title()}: what units of {unit_of} react to ({what})"
+        return support_figure(self.scene.image, rows, title, self.scene.regions)
 
     def _prediction(self) -> Figure:
         rows = [(network.name, predict(network, self.scene)) for network in self.networks]

@@ -125,4 +125,5 @@ def _deepest(
     pixel = (int(centres[0][row, 0]), int(centres[1][0, column]))
     if not region[pixel]:
         return None
-    return Unit(f"{kind}: {classes[int(label[pixel])]}", pixel, (row, column))
+    name = classes[int(label[pixel])]
+    return Unit(kind if name == kind else f"{kind}: {name}", pixel, (row, column))

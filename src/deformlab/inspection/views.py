@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deformlab.errors import ConfigError
 from deformlab.inspection.cells import Cells, to_image
-from deformlab.inspection.figures import MapPanel, SamplingPanel, SupportPanels, UnitMark
+from deformlab.inspection.figures import MapPanel, OffsetPanel, SamplingPanel, SupportPanels, UnitMark
 from deformlab.inspection.network import TrainedNetwork
 from deformlab.inspection.passes import LayerPass, record_passes, samples_of
 from deformlab.inspection.saliency import saliency_region
@@ -19,7 +19,7 @@ from deformlab.inspection.support import effective_receptive_field, effective_sa
 from deformlab.inspection.units import Unit
 from deformlab.metrics import effective_dilation
 
-__all__ = ["cells_of", "dilation_panels", "level_names", "offset_map", "sampling_panels", "support_panels"]
+__all__ = ["cells_of", "dilation_panels", "level_names", "offset_panel", "sampling_panels", "support_panels"]
 
 # Layers whose samples are drawn in one panel; more markers cannot be told apart.
 SAMPLED_LAYERS = 3
@@ -98,15 +98,14 @@ def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]
     ]
 
 
-def offset_map(
-    network: TrainedNetwork, scene: Scene, layer: str, group: int = 0
-) -> tuple[NDArray[np.floating], tuple[float, float, float, float]]:
-    """The offsets of a deform group, (K, 2, H_f, W_f) in cells, and where they lie on the image."""
+def offset_panel(network: TrainedNetwork, scene: Scene, layer: str, group: int = 0) -> OffsetPanel:
+    """The offsets of a deform group of a layer."""
     layer_pass = _passes(network, scene, [layer])[layer]
     convolution = network.layers[layer]
-    taps = convolution.kernel_size[0] * convolution.kernel_size[1]
-    offset = samples_of(convolution, layer_pass).offset[0].unflatten(0, (-1, taps, 2))
-    return offset[group].cpu().numpy(), _cells(network, scene, layer, layer_pass.output).extent()
+    kernel_h, kernel_w = convolution.kernel_size
+    offset = samples_of(convolution, layer_pass).offset[0].unflatten(0, (-1, kernel_h * kernel_w, 2))
+    extent = _cells(network, scene, layer, layer_pass.output).extent()
+    return OffsetPanel(f"{network.name}: {layer}", offset[group].cpu().numpy(), (kernel_h, kernel_w), extent)
 
 
 def support_panels(

@@ -1,6 +1,12 @@
 """Draws what `deformlab.inspection` computes; each function returns a matplotlib figure."""
 
-from deformlab.inspection.figures.fields import MapPanel, dilation_figure, offset_colours, offset_figure
+from deformlab.inspection.figures.fields import (
+    MapPanel,
+    OffsetPanel,
+    dilation_figure,
+    offset_colours,
+    offset_figure,
+)
 from deformlab.inspection.figures.prediction import prediction_figure
 from deformlab.inspection.figures.sampling import SamplingPanel, sampling_figure
 from deformlab.inspection.figures.style import UnitMark
@@ -8,6 +14,7 @@ from deformlab.inspection.figures.support import SupportPanels, holding, support
 
 __all__ = [
     "MapPanel",
+    "OffsetPanel",
     "SamplingPanel",
     "SupportPanels",
     "UnitMark",

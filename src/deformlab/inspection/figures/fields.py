@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from deformlab.inspection.figures.style import (
     COLOUR_MAP,
     backdrop,
+    draw_outlines,
     outer_labels,
     panel_grid,
     pixel_axes,
     row_label,
 )
 
-__all__ = ["MapPanel", "dilation_figure", "offset_colours", "offset_figure"]
+__all__ = ["MapPanel", "OffsetPanel", "dilation_figure", "offset_colours", "offset_figure"]
 
 # Lengths above this quantile get the strongest colour, so that one runaway does not bleach the rest.
 LONGEST = 0.98
@@ -41,8 +42,28 @@ class MapPanel:
     extent: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True)
+class OffsetPanel:
+    """The offsets of one layer and where they lie on the image.
+
+    Attributes:
+        title: The network.
+        offset: (K, 2, H_f, W_f), dy and dx of each tap in cells of the layer's input.
+        kernel_size: Rows and columns of the kernel, K taps in all.
+        extent: As in `MapPanel`.
+    """
+
+    title: str
+    offset: NDArray[np.floating]
+    kernel_size: tuple[int, int]
+    extent: tuple[float, float, float, float]
+
+
 def dilation_figure(
-    image: NDArray[np.uint8], rows: Sequence[tuple[str, Sequence[MapPanel]]], title: str
+    image: NDArray[np.uint8],
+    rows: Sequence[tuple[str, Sequence[MapPanel]]],
+    title: str,
+    regions: NDArray[np.integer] | None = None,
 ) -> Figure:
     """Effective dilation over the image, a row per network, a column per layer, one scale for all.
 
@@ -50,6 +71,7 @@ def dilation_figure(
         image: RGB (H, W, 3).
         rows: The network's name and its panels.
         title: Above all.
+        regions: Numbers (H, W) whose regions are outlined.
     """
     columns = max(len(panels) for _, panels in rows)
     figure, grid = panel_grid(image.shape[:2], len(rows), columns, extra=0.9)
@@ -62,6 +84,8 @@ def dilation_figure(
         for axes, panel in zip(axes_row, panels, strict=False):
             backdrop(axes, image)
             axes.imshow(panel.values, cmap=COLOUR_MAP, norm=scale, alpha=OPACITY, extent=panel.extent)
+            if regions is not None:
+                draw_outlines(axes, regions, 1.0)
             pixel_axes(axes, image.shape[:2])
             spread = f"mean {panel.values.mean():.2f}, {panel.values.min():.2f} to {panel.values.max():.2f}"
             axes.set_title(f"{panel.title}\n{spread} cells", fontsize="medium")
@@ -71,7 +95,7 @@ def dilation_figure(
     outer_labels(grid)
     figure.colorbar(
         ScalarMappable(scale, COLOUR_MAP),
-        ax=grid.ravel().tolist(),
+        ax=[axes for axes in grid.flat if axes.figure is not None],  # without those that were removed
         alpha=OPACITY,
         label="effective dilation (feature-map cells)",
         pad=0.01,
@@ -97,48 +121,62 @@ def offset_colours(offset: NDArray[np.floating], longest: float) -> NDArray[np.f
 
 def offset_figure(
     image: NDArray[np.uint8],
-    offset: NDArray[np.floating],
-    kernel_size: tuple[int, int],
-    extent: tuple[float, float, float, float],
+    rows: Sequence[OffsetPanel],
     title: str,
+    regions: NDArray[np.integer] | None = None,
 ) -> Figure:
-    """The offset field of one layer: the filters' mean shift over the image, and each tap on its own.
+    """Offset fields: the filters' mean shift over the image, and each tap on its own; one scale for all.
 
     Args:
         image: RGB (H, W, 3).
-        offset: (K, 2, H_f, W_f), dy and dx of each tap in cells of the layer's input.
-        kernel_size: Rows and columns of the kernel, K taps in all.
-        extent: Where the map lies on the image, as in `MapPanel`.
+        rows: A layer of each network.
         title: Above all.
+        regions: Numbers (H, W) whose regions are outlined.
     """
-    field = np.moveaxis(offset, 1, -1)
-    mean = field.mean(0)
-    longest_mean = _longest(mean)
-    longest = _longest(field)
+    fields = [np.moveaxis(row.offset, 1, -1) for row in rows]
+    longest_mean = _longest(np.concatenate([field.mean(0).reshape(-1, 2) for field in fields]))
+    longest = _longest(np.concatenate([field.reshape(-1, 2) for field in fields]))
     ratio = min(2.0, max(0.4, image.shape[0] / image.shape[1]))
-    figure = Figure(figsize=(15, 6 * ratio + 1.6), layout="constrained")
-    left, right, legend = figure.subfigures(1, 3, width_ratios=(1, 1.1, 0.26))
-    axes = left.subplots()
-    backdrop(axes, image)
-    axes.imshow(offset_colours(mean, longest_mean), extent=extent, alpha=OPACITY, interpolation="nearest")
-    _arrows(axes, mean, extent)
-    pixel_axes(axes, image.shape[:2])
-    axes.set_title(
-        "shift of the whole filter: mean over its taps (arrows: relative length)", fontsize="medium"
-    )
-    right.suptitle("shift of each tap, at its place in the kernel", fontsize="medium")
-    grid = right.subplots(*kernel_size, squeeze=False, sharex=True, sharey=True)
-    for tap, axes in zip(field, grid.flat, strict=True):
-        axes.imshow(offset_colours(tap, longest), extent=extent, interpolation="nearest")
-        _arrows(axes, tap, extent, most=8)
-        pixel_axes(axes, image.shape[:2])
-        axes.label_outer()
-        axes.tick_params(labelsize="small")
-    upper, lower = legend.subplots(2, 1)
-    _wheel(upper, longest_mean, "whole filter")
-    _wheel(lower, longest, "single tap")
+    figure = Figure(figsize=(15, (6 * ratio + 1.2) * len(rows) + 0.4), layout="constrained")
+    for part, row, field in zip(
+        figure.subfigures(len(rows), 1, squeeze=False).flat, rows, fields, strict=True
+    ):
+        left, right, legend = part.subfigures(1, 3, width_ratios=(1, 1.1, 0.26))
+        axes = left.subplots()
+        _field(axes, image, field.mean(0), longest_mean, row.extent, OPACITY)
+        if regions is not None:
+            draw_outlines(axes, regions, 0.0)
+        axes.set_title(
+            f"{row.title}\nshift of the whole filter: mean over its taps (arrows: relative length)",
+            fontsize="medium",
+        )
+        right.suptitle("shift of each tap, at its place in the kernel", fontsize="medium")
+        grid = right.subplots(*row.kernel_size, squeeze=False, sharex=True, sharey=True)
+        for tap, axes in zip(field, grid.flat, strict=True):
+            _field(axes, image, tap, longest, row.extent, 1.0, most=8)
+            axes.label_outer()
+            axes.tick_params(labelsize="small")
+        upper, lower = legend.subplots(2, 1)
+        _wheel(upper, longest_mean, "whole filter")
+        _wheel(lower, longest, "single tap")
     figure.suptitle(title)
     return figure
+
+
+def _field(
+    axes: Axes,
+    image: NDArray[np.uint8],
+    field: NDArray[np.floating],
+    longest: float,
+    extent: tuple[float, float, float, float],
+    opacity: float,
+    most: int = 16,
+) -> None:
+    """Offsets (H_f, W_f, 2) as colours and arrows over the image."""
+    backdrop(axes, image)
+    axes.imshow(offset_colours(field, longest), extent=extent, alpha=opacity, interpolation="nearest")
+    _arrows(axes, field, longest, extent, most)
+    pixel_axes(axes, image.shape[:2])
 
 
 def _longest(field: NDArray[np.floating]) -> float:
@@ -146,9 +184,13 @@ def _longest(field: NDArray[np.floating]) -> float:
 
 
 def _arrows(
-    axes: Axes, field: NDArray[np.floating], extent: tuple[float, float, float, float], most: int = 16
+    axes: Axes,
+    field: NDArray[np.floating],
+    longest: float,
+    extent: tuple[float, float, float, float],
+    most: int,
 ) -> None:
-    """Arrows in the directions of a field, at every cell or at every few; lengths are relative."""
+    """Arrows in the directions of a field, at every cell or at every few; `longest` reaches the next one."""
     height, width = field.shape[:2]
     step = max(1, -(-max(height, width) // most))
     left, right, bottom, top = extent
@@ -164,7 +206,7 @@ def _arrows(
         shown[..., 0],
         angles="xy",
         scale_units="xy",
-        scale=_longest(field) / (0.9 * cell),
+        scale=longest / (0.9 * cell),
         width=0.004 if most > 8 else 0.009,
         pivot="mid",
         color="black",

@@ -15,6 +15,7 @@ from deformlab.data import IGNORE_INDEX
 from deformlab.inspection.figures.style import (
     COLOUR_MAP,
     backdrop,
+    draw_outlines,
     outer_labels,
     panel_grid,
     pixel_axes,
@@ -82,10 +83,7 @@ def _class_map(
 ) -> None:
     """Classes in their colours, with outlines and names, for those who see no colours."""
     axes.imshow(colourise(label, palette))
-    edges = np.zeros(label.shape, dtype=bool)
-    edges[1:] |= label[1:] != label[:-1]
-    edges[:, 1:] |= label[:, 1:] != label[:, :-1]
-    axes.imshow(np.dstack([np.ones((*label.shape, 3)), edges * 0.8]))
+    draw_outlines(axes, label, 1.0)
     for value in np.unique(label):
         if value != IGNORE_INDEX:
             _name_regions(axes, label == value, classes[value])

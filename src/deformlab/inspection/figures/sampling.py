@@ -48,7 +48,10 @@ class SamplingPanel:
 
 
 def sampling_figure(
-    image: NDArray[np.uint8], rows: Sequence[tuple[str, Sequence[SamplingPanel]]], title: str
+    image: NDArray[np.uint8],
+    rows: Sequence[tuple[str, Sequence[SamplingPanel]]],
+    title: str,
+    regions: NDArray[np.integer] | None = None,
 ) -> Figure:
     """A row of panels per network, a column per unit.
 
@@ -56,11 +59,12 @@ def sampling_figure(
         image: RGB (H, W, 3).
         rows: The network's name and its panels, as many in each row.
         title: Above all.
+        regions: Numbers (H, W) whose regions are outlined.
     """
     figure, grid = panel_grid(image.shape[:2], len(rows), len(rows[0][1]))
     for axes_row, (name, panels) in zip(grid, rows, strict=True):
         for axes, panel in zip(axes_row, panels, strict=True):
-            _panel(axes, image, panel)
+            _panel(axes, image, regions, panel)
         row_label(axes_row[0], name)
     outer_labels(grid)
     figure.suptitle(title)
@@ -68,8 +72,10 @@ def sampling_figure(
     return figure
 
 
-def _panel(axes: Axes, image: NDArray[np.uint8], panel: SamplingPanel) -> None:
-    backdrop(axes, image)
+def _panel(
+    axes: Axes, image: NDArray[np.uint8], regions: NDArray[np.integer] | None, panel: SamplingPanel
+) -> None:
+    backdrop(axes, image, regions)
     axes.set_facecolor("0.97")
     pixel_axes(axes, image.shape[:2], MARGIN)
     largest = float(panel.weight.max(initial=0)) or 1.0
@@ -100,5 +106,5 @@ def _panel(axes: Axes, image: NDArray[np.uint8], panel: SamplingPanel) -> None:
     mark_unit(axes, panel.unit)
     note = f"effective dilation {panel.effective_dilation:.2f} cells"
     if len(outside):
-        note += f", {len(outside)} samples zero"
+        note += f", {len(outside)} sample{'s' if len(outside) > 1 else ''} zero"
     axes.set_title(f"{panel.title}\n{note}", fontsize="medium")

@@ -1,4 +1,4 @@
-"""What the pictures have in common: a pale photograph behind, axes in pixels, marks that print in grey."""
+"""What the pictures share: a pale photograph with outlines behind, axes in pixels, marks for greyscale."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from scipy import ndimage
 
 SAMPLE_COLOUR = "#B2182B"
 UNIT_COLOUR = "#56B4E9"
@@ -23,7 +24,9 @@ UNIT_MARKER = {
 # Lightness rises evenly, also for the colour-blind and on paper.
 COLOUR_MAP = "cividis"
 PANEL_WIDTH = 4.0
-PALENESS = 0.55
+PALENESS = 0.6
+# So many outlines beside each other would fill a panel.
+LINES_ACROSS = 400
 
 
 class UnitMark(NamedTuple):
@@ -65,11 +68,29 @@ def panel_grid(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def backdrop(axes: Axes, image: NDArray[np.uint8]) -> None:
-    """The photograph in pale grey, for marks in front of it."""
-    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255
-    axes.imshow(PALENESS + (1 - PALENESS) * grey, cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
+def backdrop(axes: Axes, image: NDArray[np.uint8], regions: NDArray[np.integer] | None = None) -> None:
+    """The photograph in pale colours, for marks in front of it.
+
+    Args:
+        axes: Where.
+        image: RGB (H, W, 3).
+        regions: Numbers (H, W) whose regions are outlined; None for no outlines.
+    """
+    axes.imshow(PALENESS + (1 - PALENESS) * image.astype(np.float32) / 255, interpolation="bilinear")
+    if regions is not None:
+        draw_outlines(axes, regions, 0.0)
     pixel_axes(axes, image.shape[:2])
+
+
+def draw_outlines(axes: Axes, regions: NDArray[np.integer], grey: float) -> None:
+    """Lines of one grey, 0 for black, where neighbouring pixels have different numbers."""
+    edges = np.zeros(regions.shape, dtype=bool)
+    edges[1:] |= regions[1:] != regions[:-1]
+    edges[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+    # One pixel of a large image is too thin to be seen in a panel.
+    width = max(1, round(max(regions.shape) / LINES_ACROSS))
+    edges = ndimage.maximum_filter(edges, width)
+    axes.imshow(np.dstack([np.full((*regions.shape, 3), grey), edges * 0.8]))
 
 
 def pixel_axes(axes: Axes, size: Sequence[int], margin: float = 0.0) -> None:

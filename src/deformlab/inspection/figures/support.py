@@ -67,18 +67,24 @@ def holding(weights: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
     return weights >= order[needed]
 
 
-def support_figure(image: NDArray[np.uint8], rows: Sequence[SupportPanels], title: str) -> Figure:
+def support_figure(
+    image: NDArray[np.uint8],
+    rows: Sequence[SupportPanels],
+    title: str,
+    regions: NDArray[np.integer] | None = None,
+) -> Figure:
     """A row per unit: effective sampling locations, effective receptive field, saliency region.
 
     Args:
         image: RGB (H, W, 3).
         rows: The units.
         title: Above all.
+        regions: Numbers (H, W) whose regions are outlined behind the samples.
     """
     figure, grid = panel_grid(image.shape[:2], len(rows), 3, extra=0.9)
     scale = PowerNorm(0.5, 0, 1)
     for axes_row, row in zip(grid, rows, strict=True):
-        _samples(axes_row[0], image, row, scale)
+        _samples(axes_row[0], image, regions, row, scale)
         _receptive_field(axes_row[1], image, row, scale)
         _saliency(axes_row[2], image, row)
         row_label(axes_row[0], row.title)
@@ -86,7 +92,7 @@ def support_figure(image: NDArray[np.uint8], rows: Sequence[SupportPanels], titl
     figure.colorbar(
         ScalarMappable(scale, COLOUR_MAP),
         ax=grid.ravel().tolist(),
-        label="strength of the gradient (share of the largest, square-root scale)",
+        label="strength of the gradient\n(share of the largest, square-root scale)",
         pad=0.01,
     )
     figure.suptitle(title)
@@ -94,8 +100,14 @@ def support_figure(image: NDArray[np.uint8], rows: Sequence[SupportPanels], titl
     return figure
 
 
-def _samples(axes: Axes, image: NDArray[np.uint8], row: SupportPanels, scale: PowerNorm) -> None:
-    backdrop(axes, image)
+def _samples(
+    axes: Axes,
+    image: NDArray[np.uint8],
+    regions: NDArray[np.integer] | None,
+    row: SupportPanels,
+    scale: PowerNorm,
+) -> None:
+    backdrop(axes, image, regions)
     strongest = max((float(strength.max(initial=0)) for _, _, strength in row.samples), default=0.0) or 1.0
     for i, (name, points, strength) in enumerate(row.samples):
         share = strength / strongest
