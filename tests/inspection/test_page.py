@@ -131,6 +131,14 @@ def test_the_more_images_the_coarser_the_grid_and_never_over_the_limit(network, 
     assert sizes[0] > sizes[1]
 
 
+def test_single_filters_have_a_finer_grid_than_those_that_are_followed_down(network, monkeypatch):
+    monkeypatch.setattr("deformlab.inspection.page.MAX_BYTES", 400_000)
+    large = Scene("large", np.zeros((256, 256, 3), np.uint8))
+    views = data_of(unit_page([network], [large]))["images"][0]["networks"][0]["views"]
+    units = {view["levels"]: len(view["rows"]) * len(view["columns"]) for view in views}
+    assert units[1] > units[3]
+
+
 def test_too_many_images_are_one_line(network, scene):
     with pytest.raises(ConfigError, match=r"100 images and 1 networks leave room for .* give fewer images"):
         unit_page([network], [scene] * 100, levels=4)

@@ -16,7 +16,7 @@ from PIL import Image
 from deformlab.errors import ConfigError
 from deformlab.inspection.network import TrainedNetwork
 from deformlab.inspection.scene import Scene
-from deformlab.inspection.unit_grid import bytes_per_unit, levels_of, sampling_grid
+from deformlab.inspection.unit_grid import Levels, bytes_per_unit, levels_of, sampling_grid
 
 __all__ = ["MAX_BYTES", "unit_page", "write_unit_page"]
 
@@ -76,7 +76,9 @@ def unit_page(
     pictures = [_picture(scene) for scene in scenes]
     room = MAX_BYTES - RESERVED - sum(len(picture) for picture in pictures)
     views = [levels_of(network, levels, layer) for network in networks]
-    cost = len(scenes) * sum(bytes_per_unit(view) for listed in views for view in listed)
+    cost = len(scenes) * sum(
+        _density(view, levels) * bytes_per_unit(view) for listed in views for view in listed
+    )
     most = int(room // cost)
     if most < FEWEST_UNITS:
         raise ConfigError(
@@ -88,10 +90,15 @@ def unit_page(
         shown = []
         for network, listed in zip(networks, views, strict=True):
             progress(f"{scene.name}: units of {network.name}")
-            grids = [sampling_grid(network, scene, view, most) for view in listed]
+            grids = [sampling_grid(network, scene, view, most * _density(view, levels)) for view in listed]
             shown.append({"name": network.name, "views": grids})
         content.append({"name": scene.name, "size": scene.size, "picture": picture, "networks": shown})
     return _html(content, [network.name for network in networks])
+
+
+def _density(view: Levels, levels: int) -> int:
+    """How many units of a view there are for one that is followed down: the fewer samples, the more units."""
+    return 2 ** (levels - view.levels)
 
 
 def _picture(scene: Scene) -> str:

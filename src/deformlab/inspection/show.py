@@ -123,9 +123,9 @@ class Show:
             return None
         if not any(network.deformable_layers for network in self.networks):
             rates = sorted({layer.dilation[0] for n in self.networks for layer in n.layers.values()})
-            names = " and ".join(network.name for network in self.networks)
+            who = " and ".join(network.name for network in self.networks)
             return (
-                f"{kind}: no deformable layers in {names}, whose filters have the fixed dilation "
+                f"{kind}: no deformable layers in {who}, whose filters have the fixed dilation "
                 f"{' or '.join(map(str, rates))} everywhere; sampling, support and prediction can be drawn"
             )
         if self.layer is not None and not self._with_offsets():
