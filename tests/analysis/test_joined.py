@@ -100,8 +100,8 @@ def test_a_trial_on_other_images_is_left_out(compared):
         ("objects.csv", "image\n", "objects.csv: not readable"),
         ("objects.csv", None, "objects.csv: no such file"),
         ("objects.json", "{", "objects.json: not readable"),
-        ("objects.json", json.dumps({"version": 99, "rule": {}}), "is of version 99, this deformlab reads 1"),
-        ("objects.json", json.dumps({"version": 1}), "not readable as a summary of objects"),
+        ("objects.json", json.dumps({"version": 99, "rule": {}}), "is of version 99, this deformlab reads 2"),
+        ("objects.json", json.dumps({"version": 2}), "not readable as a summary of objects"),
         ("objects.json", None, "objects.json: no such file"),
     ],
 )

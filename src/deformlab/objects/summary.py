@@ -1,6 +1,6 @@
 """One network's objects as plain numbers: the contents of `objects.json` in a run folder.
 
-Keys (version 1); every list leaves out what has nothing behind it, every number that is undefined is null:
+Keys (version 2); every list leaves out what has nothing behind it, every number that is undefined is null:
 
 - `version`, `images`, `objects`, `layers`, `classes` (names in label order).
 - `rule`: `thresholds` [small below, large above] in pixels (null without objects), `thirds`, `area` (box or
@@ -28,7 +28,7 @@ from deformlab.objects.records import ObjectRecords
 from deformlab.objects.sizes import SIZES, SizeRule
 from deformlab.objects.tally import dilation_cells, image_numbers, score_cells
 
-VERSION = 1
+VERSION = 2
 ALL = "all"
 
 
