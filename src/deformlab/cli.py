@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import deformlab
 from deformlab.errors import ConfigError, DeformlabError
@@ -115,10 +114,10 @@ def _sweep(arguments: list[str]) -> int:
     from rich.console import Console
 
     from deformlab.analysis import write_report
-    from deformlab.sweep import run_sweep, sweep_folder
+    from deformlab.sweep import parse_setting, run_sweep, sweep_folder
     from deformlab.training_cli import ConfigurationResolver
 
-    overrides = _overrides(options.overrides)
+    overrides = dict(parse_setting(assignment) for assignment in options.overrides)
     if options.root is not None:
         overrides["data.root"] = options.root
     code = run_sweep(
@@ -263,18 +262,3 @@ def _doctor(arguments: list[str]) -> int:
 
 def _parser(verb: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"deformlab {verb}", description=description)
-
-
-def _overrides(assignments: list[str]) -> dict[str, Any]:
-    import yaml
-
-    overrides = {}
-    for assignment in assignments:
-        key, separator, value = assignment.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--set {assignment}: wants KEY=VALUE, for example --set trainer.max_epochs=5")
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
-    return overrides

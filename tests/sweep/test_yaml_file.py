@@ -7,14 +7,15 @@ from deformlab.sweep.yaml_file import parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1e-4", 1e-4), ("5E3", 5e3), ("-1.5e+2", -150.0), (".5e1", 5.0)]
+    ("text", "value"),
+    [("1e-4", 1e-4), ("5E3", 5e3), ("-1.5e+2", -150.0), (".5e1", 5.0), ("true", True), ("False", False)],
 )
 def test_scientific_notation_is_a_number(text: str, value: float):
     assert parse_yaml(text) == value
 
 
-@pytest.mark.parametrize("text", ["e4", "1e", "a1e-4"])
-def test_what_only_looks_like_a_number_stays_text(text: str):
+@pytest.mark.parametrize("text", ["e4", "1e", "a1e-4", "off", "on", "yes", "No"])
+def test_what_only_looks_like_a_number_or_a_boolean_stays_text(text: str):
     assert parse_yaml(text) == text
 
 

@@ -1,4 +1,4 @@
-"""YAML the way a configuration means it: `1e-4` is a number, a key stands once, mistakes are one line."""
+"""YAML as a configuration means it: `1e-4` is a number, `off` a word, a key stands once, mistakes are one line."""
 
 import re
 from collections.abc import Hashable
@@ -11,7 +11,7 @@ from deformlab.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats, and no silent last-one-wins for a key that stands twice."""
+    """YAML 1.2's floats and booleans, and no silent last-one-wins for a key that stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -24,7 +24,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# PyYAML follows YAML 1.1, where a float needs a dot and a signed exponent: `lr: 1e-4` would be a string.
+# PyYAML follows YAML 1.1, where on, off, yes and no are booleans: `wandb: off` would not be the option's word.
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+# There, a float needs a dot and a signed exponent too: `lr: 1e-4` would be a string.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
