@@ -1,4 +1,4 @@
-"""YAML as a configuration means it: `1e-4` is a number, `off` a word, a key stands once, mistakes are one line."""
+"""YAML as configurations mean it: `1e-4` is a number, `off` a word, a key stands once, a mistake is a line."""
 
 import re
 from collections.abc import Hashable
@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# PyYAML follows YAML 1.1, where on, off, yes and no are booleans: `wandb: off` would not be the option's word.
+# PyYAML follows YAML 1.1, where on, off, yes and no are booleans: `wandb: off` would not mean the word.
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
