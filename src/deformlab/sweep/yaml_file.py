@@ -1,4 +1,4 @@
-"""YAML as configurations mean it: `1e-4` is a number, `off` a word, a key stands once, a mistake is a line."""
+"""YAML as configurations mean it: `1e-4` is a number, `off` a word, a key stands once, errors are a line."""
 
 import re
 from collections.abc import Hashable
