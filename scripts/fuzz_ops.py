@@ -32,10 +32,14 @@ Arguments = dict[str, Any]
 
 def legal_arguments(rng: random.Random, most_products: int) -> Arguments:
     """Arguments of one call that multiplies at most so often, `grad` and `needs` for its backward pass."""
-    groups, offset_groups = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 3))
-    channels = math.lcm(groups, offset_groups) * rng.choice((1, 2, 3, 4, 5, 8, 17))
-    outputs = groups * rng.choice((1, 2, 3, 5, 8, 17, 33))
-    batch = rng.choice((0, 1, 1, 2, 3))
+    while True:
+        groups, offset_groups = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 3))
+        channels = math.lcm(groups, offset_groups) * rng.choice((1, 2, 3, 4, 5, 8, 17))
+        outputs = groups * rng.choice((1, 2, 3, 5, 8, 17, 33))
+        batch = rng.choice((0, 1, 1, 2, 3))
+        # Otherwise no kernel and no size would be small enough.
+        if batch * channels * outputs <= most_products:
+            break
     while True:
         kernel = [rng.choice((1, 2, 3, 3, 3, 5, 7)) for _ in range(2)]
         size = [rng.choice((1, 1, 2, 3, 5, 8, 13, 34)) for _ in range(2)]

@@ -71,3 +71,10 @@ def test_a_layout_keeps_the_values_and_surrounds_them_with_nan():
         memory = other.as_strided((other.untyped_storage().nbytes() // 4,), (1,), 0)
         assert memory.isnan().any() or other.stride(0) == 0
     assert len(strides) > 4
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_call_is_found_however_small_it_has_to_be(seed):
+    args = fuzz_ops.legal_arguments(random.Random(seed), most_products=500)
+    columns = args["weight"][0].numel() * args["offset"][:, 0].numel()
+    assert columns * len(args["weight"]) <= 500
