@@ -32,7 +32,11 @@ Capability of_processor() {
     return Capability::kAvx512;
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
+#if defined(DEFORMLAB_EMULATE_AVX512)
+    return Capability::kAvx512;
+#else
     return Capability::kAvx2;
+#endif
   }
 #endif
   return Capability::kDefault;

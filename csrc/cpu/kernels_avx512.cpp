@@ -1,4 +1,5 @@
-// The inner loops for x86-64 processors with AVX-512 (F, BW, CD, DQ, VL).
+// The inner loops for x86-64 processors with AVX-512 (F, BW, CD, DQ, VL). With DEFORMLAB_EMULATE_AVX512 they are
+// compiled for AVX2, two registers to a vector: slower, but any machine can then test them.
 
 #if defined(__x86_64__)
 
@@ -16,7 +17,10 @@ constexpr int kBlockVectors = 2;
 }  // namespace
 }  // namespace deformlab::DEFORMLAB_UNIT
 
-#if defined(__clang__)
+#if defined(DEFORMLAB_EMULATE_AVX512)
+#pragma GCC target("arch=x86-64-v3")
+#include "kernels.inc"
+#elif defined(__clang__)
 #pragma clang attribute push(__attribute__((target("arch=x86-64-v4"))), apply_to = function)
 #include "kernels.inc"
 #pragma clang attribute pop

@@ -35,11 +35,24 @@ def test_without_the_library_the_reference_runs_and_says_so_once(monkeypatch, ar
     monkeypatch.setattr(_native, "_STATUS", status)
     _native._warn_once.cache_clear()
     args = arguments()
-    with pytest.warns(UserWarning, match=r"plain PyTorch .* nothing was compiled"):
+    with pytest.warns(UserWarning, match=r"plain PyTorch .* nothing was compiled") as warned:
         output = deform_conv2d(**args)
+    assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]  # the caller's line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         deform_conv2d(**args)
+    assert torch.equal(output, reference.deform_conv2d(**args))
+
+
+def test_without_the_library_a_compiled_call_is_one_graph_and_says_nothing(monkeypatch, arguments):
+    status = NativeStatus(loaded=False, path=None, cuda=False, reason="nothing was compiled")
+    monkeypatch.setattr(_native, "_STATUS", status)
+    _native._warn_once.cache_clear()
+    args = arguments()
+    compiled = torch.compile(deform_conv2d, fullgraph=True, backend="eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        output = compiled(**args)
     assert torch.equal(output, reference.deform_conv2d(**args))
 
 
