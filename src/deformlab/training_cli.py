@@ -42,7 +42,8 @@ DESCRIPTIONS = {
     "fit": "Trains a network and writes a run folder: deformlab fit --config experiments/camvid.yaml "
     "--data.root PATH. The same command with the same --run_dir continues an interrupted training.",
     "validate": "Measures mIoU and effective dilation of a trained network on the validation split, also by "
-    "the size of objects, and writes objects.json and objects.csv: deformlab validate --run_dir runs/NAME.",
+    "the size of objects and by distance from the image's border, and writes effective_dilation.csv, "
+    "objects.json and objects.csv: deformlab validate --run_dir runs/NAME.",
     "test": "Measures mIoU on the test split: deformlab test --run_dir runs/NAME.",
     "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME "
     "--data.predict_root IMAGES --output PREDICTIONS.",
@@ -215,7 +216,10 @@ class TrainingCLI(LightningCLI):
         print("\n".join(["", *summary_lines(objects.summary())]))
         if split == "val" and self._of_run:
             objects.write(config.run_dir)
-            print(f"\nper class and object: objects.json and objects.csv in {config.run_dir}")
+            print(
+                f"\nwritten to {config.run_dir}: objects.json and objects.csv, per class and object, and "
+                "effective_dilation.csv"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """The network's options come from the configuration, not from the checkpoint."""

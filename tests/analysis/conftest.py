@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deformlab.analysis import write_report
-from deformlab.objects import ObjectRecords, SizeRule, records_text, summarize
+from deformlab.objects import FilterSums, ObjectRecords, SizeRule, records_text, summarize
 
 SIZES = ("small", "medium", "large", "background")
 MODEL = {
@@ -52,7 +52,10 @@ class Sweep:
         folder.mkdir()
 
     def run(self, trial, miou=0.5, seed=0, dilation=None, curve=(0.1, 0.3), model=None, **result):
-        """Write a run; `dilation` maps layer to {size: (mean, std, count)}, None writes no such file."""
+        """Write a run; `dilation` maps layer to {size: (mean, std, count)}, None writes no such file.
+
+        A size may have six values: the last three are of the filters away from the border, by default all.
+        """
         folder = self.folder / f"{trial}-seed{seed}"
         folder.mkdir()
         scores = {"miou": miou, "best_miou": miou, "iou": {"Sky": miou + 0.1, "Road_mark": miou - 0.1}}
@@ -70,18 +73,28 @@ class Sweep:
         if dilation is not None:
             with (folder / "effective_dilation.csv").open("w", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(["layer", "size", "mean", "std", "count"])
+                numbers = ["mean", "std", "count"]
+                writer.writerow(["layer", "size", *numbers, *(f"inside_{name}" for name in numbers)])
                 for layer, sizes in dilation.items():
-                    writer.writerows([layer, size, *values] for size, values in sizes.items())
+                    writer.writerows([layer, size, *(2 * values)[:6]] for size, values in sizes.items())
         return folder
 
     def add_objects(
-        self, folder, dilation=(2.0, 2.0), hits=(5, 50), images=("a", "b", "c"), grow=0.0, medium=None
+        self,
+        folder,
+        dilation=(2.0, 2.0),
+        hits=(5, 50),
+        images=("a", "b", "c"),
+        grow=0.0,
+        medium=None,
+        border=(0, 0, 0),
     ):
         """Write objects.*: per image a small (100) and a large (60,000) Road_mark in Sky of 1,000 pixels.
 
         `dilation` and `hits` are those of small and large, of 10 and 100 pixels; each image adds `grow`.
-        `medium` is the dilation of another one of 20,000, half of whose 50 pixels are found.
+        `medium` is the dilation of another one of 20,000, half of whose 50 pixels are found. Half of the
+        filters are in the outermost of two rings; there those on the background, small and large objects look
+        `border` cells further than elsewhere.
         """
         layers = ("layer4.0.conv2", "layer4.1.conv2")
         rows = [
@@ -97,11 +110,15 @@ class Sweep:
         ]
         image, number, area, pixels, found, value = (np.array(column) for column in zip(*rows, strict=True))
         filters = np.repeat(np.where(number == 0, 50, 2 * number)[:, None], 2, axis=1)
-        total, squares = filters * value[:, None], filters * value[:, None] ** 2
+        near = np.broadcast_to(filters // 2, filters.shape)
+        inside = _sums(filters - near, value[:, None])
+        at_border = _sums(near, (value + np.array([*border, 0])[number])[:, None])
+        everywhere = FilterSums(*(a + b for a, b in zip(inside, at_border, strict=True)))
         records = ObjectRecords(
             layers=layers,
             groups=(1, 1),
             modulated=(False, False),
+            margins=(2, 2),
             image=image,
             object=number,
             label=(number > 0).astype(int),
@@ -111,18 +128,25 @@ class Sweep:
             pixels=pixels,
             hits=found,
             false_positives=np.full(len(rows), 10),
-            filters=filters,
-            total=total,
-            squares=squares,
-            weighted=np.full_like(total, np.nan),
-            group_total=total[..., None],
-            group_squares=squares[..., None],
+            everywhere=everywhere,
+            inside=inside,
+            ring_filters=np.stack([near, 0 * near], axis=-1),
+            ring_total=np.stack([at_border.total, 0 * at_border.total], axis=-1),
         )
         classes = RESULT["classes"]
         (folder / "objects.csv").write_text(records_text(records, classes))
         summary = summarize(records, SizeRule((9216, 50176)), classes, "mask")
         (folder / "objects.json").write_text(json.dumps(summary))
         return folder
+
+    def forget_distances(self, folder):
+        """Make a run's records those of version 2, without distances from the border."""
+        path = folder / "objects.csv"
+        header, *lines = (line.split(",") for line in path.read_text().splitlines())
+        kept = [i for i, name in enumerate(header) if ":inside_" not in name and ":ring" not in name]
+        path.write_text("".join(",".join(line[i] for i in kept) + "\n" for line in (header, *lines)))
+        path = folder / "objects.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
 
     def atrous(self, rate, miou=0.5, seed=0, trial=None, **options):
         """An atrous run, whose effective dilation is its rate."""
@@ -131,13 +155,32 @@ class Sweep:
         return self.run(trial or f"atrous-{rate}", miou, seed, dilation, model=model, **options)
 
     def deformable(
-        self, miou=0.5, seed=0, means=(2.2, 2.9, 4.2, 3.1), counts=(500,) * 4, trial="deformable-2", **options
+        self,
+        miou=0.5,
+        seed=0,
+        means=(2.2, 2.9, 4.2, 3.1),
+        counts=(500,) * 4,
+        trial="deformable-2",
+        inside=None,
+        **options,
     ):
-        """A deformable run; `means` and `counts` of small, medium, large, background in its last layer."""
-        last = {s: (m, 1.0, n) for s, m, n in zip(SIZES, means, counts, strict=True)}
+        """A deformable run; `means` and `counts` of small, medium, large, background in its last layer.
+
+        `inside` are the means away from the border, by default the same.
+        """
+        last = {
+            s: (m, 1.0, n, i, 1.0, n)
+            for s, m, n, i in zip(SIZES, means, counts, inside or means, strict=True)
+        }
         dilation = {"layer4.0.conv2": dict.fromkeys(SIZES, (2.0, 0.5, 500)), "layer4.1.conv2": last}
         model = {"conv5": "deformable"} | options.pop("model", {})
         return self.run(trial, miou, seed, dilation, model=model, **options)
+
+
+def _sums(filters, value):
+    total, squares = filters * value, filters * value**2
+    weighted = np.full(filters.shape, np.nan)
+    return FilterSums(filters, total, squares, weighted, total[..., None], squares[..., None])
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,38 @@ class TestEffectiveDilationGrowsWithSize:
         assert found.verdict == "holds"
         assert found.certainty == "one seed"
         assert found.sentence == (
-            "layer4.1.conv2 of deformable-2 (deformable, 3 layers, d = 2): small 2.00 ± 1.00, "
-            "medium 3.00 ± 1.00, large 4.00 ± 1.00 cells (± over filters). "
+            "layer4.1.conv2 of deformable-2 (deformable, 3 layers, d = 2), away from the image's border: "
+            "small 2.00 ± 1.00, medium 3.00 ± 1.00, large 4.00 ± 1.00 cells (± over filters). "
             "From small to large it grows by 100 %."
         )
+
+    def test_growth_that_is_there_only_with_the_border_does_not_hold(self, sweep):
+        sweep.deformable(means=(2, 3, 4, 3.5), inside=(2, 2.5, 1.9, 2.2))
+        found = grows(sweep)
+        assert found.verdict == "does not hold"
+        assert "border: small 2.00 ± 1.00, medium 2.50 ± 1.00, large 1.90 ± 1.00" in found.sentence
+        assert found.evidence[0] == (
+            "Over all filters, also near the border: small 2.00 ± 1.00, medium 3.00 ± 1.00, "
+            "large 4.00 ± 1.00 cells (± over filters)."
+        )
+        assert between(sweep).verdict == "does not hold"
+
+    def test_growth_that_the_border_hides_holds(self, sweep):
+        sweep.deformable(means=(4, 3, 2, 3.5), inside=(2, 2.5, 3, 2.7))
+        assert (grows(sweep).verdict, between(sweep).verdict) == ("holds", "holds")
+        assert "grows by 50 %" in grows(sweep).sentence
+
+    def test_cannot_be_judged_where_distances_from_the_border_were_not_recorded(self, sweep):
+        path = sweep.deformable(means=(2, 3, 4, 3.5)) / "effective_dilation.csv"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(",".join(line.split(",")[:5]) for line in lines) + "\n")
+        for found in (grows(sweep), between(sweep)):
+            assert found.verdict == "cannot be judged"
+            assert "over all filters: " in found.sentence
+            assert found.sentence.endswith(
+                "these runs did not record which filters are. Validate them again."
+            )
+        assert {line.split(": ")[1] for line in grows(sweep).details} == {"cannot be judged"}
 
     def test_slight_growth_is_called_so(self, sweep):
         sweep.deformable(means=(2.10, 2.11, 2.14, 2.12))
@@ -74,9 +102,9 @@ class TestEffectiveDilationGrowsWithSize:
         sweep.deformable(seed=2, means=(3, 2.9, 4, 4))
         found = grows(sweep)
         assert (found.verdict, found.words) == ("seeds disagree", "holds in 2 of 3 seeds")
-        assert found.evidence == (
-            "Means of small, medium, large by seed: seed 0: 2.00 / 3.00 / 5.00; seed 1: 2.00 / 3.00 / 5.00; "
-            "seed 2: 3.00 / 2.90 / 4.00.",
+        assert found.evidence[1:] == (
+            "Away from the border by seed, means of small, medium, large: seed 0: 2.00 / 3.00 / 5.00; "
+            "seed 1: 2.00 / 3.00 / 5.00; seed 2: 3.00 / 2.90 / 4.00.",
         )
 
     def test_holds_when_every_seed_shows_it(self, sweep):
@@ -104,9 +132,9 @@ class TestEffectiveDilationGrowsWithSize:
     )
     def test_says_whether_intervals_over_images_overlap(self, sweep, spread, overlap):
         folder = sweep.deformable(means=(2, 3, 4, 3))
-        sweep.add_objects(folder, dilation=(2.0, 4.0), grow=spread, medium=3.0)
-        (line,) = grows(sweep).evidence
-        assert line.startswith("95 % intervals over images, seeds together: small [2.")
+        sweep.add_objects(folder, dilation=(2.0, 4.0), grow=spread, medium=3.0, border=(50, 50, 50))
+        line = grows(sweep).evidence[-1]
+        assert line.startswith("95 % intervals over images away from the border, seeds together: small [2.")
         assert line.endswith(f"small and medium {overlap}; medium and large {overlap}.")
 
     def test_cannot_be_judged_without_effective_dilations(self, sweep):

@@ -27,6 +27,41 @@ def test_seeds_are_put_together_and_objects_counted_once(compared):
     assert (large.filters, large.objects, large.seen) == (24, 3, 3)
 
 
+def test_filters_away_from_the_border_stand_beside_all(sweep):
+    sweep.add_objects(sweep.deformable(), dilation=(2.0, 4.0), border=(0, 0, 1))
+    large = row(sweep, "deformable-2", "large")
+    # Of the four filters on each large object two are near the border and look a cell further.
+    assert (large.dilation.value, large.inside.value) == (4.5, 4)
+    assert (large.filters, large.inside_filters) == (12, 6)
+    assert (large.inside.low, large.inside.high, large.inside.seeds) == (4, 4, (4,))
+
+
+def test_distance_from_the_border_by_layer(sweep):
+    for seed, border in enumerate((1.0, 2.0)):
+        sweep.add_objects(sweep.deformable(seed=seed), dilation=(2.0, 2.0), border=(border,) * 3)
+    found = joined(sweep)
+    rows = found.border(found.trials[0])
+    assert [(r.layer, r.distance, r.inside) for r in rows] == [
+        ("layer4.1.conv2", 0, False),
+        ("layer4.1.conv2", 2, True),
+        ("layer4.0.conv2", 0, False),
+        ("layer4.0.conv2", 2, True),
+    ]
+    # An image has 50 filters on the background, 2 and 4 on its objects: half of them in the outermost ring.
+    assert [r.filters for r in rows] == [2 * 3 * 28] * 4
+    assert rows[0].dilation.seeds == (3, 4)
+    assert (rows[0].dilation.value, rows[1].dilation.value) == (3.5, 2)
+
+
+def test_correlation_away_from_the_border(sweep):
+    # Large objects look less far inside, but so much further at the border that they seem to look further.
+    sweep.add_objects(sweep.deformable(), dilation=(3.0, 2.0), border=(0, 0, 6))
+    found = joined(sweep)
+    only = next(r for r in found.correlations(found.trials[0]) if r.label == "all")
+    assert (only.spearman.value, only.inside.value) == (pytest.approx(1), pytest.approx(-1))
+    assert (only.objects, only.inside_objects) == (6, 6)
+
+
 def test_an_atrous_network_says_its_rate(compared):
     small = row(compared, "atrous-4", "small")
     assert (small.dilation.value, small.dilation.low, small.dilation.high, small.std) == (4, 4, 4, 0)
@@ -64,7 +99,7 @@ def test_a_seed_gains_over_the_baseline_of_the_same_seed_only(compared):
 def test_objects_between_the_filters_are_scored_all_the_same(sweep):
     path = sweep.add_objects(sweep.deformable()) / "objects.csv"
     lines = path.read_text().splitlines()
-    unseen = [",".join(line.split(",")[:9] + ["0"] * 6) if ",1,Road" in line else line for line in lines]
+    unseen = [",".join(line.split(",")[:9] + ["0"] * 20) if ",1,Road" in line else line for line in lines]
     path.write_text("\n".join(unseen) + "\n")
     small = row(sweep, "deformable-2", "small")
     assert (small.dilation, small.std, small.filters, small.seen, small.objects) == (None, None, 0, 0, 3)
@@ -88,6 +123,23 @@ def test_the_report_has_them(compared):
     assert not [line for line in report.warnings if "object" in line]
 
 
+def test_records_without_distances_are_joined_all_the_same(compared):
+    for folder in compared.folder.iterdir():
+        compared.forget_distances(folder)
+    large = row(compared, "deformable-2", "large")
+    assert large.dilation.value == pytest.approx((3 * 3 + 5 + 5.5 + 6) / 6)
+    assert (large.inside, large.inside_filters) == (None, None)
+    found = joined(compared)
+    assert not found.knows_border(found.trials[-1])
+    assert found.border(found.trials[-1]) == []
+
+
+def test_a_trial_whose_seeds_do_not_go_together_is_left_out(compared):
+    compared.forget_distances(compared.folder / "deformable-2-seed1")
+    assert [trial.name for trial in joined(compared).trials] == ["atrous-2", "atrous-4"]
+    assert [trial.name for trial in joined(compared).unlike] == ["deformable-2"]
+
+
 def test_a_trial_on_other_images_is_left_out(compared):
     compared.add_objects(compared.atrous(8), images=("x", "y"))
     assert [trial.name for trial in joined(compared).trials] == ["atrous-2", "atrous-4", "deformable-2"]
@@ -100,7 +152,11 @@ def test_a_trial_on_other_images_is_left_out(compared):
         ("objects.csv", "image\n", "objects.csv: not readable"),
         ("objects.csv", None, "objects.csv: no such file"),
         ("objects.json", "{", "objects.json: not readable"),
-        ("objects.json", json.dumps({"version": 99, "rule": {}}), "is of version 99, this deformlab reads 2"),
+        (
+            "objects.json",
+            json.dumps({"version": 99, "rule": {}}),
+            "is of version 99, this deformlab reads 2 and 3",
+        ),
         ("objects.json", json.dumps({"version": 2}), "not readable as a summary of objects"),
         ("objects.json", None, "objects.json: no such file"),
     ],

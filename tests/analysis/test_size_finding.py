@@ -18,6 +18,23 @@ def test_further_and_better_on_large_objects_is_found(compared):
     assert finding in find(read_runs(compared.folder))
 
 
+def test_further_only_near_the_border_does_not_hold(sweep):
+    sweep.add_objects(sweep.atrous(2))
+    sweep.add_objects(sweep.deformable(), dilation=(3.0, 2.0), hits=(5, 90), grow=0.1, border=(0, 0, 6))
+    finding = judged(sweep)
+    assert finding.verdict == "does not hold"
+    assert "Spearman -0.88 [-1.00, -0.88] away from the image's border, 0.88" in finding.sentence
+
+
+def test_without_distances_from_the_border_it_cannot_be_judged(compared):
+    for folder in compared.folder.iterdir():
+        compared.forget_distances(folder)
+    finding = judged(compared)
+    assert finding.verdict == "cannot be judged"
+    assert "Spearman unknown away from the image's border, 0.88" in finding.sentence
+    assert finding.sentence.endswith("Validate them again.")
+
+
 def test_further_but_worse_does_not_hold(sweep):
     sweep.add_objects(sweep.atrous(2))
     sweep.add_objects(sweep.deformable(), dilation=(2.0, 4.0), hits=(5, 20), grow=0.1)

@@ -37,3 +37,20 @@ def test_trials_on_other_images_are_named(compared):
     compared.add_objects(compared.atrous(8), images=("x", "y"))
     (line,) = lines(compared)
     assert line.startswith("not in the tables by object: atrous-8: evaluated on other images")
+
+
+def test_trials_whose_seeds_do_not_go_together_are_named(compared):
+    compared.forget_distances(compared.folder / "deformable-2-seed1")
+    (line,) = lines(compared)
+    assert line.startswith(
+        "not in the tables by object: deformable-2: its seeds recorded different layers, or"
+    )
+
+
+def test_a_trial_whose_seeds_recorded_different_layers_is_named(compared):
+    path = compared.folder / "deformable-2-seed1" / "objects.csv"
+    path.write_text(path.read_text().replace("layer4.0", "layer3.0"))
+    (line,) = lines(compared)
+    assert line.startswith(
+        "not in the tables by object: deformable-2: its seeds recorded different layers, or"
+    )

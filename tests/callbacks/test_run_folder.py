@@ -81,14 +81,15 @@ def test_objects_have_what_effective_dilation_has_by_size(trained_run):
 def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
     older = tmp_path / "older"
     shutil.copytree(trained_run, older)
-    for name in ("objects.csv", "objects.json"):
+    files = ("effective_dilation.csv", "objects.csv", "objects.json")
+    for name in files:
         (older / name).unlink()
     assert main(["validate", "--run_dir", str(older)]) == 0
-    for name in ("objects.csv", "objects.json"):
+    for name in files:
         assert (older / name).read_text() == (trained_run / name).read_text()
     printed = capsys.readouterr().out
     assert "rank correlation" in printed
-    assert "objects.json and objects.csv in" in printed
+    assert f"written to {older}: objects.json and objects.csv" in printed
 
 
 def test_thirds_are_recorded_as_numbers(tiny_config, tmp_path):

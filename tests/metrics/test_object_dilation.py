@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from deformlab.errors import ConfigError
-from deformlab.metrics import EffectiveDilation, LayerGeometry
+from deformlab.metrics import EffectiveDilation, LayerGeometry, distance_from_border
+from deformlab.objects import FilterSums
 
 THREE = LayerGeometry((3, 3), (2, 2), stride=1)
 
@@ -64,6 +65,65 @@ def test_a_plain_layer_has_exactly_its_dilation_everywhere():
     metric = metric_for(conv=LayerGeometry((3, 3), (7, 7), stride=3))
     metric.update({"conv": torch.zeros(()).expand(1, 18, 14, 14)}, scene())
     assert {(row.mean, row.std) for row in metric.compute().rows} == {(7, 0)}
+
+
+def test_filters_away_from_the_border_are_counted_apart():
+    # Everything looks 4 cells far in the outermost ring, 6 in the next, 2 further inside.
+    distance = distance_from_border(40, 40)
+    stretch = torch.ones(40, 40)
+    stretch[distance == 0], stretch[distance == 1] = 2, 3
+    instances = scene()
+    label = torch.zeros_like(instances)
+    label[0, :, 0] = 255  # of the outermost ring's 156 filters 40 belong to nothing, of the next none
+    metric = metric_for()
+    metric.update({"conv": stretched(stretch)}, instances, label)
+    result = metric.compute()
+    rows = {row.size: row for row in result.rows}
+    # The small object covers rows and columns 1 to 6: of its 36 filters 11 are at distance 1, 9 at 2.
+    assert (rows["small"].count, rows["small"].inside_count) == (36, 16)
+    assert rows["small"].mean == pytest.approx((11 * 6 + 25 * 2) / 36)
+    assert (rows["small"].inside_mean, rows["small"].inside_std) == (2, 0)
+    # The large one is all inside.
+    assert (rows["large"].count, rows["large"].inside_count) == (600, 600)
+    records = result.records
+    assert records.margins == (3,)
+    assert records.ring_filters.sum((0, 1)).tolist() == [156 - 40, 148, 140]
+    assert (records.ring_total.sum((0, 1)) / records.ring_filters.sum((0, 1))).tolist() == [4, 6, 2]
+    small = records.object.tolist().index(26001)
+    assert records.ring_filters[small, 0].tolist() == [0, 11, 9]
+    counted = records.ring_filters.sum(-1) + records.inside.filters
+    assert (counted == records.everywhere.filters).all()
+
+
+def test_each_layer_has_its_own_margin():
+    metric = metric_for(near=THREE._replace(dilation=(1, 1)), far=THREE._replace(stride=4))
+    metric.update({"near": torch.zeros(1, 18, 40, 40), "far": torch.zeros(1, 18, 10, 10)}, scene())
+    records = metric.compute().records
+    assert records.margins == (2, 3)
+    assert records.ring_filters.sum(0).tolist() == [[156, 148, 0], [36, 28, 20]]
+    assert records.inside.filters.sum(0).tolist() == [36 * 36, 4 * 4]
+    assert records.inside.total.sum(0).tolist() == [36 * 36, 2 * 4 * 4]
+
+
+def test_a_map_that_is_all_border_has_nothing_inside():
+    metric = metric_for(conv=THREE._replace(stride=8))
+    metric.update({"conv": torch.zeros(1, 18, 5, 5)}, scene())
+    assert {row.inside_count for row in metric.compute().rows} == {0}
+    assert all(math.isnan(row.inside_mean) for row in metric.compute().rows)
+
+
+def test_groups_and_modulation_are_counted_away_from_the_border_too():
+    geometry = THREE._replace(deform_groups=2, modulated=True)
+    metric = metric_for(conv=geometry)
+    offset = torch.cat([stretched(1.0), stretched(2.0)], dim=1)
+    offset[..., 0, :] = 0
+    metric.update({"conv": offset}, scene(), modulation={"conv": torch.ones(1, 18, 40, 40)})
+    inside = metric.compute().records.inside
+    filters = inside.filters.sum()
+    assert filters == 34 * 34
+    assert (inside.group_total.sum((0, 1)) / filters).tolist() == [2, 4]
+    assert (inside.group_squares.sum((0, 1)) / filters).tolist() == [4, 16]
+    assert inside.weighted.sum() == pytest.approx(3 * filters)
 
 
 def test_a_filter_of_a_strided_layer_is_centred_on_its_multiple_of_the_stride():
@@ -143,9 +203,12 @@ def test_deform_groups_are_averaged_and_kept_apart():
     metric.update({"conv": torch.cat([stretched(1.0), stretched(2.0)], dim=1)}, scene())
     assert {(row.mean, row.std, row.count) for row in metric.compute().rows} >= {(3, 0, 36)}
     records = metric.compute().records
-    per_group = records.group_total.sum((0, 1)) / records.filters.sum()
+    per_group = records.everywhere.group_total.sum((0, 1)) / records.everywhere.filters.sum()
     assert per_group.tolist() == [2, 4]
-    assert (records.group_squares.sum((0, 1)) / records.filters.sum()).tolist() == [4, 16]
+    assert (records.everywhere.group_squares.sum((0, 1)) / records.everywhere.filters.sum()).tolist() == [
+        4,
+        16,
+    ]
 
 
 def test_modulated_layers_are_also_weighted_by_modulation():
@@ -154,8 +217,8 @@ def test_modulated_layers_are_also_weighted_by_modulation():
     offset[:, 16:], modulation[:, 8] = 100, 0
     metric.update({"conv": offset}, scene(), modulation={"conv": modulation})
     records = metric.compute().records
-    assert (records.weighted == 2 * records.filters).all()
-    assert (records.total > records.weighted).any()
+    assert (records.everywhere.weighted == 2 * records.everywhere.filters).all()
+    assert (records.everywhere.total > records.everywhere.weighted).any()
     with pytest.raises(ValueError, match="modulation has no layer conv"):
         metric.update({"conv": offset}, scene())
 
@@ -213,13 +276,13 @@ def test_a_layer_without_neighbouring_taps_is_refused():
 def random_images(images=5, seed=0):
     """Offsets of two layers, modulation, instances, labels with ignored pixels, predictions and names."""
     generator = torch.Generator().manual_seed(seed)
-    blocks = torch.randint(0, 6, (images, 6, 8), generator=generator)
+    blocks = torch.randint(0, 6, (images, 8, 10), generator=generator)
     instances = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)
     label = instances % 3
     label[:, :, :5] = 255
     prediction = torch.randint(0, 3, label.shape, generator=generator)
-    offsets = {name: torch.randn(images, 36, 6, 8, generator=generator) for name in "ab"}
-    modulation = {"b": torch.rand(images, 18, 6, 8, generator=generator)}
+    offsets = {name: torch.randn(images, 36, 8, 10, generator=generator) for name in "ab"}
+    modulation = {"b": torch.rand(images, 18, 8, 10, generator=generator)}
     return offsets, modulation, instances - 1, label, prediction, [f"image {i}" for i in range(images)]
 
 
@@ -236,18 +299,22 @@ def measured(parts, images=5):
             prediction=prediction[part],
             modulation={name: values[part] for name, values in modulation.items()},
             names=[names[i] for i in part],
-            network_size=(96, 128),
+            network_size=(128, 160),
         )
     return metric
 
 
 def assert_equal(ours, expected):
     for name, mine, theirs in zip(ours._fields, ours, expected, strict=True):
-        assert np.array_equal(np.asarray(mine), np.asarray(theirs), equal_nan=name == "weighted"), name
+        if isinstance(mine, FilterSums):
+            assert_equal(mine, theirs)
+        else:
+            assert np.array_equal(np.asarray(mine), np.asarray(theirs), equal_nan=name == "weighted"), name
 
 
 def test_images_one_by_one_and_eight_at_a_time_give_the_same_to_the_last_bit():
     together = measured([list(range(8))], 8).compute().records
+    assert together.inside.filters.any(axis=0).all()
     assert_equal(measured([[i] for i in range(8)], 8).compute().records, together)
     assert_equal(measured([[7, 2], [0, 1, 3], [6], [5, 4]], 8).compute().records, together)
 

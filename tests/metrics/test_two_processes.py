@@ -29,7 +29,10 @@ def metrics(part):
         )
     result = dilation.compute()
     rows = [(row.mean if row.count else None, row.count) for row in result.rows]
-    kept = [np.asarray(column).tolist() for column in result.records._replace(weighted=())]
+    records = result.records
+    unmodulated = (sums._replace(weighted=np.zeros(0)) for sums in (records.everywhere, records.inside))
+    kept = [column.tolist() for sums in unmodulated for column in sums]
+    kept += [np.asarray(column).tolist() for column in records._replace(everywhere=(), inside=())]
     return iou.compute().miou.item(), rows, kept
 
 

@@ -3,24 +3,36 @@
 import numpy as np
 import pytest
 
-from deformlab.objects import ObjectRecords
+from deformlab.objects import FilterSums, ObjectRecords
+
+MARGIN = 2
 
 
 def _make_records(rows, layers=("conv",), modulated=False, groups=1):
-    """Records from dicts; what a row leaves out is 0. `dilation` lists the filters' effective dilations."""
+    """Records from dicts; what a row leaves out is 0.
+
+    `dilation` lists the filters' effective dilations, `distance` how far each is from the border, by default
+    as far as counts as away from it.
+    """
 
     def column(name, default=0):
         return np.array([row.get(name, default) for row in rows])
 
-    filters, total, squares = np.zeros((3, len(rows), len(layers)))
+    everywhere, inside = (FilterSums.zeros(len(rows), len(layers), groups) for _ in range(2))
+    ring_filters, ring_total = np.zeros((2, len(rows), len(layers), MARGIN))
     for i, row in enumerate(rows):
         values = np.array(row.get("dilation", []), dtype=float)
-        filters[i], total[i], squares[i] = len(values), values.sum(), (values**2).sum()
-    split = np.arange(1, groups + 1) / (groups + 1) * 2  # with a mean of 1
+        distance = np.array(row.get("distance", [MARGIN] * len(values)))
+        _fill(everywhere, i, values, modulated)
+        _fill(inside, i, values[distance >= MARGIN], modulated)
+        for ring in range(MARGIN):
+            ring_filters[i, :, ring] = (distance == ring).sum()
+            ring_total[i, :, ring] = values[distance == ring].sum()
     return ObjectRecords(
         layers=tuple(layers),
         groups=(groups,) * len(layers),
         modulated=(modulated,) * len(layers),
+        margins=(MARGIN,) * len(layers),
         image=np.array([row["image"] for row in rows], dtype=np.str_),
         object=column("object"),
         label=column("label"),
@@ -30,13 +42,22 @@ def _make_records(rows, layers=("conv",), modulated=False, groups=1):
         pixels=column("pixels"),
         hits=column("hits"),
         false_positives=column("false"),
-        filters=filters.astype(np.int64),
-        total=total,
-        squares=squares,
-        weighted=total / 2 if modulated else np.full_like(total, np.nan),
-        group_total=total[..., None] * split,
-        group_squares=squares[..., None] * split**2,
+        everywhere=everywhere,
+        inside=inside,
+        ring_filters=ring_filters.astype(np.int64),
+        ring_total=ring_total,
     )
+
+
+def _fill(sums, row, values, modulated):
+    """The sums of filters of these effective dilations; those of the groups lie around them."""
+    groups = sums.group_total.shape[-1]
+    split = np.arange(1, groups + 1) / (groups + 1) * 2  # with a mean of 1
+    sums.filters[row] = len(values)
+    sums.total[row], sums.squares[row] = values.sum(), (values**2).sum()
+    if modulated:
+        sums.weighted[row] = values.sum() / 2
+    sums.group_total[row], sums.group_squares[row] = values.sum() * split, (values**2).sum() * split**2
 
 
 @pytest.fixture
@@ -46,15 +67,29 @@ def make_records():
 
 @pytest.fixture
 def records():
-    """Two images with a small and a large car each, a pole in the first, and road around them."""
+    """Two images with a small and a large car each, a pole in the first, and road around them.
+
+    Away from the border the road of image a has a filter of 1, its large car none.
+    """
     car = {"object": 1, "label": 1}
     truck = {"object": 2, "label": 1}
+
+    def at_border(dilation, distance):
+        return {"dilation": dilation, "distance": distance}
+
     return _make_records(
         [
-            {"image": "a", "pixels": 100, "hits": 90, "false": 10, "dilation": [2, 2, 2, 2]},
+            {"image": "a", "pixels": 100, "hits": 90, "false": 10, **at_border([2, 2, 3, 1], [0, 0, 1, 2])},
             {"image": "a", "label": 1, "false": 30},
             {"image": "a", **car, "area": 50, "pixels": 40, "hits": 10, "false": 10, "dilation": [1, 2]},
-            {"image": "a", **truck, "area": 500, "pixels": 450, "hits": 400, "dilation": [3, 3, 4]},
+            {
+                "image": "a",
+                **truck,
+                "area": 500,
+                "pixels": 450,
+                "hits": 400,
+                **at_border([3, 3, 4], [0, 1, 1]),
+            },
             {"image": "a", "object": 3, "label": 2, "area": 20, "pixels": 20, "hits": 20},
             {"image": "b", "pixels": 300, "hits": 300, "false": 20, "dilation": [3]},
             {"image": "b", **car, "area": 60, "pixels": 60, "hits": 30, "dilation": [2]},

@@ -18,15 +18,19 @@ def written(records, folder):
 def test_what_is_written_is_read(tmp_path, make_records, modulated, groups):
     rows = [
         {"image": "a, b", "object": 33001, "label": 1, "area": 50, "dilation": [1.25, 2], "scale": 0.25},
-        {"image": "c", "label": 0, "pixels": 7, "hits": 3, "false": 2, "dilation": [1 / 3]},
+        {"image": "c", "pixels": 7, "hits": 3, "false": 2, "dilation": [1 / 3, 4, 5], "distance": [2, 0, 1]},
     ]
     records = make_records(rows, ("layer4.0.conv1", "layer4.0.conv2"), modulated, groups)
     again = read_records(written(records, tmp_path), CLASSES)
     for name, ours, expected in zip(records._fields, again, records, strict=True):
-        if np.asarray(expected).dtype.kind == "f":
-            np.testing.assert_allclose(ours, expected, rtol=1e-11, err_msg=name)
-        else:
-            assert np.array_equal(ours, expected), name
+        parts = (
+            [(ours, expected)] if name not in ("everywhere", "inside") else zip(ours, expected, strict=True)
+        )
+        for part, expected_part in parts:
+            if np.asarray(expected_part).dtype.kind == "f":
+                np.testing.assert_allclose(part, expected_part, rtol=1e-11, err_msg=name)
+            else:
+                assert np.array_equal(part, expected_part), name
 
 
 def test_what_was_not_predicted_stays_unknown(tmp_path, make_records):
@@ -40,9 +44,21 @@ def test_the_file_is_a_table_that_others_can_read(tmp_path, records):
     header, first, *_ = written(records, tmp_path).read_text().splitlines()
     assert header == (
         "image,object,class,box_area,mask_area,scale,pixels,hits,false_positives,"
-        "conv:filters,conv:sum,conv:sum_of_squares"
+        "conv:filters,conv:sum,conv:sum_of_squares,"
+        "conv:inside_filters,conv:inside_sum,conv:inside_sum_of_squares,"
+        "conv:ring0_filters,conv:ring0_sum,conv:ring1_filters,conv:ring1_sum"
     )
-    assert first == "a,0,road,0,0,1,100,90,10,4,8,16"
+    assert first == "a,0,road,0,0,1,100,90,10,4,8,18,1,1,1,2,4,1,3"
+
+
+def test_a_file_without_distances_is_read_and_says_so(tmp_path, records):
+    path = written(records, tmp_path)
+    path.write_text("".join(",".join(line.split(",")[:12]) + "\n" for line in path.read_text().splitlines()))
+    again = read_records(path, CLASSES)
+    assert (records.knows_border, again.knows_border) == (True, False)
+    assert np.array_equal(again.everywhere.total, records.everywhere.total)
+    assert again.inside.filters.sum() == again.ring_filters.size == 0
+    assert records_text(again, CLASSES) == path.read_text()
 
 
 @pytest.mark.parametrize(

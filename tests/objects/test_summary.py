@@ -86,7 +86,7 @@ def test_correlation_of_size_and_dilation(records):
 def test_the_summary_is_json_without_nan(records):
     found = summary(records)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["version"] == 2
+    assert found["version"] == 3
     assert found["rule"] == {
         "thresholds": [100, 400],
         "thirds": False,

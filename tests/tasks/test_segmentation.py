@@ -91,10 +91,10 @@ def test_validation_measures_whatever_is_deformable(options):
     assert records.groups == (options.get("deform_groups", 1),) * 2
     assert records.modulated == (options.get("conv5") == "modulated",) * 2
     # Offsets start at zero, so that all of it is the dilation.
-    assert (records.total == 2 * records.filters).all()
-    assert (records.group_total == 2 * records.filters[..., None]).all()
+    assert (records.everywhere.total == 2 * records.everywhere.filters).all()
+    assert (records.everywhere.group_total == 2 * records.everywhere.filters[..., None]).all()
     if records.modulated[0]:
-        torch.testing.assert_close(records.weighted, records.total)
+        torch.testing.assert_close(records.everywhere.weighted, records.everywhere.total)
 
 
 def things(*names):

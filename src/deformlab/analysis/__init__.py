@@ -9,8 +9,9 @@ from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.find import find
 from deformlab.analysis.finding import Finding, best_deformable
 from deformlab.analysis.formats import Table
-from deformlab.analysis.joined import CorrelationRow, Joined, JoinedRow
+from deformlab.analysis.joined import Joined
 from deformlab.analysis.joined_plot import dilation_and_iou_by_size
+from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
 from deformlab.analysis.measure import Estimate, Measure, over_seeds, pool
 from deformlab.analysis.report import Report, write_report
 from deformlab.analysis.run import SIZES, FilterStatistics, Run
@@ -20,6 +21,7 @@ from deformlab.analysis.trial import Trial
 
 __all__ = [
     "SIZES",
+    "BorderRow",
     "CorrelationRow",
     "Estimate",
     "FilterStatistics",

@@ -1,4 +1,8 @@
-"""What the paper found about effective dilation (Deformable Convolutional Networks, section 3)."""
+"""What the paper found about effective dilation (Deformable Convolutional Networks, section 3).
+
+Judged on the filters away from the border of the feature map: near it effective dilation differs whatever is
+in the image, and large objects and background are there more often than small objects.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +24,10 @@ from deformlab.analysis.trial import Trial
 
 # Below this many filters a mean is that of a handful of objects.
 MIN_FILTERS = 100
+NOT_RECORDED = (
+    "Filters near the image's border differ whatever they look at, and large objects are there more often; "
+    "these runs did not record which filters are. Validate them again."
+)
 # Growth under this share is called slight.
 SLIGHT = 0.05
 
@@ -40,10 +48,10 @@ def dilation_grows_with_size(trials: Sequence[Trial], joined: Joined | None = No
     details = [_layer_line(trial, name) for trial in trials if trial.deformable for name in trial.layers]
     sentence = finding.sentence
     if finding.verdict in (HOLDS, MIXED):
-        first, last = (trial.effective_dilation(trial.layers[0], size).mean for size in ("small", "large"))
-        if last > first:
-            slight = "only " if last / first - 1 < SLIGHT else ""
-            sentence += f" From small to large it grows by {slight}{100 * (last / first - 1):.0f} %."
+        growth = _growth(_inside(trial, trial.layers[0], ("small", "large")))
+        if growth > 0:
+            slight = "only " if growth < SLIGHT else ""
+            sentence += f" From small to large it grows by {slight}{100 * growth:.0f} %."
     return replace(finding, sentence=sentence, details=tuple(details))
 
 
@@ -64,19 +72,37 @@ def _judge(
     if trial is None:
         return Finding(key, claim, UNJUDGED, "No deformable trial measured effective dilations.")
     layer = trial.layers[0]
-    measures = _measures(trial, layer, sizes)
-    alone = [order(_measures(Trial((run,)), layer, sizes)) for run in trial.runs]
+    everywhere = _everywhere(trial, layer, sizes)
+    if not trial.knows_border:
+        sentence = f"{where(trial, layer)}, over all filters: {_list(everywhere)}. {NOT_RECORDED}"
+        return Finding(key, claim, UNJUDGED, sentence, trials=(trial.name,))
+    measures = _inside(trial, layer, sizes)
+    alone = [order(_inside(Trial((run,)), layer, sizes)) for run in trial.runs]
     verdict, certainty, holding = agreement(order(measures), alone)
-    sentence = f"{where(trial, layer)}: {_list(measures)}."
+    sentence = f"{where(trial, layer)}, away from the image's border: {_list(measures)}."
     if any(not _enough(measure) for measure in measures.values()):
         few = [size for size, measure in measures.items() if not _enough(measure)]
         sentence += f" Too few filters (under {MIN_FILTERS}) on: {', '.join(few)}."
-    evidence = (*_by_seed(trial, layer, sizes), *_intervals(trial, layer, sizes, joined))
+    evidence = (
+        f"Over all filters, also near the border: {_list(everywhere)}.",
+        *_by_seed(trial, layer, sizes),
+        *_intervals(trial, layer, sizes, joined),
+    )
     return Finding(key, claim, verdict, sentence, certainty, evidence, trials=(trial.name,), holding=holding)
 
 
-def _measures(trial: Trial, layer: str, sizes: Sequence[str]) -> Measures:
+def _everywhere(trial: Trial, layer: str, sizes: Sequence[str]) -> Measures:
     return {size: trial.effective_dilation(layer, size) for size in sizes}
+
+
+def _inside(trial: Trial, layer: str, sizes: Sequence[str]) -> Measures:
+    return {size: trial.effective_dilation_inside(layer, size) for size in sizes}
+
+
+def _growth(measures: Measures) -> float:
+    """From the first to the last of them, as a fraction of the first."""
+    first, *_, last = (measure.mean for measure in measures.values())
+    return last / first - 1
 
 
 def _enough(measure: Measure) -> bool:
@@ -117,10 +143,10 @@ def _by_seed(trial: Trial, layer: str, sizes: Sequence[str]) -> list[str]:
         return []
     lines = []
     for run in trial.runs:
-        measures = _measures(Trial((run,)), layer, sizes).values()
+        measures = _inside(Trial((run,)), layer, sizes).values()
         means = " / ".join(f"{measure.mean:.2f}" if measure.count else "–" for measure in measures)
         lines.append(f"seed {run.seed}: {means}")
-    return [f"Means of {', '.join(sizes)} by seed: {'; '.join(lines)}."]
+    return [f"Away from the border by seed, means of {', '.join(sizes)}: {'; '.join(lines)}."]
 
 
 def _intervals(trial: Trial, layer: str, sizes: Sequence[str], joined: Joined | None) -> list[str]:
@@ -128,11 +154,9 @@ def _intervals(trial: Trial, layer: str, sizes: Sequence[str], joined: Joined | 
     if joined is None or trial.name not in [known.name for known in joined.trials]:
         return []
     found = {
-        row.size: row.dilation
+        row.size: row.inside
         for row in joined.rows(trial)
-        if (row.layer, row.label) == (layer, ALL)
-        and row.dilation is not None
-        and row.dilation.low is not None
+        if (row.layer, row.label) == (layer, ALL) and row.inside is not None and row.inside.low is not None
     }
     if any(size not in found for size in sizes):
         return []
@@ -141,7 +165,7 @@ def _intervals(trial: Trial, layer: str, sizes: Sequence[str], joined: Joined | 
         f"{a} and {b} {'overlap' if _overlap(found[a], found[b]) else 'do not overlap'}"
         for a, b in pairwise(sizes)
     )
-    return [f"95 % intervals over images, seeds together: {listed}; {which}."]
+    return [f"95 % intervals over images away from the border, seeds together: {listed}; {which}."]
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:
@@ -151,5 +175,8 @@ def _overlap(one: Estimate, other: Estimate) -> bool:
 
 
 def _layer_line(trial: Trial, layer: str) -> str:
-    measures = _measures(trial, layer, ("small", "medium", "large"))
+    sizes = ("small", "medium", "large")
+    if not trial.knows_border:
+        return f"{trial.name}, {layer}: {UNJUDGED}: {_list(_everywhere(trial, layer, sizes))}"
+    measures = _inside(trial, layer, sizes)
     return f"{trial.name}, {layer}: {_rising(measures)}: {_list(measures)}"

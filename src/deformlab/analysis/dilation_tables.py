@@ -23,7 +23,33 @@ def effective_dilation(trials: Sequence[Trial]) -> Table | None:
         "Effective dilation by object size",
         "In cells of the layer's input feature map; mean ± standard deviation over the filters of all seeds "
         f"together, n filters. {_size_note(trials[0].first)} An atrous layer's effective dilation is its "
-        "dilation.",
+        "dilation. All filters, also those near the image's border.",
+        ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
+        tuple(rows),
+        row_sources=tuple(trial.name for trial, _ in measured),
+    )
+
+
+def effective_dilation_inside(trials: Sequence[Trial]) -> Table | None:
+    """As table 2, over the filters away from the border; None where no deformable trial recorded them."""
+    measured = [
+        (trial, layer)
+        for trial in trials
+        if trial.deformable and trial.knows_border
+        for layer in trial.layers
+    ]
+    if not measured:
+        return None
+    rows: list[tuple[Cell, ...]] = [
+        (trial.name, layer, *(trial.effective_dilation_inside(layer, size) for size in SIZES))
+        for trial, layer in measured
+    ]
+    return Table(
+        "effective_dilation_inside",
+        "Effective dilation by object size, away from the image's border",
+        "As the table above, without the filters that meet the zeros around the feature map, undeformed, or "
+        "whose offsets were predicted with them: these differ whatever is in the image, and large objects "
+        f"and background have more of them than small objects. {_size_note(trials[0].first)}",
         ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
         tuple(rows),
         row_sources=tuple(trial.name for trial, _ in measured),

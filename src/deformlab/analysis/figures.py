@@ -16,8 +16,9 @@ def figures(runs: RunSet) -> dict[str, tuple[str, Figure]]:
     drawn = {
         "dilation_and_iou_by_size": (
             "Effective dilation by object size in the last layers, and IoU by object size beside it. "
-            "Bars: 95 % intervals by resampling images, seeds together; dots: single seeds. Of the atrous "
-            "trials the best one and those whose dilation the deformable ones start from.",
+            "Dotted: without the filters near the border of the feature map, where it differs whatever is in "
+            "the image. Bars: 95 % intervals by resampling images, seeds together; dots: single seeds. Of "
+            "the atrous trials the best one and those whose dilation the deformable ones start from.",
             dilation_and_iou_by_size(joined) if joined.trials else None,
         ),
         "miou_over_dilation": (

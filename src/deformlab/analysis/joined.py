@@ -11,56 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.measured import Measured
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial
-from deformlab.objects import SIZES, SizeRule, iou_difference
+from deformlab.objects import SIZES, SizeRule, alike, iou_difference
 
 ALL = "all"
-
-
-@dataclass(frozen=True)
-class JoinedRow:
-    """One layer, object size and class of a trial, its seeds together; `all` is every class.
-
-    Attributes:
-        dilation: Mean effective dilation of the filters, in cells; None without filters.
-        std: Its standard deviation over filters.
-        weighted: The mean weighted by modulation, None where the layer is not modulated.
-        filters: Filters of all seeds.
-        seen: Objects that have a filter.
-        objects: All objects, also those between the filters.
-        recall: In percent; of `all`, the mean over classes.
-        iou: In percent; of an object, within its box made twice as large.
-        gain: IoU minus that of the baseline on the same images, in points; None for the baseline itself. A
-            seed's gain is over the baseline's run of the same seed.
-    """
-
-    trial: str
-    layer: str
-    size: str
-    label: str
-    dilation: Estimate | None
-    std: float | None
-    weighted: Estimate | None
-    filters: int
-    seen: int
-    objects: int
-    recall: Estimate | None
-    iou: Estimate | None
-    gain: Estimate | None
-
-
-@dataclass(frozen=True)
-class CorrelationRow:
-    """Spearman's coefficient of objects' sizes and effective dilations in one layer of a trial."""
-
-    trial: str
-    layer: str
-    label: str
-    spearman: Estimate | None
-    objects: int
 
 
 class Joined:
@@ -69,11 +27,15 @@ class Joined:
     Attributes:
         trials: Those trials.
         elsewhere: Trials that have records of other images than most, which no pairing can use.
+        unlike: Trials whose seeds have records that do not go together: of other layers, or recorded
+            differently.
         baseline: The atrous trial of highest mIoU among them, None where there is none.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
-        measured = [trial for trial in trials if _is_measured(trial)]
+        recorded = [trial for trial in trials if all(run.objects is not None for run in trial.runs)]
+        measured = [trial for trial in recorded if _are_alike(trial)]
+        self.unlike = tuple(trial for trial in recorded if not _are_alike(trial))
         self._together = {trial.name: Measured(trial.runs) for trial in measured}
         images = [tuple(part.images) for part in self._together.values()]
         common = max(images, key=images.count, default=())
@@ -100,29 +62,53 @@ class Joined:
         """Last layer first, all classes before single ones, sizes from small to large."""
         if trial.name not in self._rows:
             gains = self._gains(trial)
-            layers = sorted(self._together[trial.name].records.layers, key=natural, reverse=True)
             self._rows[trial.name] = [
-                row for layer in layers for row in self._layer_rows(trial, layer, gains)
+                row for layer in self._layers(trial) for row in self._layer_rows(trial, layer, gains)
             ]
         return self._rows[trial.name]
 
     def correlations(self, trial: Trial) -> list[CorrelationRow]:
         """Last layer first; all objects, then class by class."""
         if trial.name not in self._correlations:
-            ours, found = self._together[trial.name], []
-            for layer in sorted(ours.records.layers, key=natural, reverse=True):
-                seeds = [
-                    {row["class"]: row["spearman"] for row in part.correlations(layer)}
-                    for part in self._alone[trial.name]
-                ]
-                for row in sorted(ours.correlations(layer), key=lambda row: row["class"] != ALL):
-                    value = None
-                    if row["spearman"] is not None:
-                        alone = tuple(seed.get(row["class"]) for seed in seeds)
-                        value = Estimate(row["spearman"], row["low"], row["high"], digits=2, seeds=alone)
-                    found.append(CorrelationRow(trial.name, layer, row["class"], value, row["objects"]))
-            self._correlations[trial.name] = found
+            self._correlations[trial.name] = [
+                row for layer in self._layers(trial) for row in self._layer_correlations(trial, layer)
+            ]
         return self._correlations[trial.name]
+
+    def knows_border(self, trial: Trial) -> bool:
+        """Whether distances from the border were recorded."""
+        return self._together[trial.name].records.knows_border
+
+    def border(self, trial: Trial) -> list[BorderRow]:
+        """Last layer first, the outermost ring first; nothing where distances were not recorded."""
+        ours, rows = self._together[trial.name], []
+        for layer in self._layers(trial):
+            seeds = [
+                {row["distance"]: row["mean"] for row in part.border(layer)}
+                for part in self._alone[trial.name]
+            ]
+            for row in ours.border(layer):
+                alone = tuple(seed.get(row["distance"]) for seed in seeds)
+                dilation = Estimate(row["mean"], row["low"], row["high"], digits=2, seeds=alone)
+                rows.append(
+                    BorderRow(trial.name, layer, row["distance"], row["inside"], dilation, row["filters"])
+                )
+        return rows
+
+    def _layers(self, trial: Trial) -> list[str]:
+        return sorted(self._together[trial.name].records.layers, key=natural, reverse=True)
+
+    def _layer_correlations(self, trial: Trial, layer: str) -> list[CorrelationRow]:
+        ours, alone = self._together[trial.name], self._alone[trial.name]
+        everywhere = _coefficients(ours.correlations(layer), [part.correlations(layer) for part in alone])
+        inside = _coefficients(
+            ours.correlations_inside(layer), [part.correlations_inside(layer) for part in alone]
+        )
+        nothing = (None, 0 if ours.records.knows_border else None)
+        return [
+            CorrelationRow(trial.name, layer, label, *numbers, *inside.get(label, nothing))
+            for label, numbers in everywhere.items()
+        ]
 
     def _gains(self, trial: Trial) -> "_Cells | None":
         """IoU minus the baseline's by size and class, of all seeds and of each."""
@@ -149,6 +135,10 @@ class Joined:
         cells, scores = ours.dilation(layer), ours.scores
         each = [part.dilation(layer) for part in alone]
         dilation = _Cells(cells.mean, cells.low, cells.high, tuple(part.mean for part in each))
+        away = ours.dilation_inside(layer)
+        inside = _Cells(
+            away.mean, away.low, away.high, tuple(part.dilation_inside(layer).mean for part in alone)
+        )
         weighted = _Cells(
             cells.weighted, cells.weighted_low, cells.weighted_high, tuple(part.weighted for part in each)
         )
@@ -181,6 +171,8 @@ class Joined:
                         std=None if mean is None else float(cells.std[at]),
                         weighted=weighted.at(at),
                         filters=int(cells.filters[at]),
+                        inside=inside.at(at),
+                        inside_filters=int(away.filters[at]) if ours.records.knows_border else None,
                         seen=int(cells.objects[at]),
                         objects=0 if scores is None else int(scores.objects[at]),
                         recall=None if recall is None else recall.at(at),
@@ -191,10 +183,23 @@ class Joined:
         return rows
 
 
-def _is_measured(trial: Trial) -> bool:
-    """Whether every seed has records, of the same layers."""
-    records = [run.objects for run in trial.runs]
-    return len({None if part is None else part[:3] for part in records}) == 1 and records[0] is not None
+def _are_alike(trial: Trial) -> bool:
+    """Whether every seed recorded the same layers in the same way; all have records."""
+    first, *others = (run.objects for run in trial.runs if run.objects is not None)
+    return all(alike(other, first) for other in others)
+
+
+def _coefficients(together: list[dict], seeds: list[list[dict]]) -> dict[str, tuple[Estimate | None, int]]:
+    """Spearman's coefficient and number of objects by class, all objects first."""
+    alone = [{row["class"]: row["spearman"] for row in seed} for seed in seeds]
+    found: dict[str, tuple[Estimate | None, int]] = {}
+    for row in sorted(together, key=lambda row: row["class"] != ALL):
+        value = None
+        if row["spearman"] is not None:
+            of_seeds = tuple(seed.get(row["class"]) for seed in alone)
+            value = Estimate(row["spearman"], row["low"], row["high"], digits=2, seeds=of_seeds)
+        found[row["class"]] = (value, row["objects"])
+    return found
 
 
 @dataclass(frozen=True)

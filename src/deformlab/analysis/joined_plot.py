@@ -1,7 +1,7 @@
 """The joined table as a figure: how far networks look on objects of a size, and how well they do there."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from deformlab.analysis.figure_style import finish, legend_below, look, panels
 from deformlab.analysis.formats import area_text
 from deformlab.analysis.joined import ALL, Joined
+from deformlab.analysis.joined_rows import JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial
@@ -16,6 +17,7 @@ from deformlab.objects import SIZES
 
 # As many last layers as the paper lists.
 MAX_LAYERS = 3
+AWAY = ", away from the border"
 
 
 def compared_trials(joined: Joined) -> tuple[Trial, ...]:
@@ -34,7 +36,8 @@ def compared_trials(joined: Joined) -> tuple[Trial, ...]:
 def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = None) -> Figure:
     """Effective dilation by object size, a panel for each of the last layers, beside IoU and its gain.
 
-    A line per trial. Bars are 95 % intervals over images, seeds together; dots are single seeds.
+    A line per trial, and a dotted one of the filters away from the border for deformable trials. Bars are
+    95 % intervals over images, seeds together; dots are single seeds.
 
     Args:
         joined: With at least one trial.
@@ -50,16 +53,21 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
         if joined.baseline is not None and len(shown) > 1:
             title = f"IoU gained over {joined.baseline.name}"
             drawn.insert(3, _Panel(title, "difference (points)", "gain"))
-    figure, grid = panels(len(drawn), 2.3, legend_lines=len(shown))
+    bordered = [trial for trial in shown if trial.deformable and joined.knows_border(trial)]
+    figure, grid = panels(len(drawn), 2.3, legend_lines=len(shown) + len(bordered))
     first = None
     for axes, panel in zip(grid, drawn, strict=True):
         for i, trial in enumerate(shown):
             layer = panel.layer or rows[trial.name][0].layer
-            estimates = {
-                row.size: getattr(row, panel.quantity) for row in rows[trial.name] if row.layer == layer
-            }
-            known = {size: estimate for size, estimate in estimates.items() if estimate is not None}
-            _line(axes, known, trial, i, 0.13 * (i - (len(shown) - 1) / 2))
+            of_layer = [row for row in rows[trial.name] if row.layer == layer]
+            shift = 0.13 * (i - (len(shown) - 1) / 2)
+            style = look(i) | {"markersize": 5, "linewidth": 1.3}
+            if not trial.deformable:
+                style["markerfacecolor"] = "white"
+            _line(axes, _known(of_layer, panel.quantity), _label(trial), style, shift)
+            if panel.quantity == "dilation" and trial in bordered:
+                style |= {"linestyle": ":", "markersize": 4, "markerfacecolor": "white"}
+                _line(axes, _known(of_layer, "inside"), _label(trial) + AWAY, style, shift + 0.05)
         axes.set_title(panel.title, fontsize="medium")
         axes.set_ylabel(panel.label)
         _sizes_axis(axes, joined)
@@ -73,6 +81,12 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
     return figure
 
 
+def _known(rows: Sequence[JoinedRow], quantity: str) -> dict[str, Estimate]:
+    """By object size, where it is known."""
+    estimates = {row.size: getattr(row, quantity) for row in rows}
+    return {size: estimate for size, estimate in estimates.items() if estimate is not None}
+
+
 class _Panel(NamedTuple):
     """A quantity of `JoinedRow`; of one layer, or the same in all."""
 
@@ -82,11 +96,9 @@ class _Panel(NamedTuple):
     layer: str | None = None
 
 
-def _line(axes: Axes, estimates: dict[str, Estimate], trial: Trial, index: int, shift: float) -> None:
-    style = look(index) | {"markersize": 5, "linewidth": 1.3}
-    if not trial.deformable:
-        style["markerfacecolor"] = "white"
-    label = _label(trial)
+def _line(
+    axes: Axes, estimates: dict[str, Estimate], label: str, style: dict[str, Any], shift: float
+) -> None:
     if not estimates:
         # In the legend all the same: it has a line in other panels.
         axes.plot([], [], label=label, **style)

@@ -1,13 +1,17 @@
 """The joined table of effective dilation and IoU by object size, for all classes and per class."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from deformlab.analysis.finding import best_deformable
 from deformlab.analysis.formats import Cell, Table
-from deformlab.analysis.joined import ALL, CorrelationRow, Joined, JoinedRow
+from deformlab.analysis.joined import ALL, Joined
+from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.trial import Trial
 
+AWAY = "Away from the border (cells)"
+AWAY_FILTERS = "Filters away from it"
 _INTERVAL = (
     "±: standard deviation over seeds, if there are several; [ ]: 95 % by resampling images, seeds together."
 )
@@ -20,6 +24,11 @@ _SPEARMAN = (
     "Spearman's rank correlation of objects' areas and the means of their filters' effective dilation, over "
     "the objects that have a filter; seeds averaged per object."
 )
+_BORDER = (
+    "Away from the border are the filters that do not meet the zeros around the feature map, undeformed, and "
+    "whose offsets were predicted without them. Nearer to it effective dilation differs whatever is in the "
+    "image, and large objects and background are there more often than small objects."
+)
 
 
 def joined_tables(joined: Joined) -> list[Table]:
@@ -29,7 +38,8 @@ def joined_tables(joined: Joined) -> list[Table]:
     tables = [_by_size(joined)]
     best = best_deformable(joined.trials)
     if best is not None:
-        tables += [_by_layer(joined), _correlation(joined)]
+        by_distance = _by_distance(joined)
+        tables += [_by_layer(joined), *([by_distance] if by_distance else []), _correlation(joined)]
         by_class = [row for row in joined.correlations(best) if row.label != ALL]
         if by_class:
             tables.append(_correlation_by_class(best, by_class))
@@ -49,7 +59,7 @@ def _by_size(joined: Joined) -> Table:
         "dilation_and_iou_by_size",
         "Does the network look further where objects are larger, and does it gain there?",
         f"The last layer's effective dilation, in cells of its input feature map{_weighted(joined)}. "
-        f"{_SCORES}{_gain(joined)} {_INTERVAL}",
+        f"{_BORDER} {_SCORES}{_gain(joined)} {_INTERVAL}",
         ("Trial", "Size", *_header(joined)),
         tuple(rows),
         row_sources=tuple(row.trial for row in shown),
@@ -73,8 +83,10 @@ def _by_layer(joined: Joined) -> Table:
             row.layer,
             row.size,
             row.dilation,
+            row.inside,
             *((row.weighted,) if modulated else ()),
             row.filters,
+            row.inside_filters,
             None if row.size == "background" else row.seen,
         )
         for row in shown
@@ -83,19 +95,60 @@ def _by_layer(joined: Joined) -> Table:
     return Table(
         "dilation_by_layer_and_size",
         "Effective dilation by layer and object size, with intervals",
-        f"In cells of the layer's input feature map{_weighted(joined)}. {_INTERVAL}",
+        f"In cells of the layer's input feature map{_weighted(joined)}. {_BORDER} {_INTERVAL}",
         (
             "Trial",
             "Layer",
             "Size",
             "Effective dilation (cells)",
+            AWAY,
             *weighted,
             "Filters",
+            AWAY_FILTERS,
             "Objects with a filter",
         ),
         tuple(rows),
         row_sources=tuple(row.trial for row in shown),
     )
+
+
+def _by_distance(joined: Joined) -> Table | None:
+    """A row per layer of the deformable trials, a column per distance near the border of any of them."""
+    found = [
+        (trial.name, layer, list(rows))
+        for trial in joined.trials
+        if trial.deformable
+        for layer, rows in groupby(joined.border(trial), key=lambda row: row.layer)
+    ]
+    if not found:
+        return None
+    near = max(row.distance for _, _, rows in found for row in rows if not row.inside)
+    rows = tuple(
+        (
+            trial,
+            layer,
+            *(_at(rows, distance) for distance in range(near + 1)),
+            next((row.dilation for row in rows if row.inside), None),
+            sum(row.filters for row in rows),
+            sum(row.filters for row in rows if row.inside),
+        )
+        for trial, layer, rows in found
+    )
+    names = ("Outermost ring", *(f"{ring} {'cell' if ring == 1 else 'cells'}" for ring in range(1, near + 1)))
+    return Table(
+        "dilation_by_distance",
+        "Effective dilation by distance from the image's border",
+        f"In cells of the layer's input feature map; distance of the filter from the outermost ring of its "
+        f"map, in cells. {_BORDER} {_INTERVAL}",
+        ("Trial", "Layer", *names, AWAY, "Filters", AWAY_FILTERS),
+        rows,
+        row_sources=tuple(trial for trial, _, _ in found),
+    )
+
+
+def _at(rows: Sequence[BorderRow], distance: int) -> Estimate | None:
+    """Of the filters of one distance near the border."""
+    return next((row.dilation for row in rows if row.distance == distance and not row.inside), None)
 
 
 def _by_class(joined: Joined, trial: Trial) -> Table:
@@ -119,7 +172,7 @@ def _header(joined: Joined) -> tuple[str, ...]:
     gain = () if joined.baseline is None else (f"Gain over {joined.baseline.name} (points)",)
     weighted = ("By modulation (cells)",) if _modulated(joined) else ()
     scores = ("Objects", "With a filter", "Recall (%)", "IoU (%)")
-    return ("Effective dilation (cells)", *weighted, "Filters", *scores, *gain)
+    return ("Effective dilation (cells)", AWAY, *weighted, "Filters", AWAY_FILTERS, *scores, *gain)
 
 
 def _column_sources(joined: Joined, before: int) -> tuple[str | None, ...]:
@@ -133,11 +186,12 @@ def _cells(joined: Joined, row: JoinedRow) -> tuple[Cell, ...]:
     background = row.size == "background"
     objects: tuple[Cell, Cell] = (None, None) if background else (row.objects, row.seen)
     weighted: tuple[Cell, ...] = (row.weighted,) if _modulated(joined) else ()
-    dilation: Cell = row.dilation
-    if row.dilation is not None and row.std == 0:
+    dilations = [row.dilation, row.inside]
+    if row.std == 0:
         # What no filter varies in is no estimate: an atrous network's rate.
-        dilation = Estimate(row.dilation.value, digits=2)
-    return (dilation, *weighted, row.filters, *objects, row.recall, row.iou, *gain)
+        dilations = [None if found is None else Estimate(found.value, digits=2) for found in dilations]
+    counts = (row.filters, row.inside_filters)
+    return (*dilations, *weighted, *counts, *objects, row.recall, row.iou, *gain)
 
 
 def _modulated(joined: Joined) -> bool:
@@ -155,11 +209,18 @@ def _correlation(joined: Joined) -> Table:
     return Table(
         "size_and_dilation",
         "Correlation of an object's size and how far the filters on it look",
-        f"{_SPEARMAN} {_INTERVAL} A dash: constant.",
-        ("Trial", "Layer", "Spearman", "Objects"),
-        tuple((row.trial, row.layer, row.spearman, row.objects) for row in found),
+        f"{_SPEARMAN} {_BORDER} {_INTERVAL} A dash: constant, or under three objects.",
+        ("Trial", "Layer", *_COEFFICIENTS),
+        tuple((row.trial, row.layer, *_coefficients(row)) for row in found),
         row_sources=tuple(row.trial for row in found),
     )
+
+
+_COEFFICIENTS = ("Spearman", "Objects", "Spearman away from the border", "Objects away from it")
+
+
+def _coefficients(row: CorrelationRow) -> tuple[Cell, ...]:
+    return (row.spearman, row.objects, row.inside, row.inside_objects)
 
 
 def _correlation_by_class(trial: Trial, found: Sequence[CorrelationRow]) -> Table:
@@ -168,8 +229,8 @@ def _correlation_by_class(trial: Trial, found: Sequence[CorrelationRow]) -> Tabl
         f"Correlation of size and effective dilation within a class: {trial.name}",
         "As above, for the best deformable trial: within a class, size alone is left to explain it. "
         f"{_INTERVAL}",
-        ("Layer", "Class", "Spearman", "Objects"),
-        tuple((row.layer, row.label, row.spearman, row.objects) for row in found),
+        ("Layer", "Class", *_COEFFICIENTS),
+        tuple((row.layer, row.label, *_coefficients(row)) for row in found),
         row_sources=(trial.name,) * len(found),
     )
 

@@ -8,9 +8,11 @@ import numpy as np
 from deformlab.analysis.run import Run
 from deformlab.objects import (
     DilationCells,
+    FilterSums,
     ObjectRecords,
     ScoreCells,
     SizeRule,
+    border_rows,
     correlations,
     dilation_cells,
     draws,
@@ -43,10 +45,28 @@ class Measured:
 
     def dilation(self, layer: str) -> DilationCells:
         """Of one layer, by size and class."""
-        position = self.records.layers.index(layer)
-        return dilation_cells(self.records, position, self.rule, len(self.classes), self.images, self.drawn)
+        return self._dilation(layer, self.records.everywhere)
+
+    def dilation_inside(self, layer: str) -> DilationCells:
+        """The same over the filters away from the border of the map."""
+        return self._dilation(layer, self.records.inside)
 
     def correlations(self, layer: str) -> list[dict]:
         """Of objects' sizes and effective dilations, by class; keys as in `objects.json`."""
+        return self._correlations(layer, self.records.everywhere)
+
+    def correlations_inside(self, layer: str) -> list[dict]:
+        """The same over the filters away from the border of the map."""
+        return self._correlations(layer, self.records.inside)
+
+    def border(self, layer: str) -> list[dict]:
+        """Effective dilation by distance from the border of the map; keys as in `objects.json`."""
+        return border_rows(self.records, self.records.layers.index(layer), self.images, self.drawn)
+
+    def _dilation(self, layer: str, sums: FilterSums) -> DilationCells:
+        position, classes = self.records.layers.index(layer), len(self.classes)
+        return dilation_cells(self.records, sums, position, self.rule, classes, self.images, self.drawn)
+
+    def _correlations(self, layer: str, sums: FilterSums) -> list[dict]:
         position = self.records.layers.index(layer)
-        return correlations(self.records, position, self.rule, self.classes, self.images, self.drawn)
+        return correlations(self.records, sums, position, self.rule, self.classes, self.images, self.drawn)

@@ -22,6 +22,7 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("dilation_and_iou_by_size",),
         (
             "dilation_and_iou_by_size",
+            "dilation_by_distance",
             "size_and_dilation",
             "dilation_by_layer_and_size",
             "size_and_dilation_by_class",
@@ -34,7 +35,12 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "Effective dilation": (
         ("effective_dilation",),
-        ("table2_effective_dilation", "effective_dilation_over_seeds", "published_effective_dilation"),
+        (
+            "table2_effective_dilation",
+            "effective_dilation_inside",
+            "effective_dilation_over_seeds",
+            "published_effective_dilation",
+        ),
     ),
     "Training": (("learning_curves", "training_loss"), ()),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.errors import RunFolderError
-from deformlab.objects import VERSION, ObjectRecords, SizeRule, read_records
+from deformlab.objects import READABLE, ObjectRecords, SizeRule, read_records
 
 SIZES = ("small", "medium", "large", "background")
 CONV5_KINDS = ("atrous", "deformable", "modulated")
@@ -20,13 +20,17 @@ CONV5_KINDS = ("atrous", "deformable", "modulated")
 
 @dataclass(frozen=True)
 class FilterStatistics:
-    """Effective dilation of one layer's filters that belong to one object size, in feature-map cells."""
+    """Effective dilation of one layer's filters that belong to one object size, in feature-map cells.
+
+    `inside` has the same over the filters away from the border of the map, None where that was not recorded.
+    """
 
     layer: str
     size: str
     mean: float
     std: float
     count: int
+    inside: "FilterStatistics | None" = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,10 @@ def read_run(folder: Path) -> tuple[Run, list[str]]:
     if (folder / "objects.json").is_file() or (folder / "objects.csv").is_file():
         try:
             records, rule = _read_objects(folder, run.classes)
-            run = replace(run, objects=records, size_rule=rule)
+            # Of the same validation as effective_dilation.csv, maybe a later one than the training's.
+            run = replace(
+                run, objects=records, size_rule=rule, thresholds=rule.borders(records) or run.thresholds
+            )
         except RunFolderError as error:
             missing.append(f"not in the tables by object: {error}")
     return run, missing
@@ -179,16 +186,23 @@ def _read_effective_dilation(path: Path) -> tuple[FilterStatistics, ...]:
     statistics = []
     for number, row in enumerate(rows, start=2):
         try:
-            size, count = row["size"], int(float(row["count"]))
-            if size not in SIZES:
-                raise ValueError(f"size is {size!r}, expected one of {', '.join(SIZES)}")
-            mean, std = (float(row[name]) if count else math.nan for name in ("mean", "std"))
-            if count and not (math.isfinite(mean) and math.isfinite(std)):
-                raise ValueError(f"mean or std of {count} filters is not a number")
-        except (TypeError, ValueError) as error:
+            if row["size"] not in SIZES:
+                raise ValueError(f"size is {row['size']!r}, expected one of {', '.join(SIZES)}")
+            of_all = _statistics(row)
+            # Runs of an older version have no such columns.
+            inside = _statistics(row, "inside_") if "inside_count" in row else None
+        except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{path}: line {number}: {first_line(error)}") from error
-        statistics.append(FilterStatistics(row["layer"], size, mean, std, count))
+        statistics.append(replace(of_all, inside=inside))
     return tuple(statistics)
+
+
+def _statistics(row: dict[str, str], prefix: str = "") -> FilterStatistics:
+    count = int(float(row[f"{prefix}count"]))
+    mean, std = (float(row[f"{prefix}{name}"]) if count else math.nan for name in ("mean", "std"))
+    if count and not (math.isfinite(mean) and math.isfinite(std)):
+        raise ValueError(f"{prefix}mean or {prefix}std of {count} filters is not a number")
+    return FilterStatistics(row["layer"], row["size"], mean, std, count)
 
 
 def _read_objects(folder: Path, classes: tuple[str, ...]) -> tuple[ObjectRecords, SizeRule]:
@@ -196,9 +210,10 @@ def _read_objects(folder: Path, classes: tuple[str, ...]) -> tuple[ObjectRecords
     try:
         summary = json.loads(path.read_text())
         version, rule = summary["version"], summary["rule"]
-        if version != VERSION:
+        if version not in READABLE:
             raise RunFolderError(
-                f"{path}: is of version {version}, this deformlab reads {VERSION}; validate the run again"
+                f"{path}: is of version {version}, this deformlab reads "
+                f"{' and '.join(map(str, READABLE))}; validate the run again"
             )
         # Without objects there are no thresholds, and nothing that they would divide.
         thresholds = rule["thresholds"] or SizeRule().thresholds

@@ -1,7 +1,11 @@
-"""The finding that joins effective dilation and IoU: further on larger objects, and better on them."""
+"""The finding that joins effective dilation and IoU: further on larger objects, and better on them.
+
+How far is judged on the filters away from the border of the feature map, as in `dilation_findings`.
+"""
 
 from itertools import zip_longest
 
+from deformlab.analysis.dilation_findings import NOT_RECORDED
 from deformlab.analysis.finding import (
     FAILS,
     HOLDS,
@@ -13,6 +17,7 @@ from deformlab.analysis.finding import (
 )
 from deformlab.analysis.formats import text
 from deformlab.analysis.joined import ALL, Joined
+from deformlab.analysis.joined_rows import CorrelationRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.trial import Trial
 
@@ -32,12 +37,13 @@ def looks_further_and_gains(joined: Joined) -> Finding | None:
     coefficients = {row.layer: row for row in joined.correlations(trial) if row.label == ALL}
     gains = {row.size: row.gain for row in joined.rows(trial) if (row.layer, row.label) == (layer, ALL)}
     details = tuple(
-        f"{trial.name}, {name}: Spearman {_words(row.spearman)} over {row.objects:,} objects"
+        f"{trial.name}, {name}: {_spearman(row)}, {row.objects:,} objects"
         for name, row in coefficients.items()
     )
     trials = (trial.name,) if joined.baseline is None else (trial.name, joined.baseline.name)
-    further = coefficients[layer].spearman if layer in coefficients else None
-    sentence = f"{where(trial, layer)}: Spearman {_words(further)}."
+    last = coefficients.get(layer)
+    further = None if last is None else last.inside
+    sentence = f"{where(trial, layer)}: {'too few objects' if last is None else _spearman(last)}."
 
     def unjudged(reason: str, evidence: tuple[str, ...] = ()) -> Finding:
         return Finding(KEY, CLAIM, UNJUDGED, f"{sentence} {reason}", "", evidence, details, trials)
@@ -47,8 +53,14 @@ def looks_further_and_gains(joined: Joined) -> Finding | None:
     listed = ", ".join(f"{size} {_words(gain)}" for size, gain in gains.items())
     sentence += f" IoU gained over {joined.baseline.name}, in points: {listed}."
     gain = gains.get("large")
-    if further is None or gain is None:
+    if not joined.knows_border(trial):
+        return unjudged(NOT_RECORDED)
+    if gain is None:
         return unjudged("There are too few large objects.")
+    if further is None:
+        return unjudged(
+            "Too few objects have filters away from the border, or those of all look equally far."
+        )
     evidence = _by_seed(trial, further, gain)
     signs = {_sign(further), _sign(gain)}
     together = FAILS if -1 in signs else HOLDS if signs == {1} else UNJUDGED
@@ -58,6 +70,11 @@ def looks_further_and_gains(joined: Joined) -> Finding | None:
     verdict, certainty, holding = agreement(together, alone)
     certainty = ", ".join(part for part in ("95 % over images", certainty) if part)
     return Finding(KEY, CLAIM, verdict, sentence, certainty, evidence, details, trials, holding)
+
+
+def _spearman(row: CorrelationRow) -> str:
+    away = "unknown" if row.inside_objects is None else _words(row.inside)
+    return f"Spearman {away} away from the image's border, {_words(row.spearman)} over all filters"
 
 
 def _sign(estimate: Estimate) -> int:

@@ -2,6 +2,7 @@
 
 from deformlab.analysis.dilation_tables import (
     effective_dilation,
+    effective_dilation_inside,
     effective_dilation_over_seeds,
     published_effective_dilation,
 )
@@ -21,6 +22,7 @@ def build_tables(runs: RunSet) -> list[Table]:
         deformable_layers(trials),
         iou_per_class(trials),
         effective_dilation(trials),
+        effective_dilation_inside(trials),
         effective_dilation_over_seeds(trials),
         published_effective_dilation(runs.dataset),
         cost(trials, runs.pretraining),

@@ -63,6 +63,16 @@ class Trial:
         parts = (part for run in self.runs for part in run.effective_dilation)
         return pool(part for part in parts if (part.layer, part.size) == (layer, size))
 
+    def effective_dilation_inside(self, layer: str, size: str) -> Measure:
+        """As `effective_dilation`, over the filters away from the border of the map."""
+        parts = (part.inside for run in self.runs for part in run.effective_dilation)
+        return pool(part for part in parts if part is not None and (part.layer, part.size) == (layer, size))
+
+    @property
+    def knows_border(self) -> bool:
+        """Whether every seed recorded which filters are away from the border of their map."""
+        return all(part.inside is not None for run in self.runs for part in run.effective_dilation)
+
     def effective_dilation_over_seeds(self, layer: str, size: str) -> Measure | None:
         """Mean and spread over seeds of each seed's mean; None where no seed has filters."""
         alone = [Trial((run,)).effective_dilation(layer, size) for run in self.runs]

@@ -7,7 +7,7 @@ NAMED = 3
 
 
 def unjoined(runs: RunSet) -> list[str]:
-    """A line for runs without records of objects, and one for trials that were evaluated on other images."""
+    """A line for each way in which runs have no records of objects, or none that go with the others'."""
     every = [run for trial in runs.trials for run in trial.runs]
     lacking = [run for run in every if not _has_files(run)]
     lines = []
@@ -22,6 +22,12 @@ def unjoined(runs: RunSet) -> list[str]:
         lines.append(
             f"not in the tables by object: {names}: evaluated on other images than the other trials; "
             "validate with the same data"
+        )
+    if runs.joined.unlike:
+        names = ", ".join(trial.name for trial in runs.joined.unlike)
+        lines.append(
+            f"not in the tables by object: {names}: its seeds recorded different layers, or only some of "
+            "them distances from the image's border; validate all of them again"
         )
     return lines
 

@@ -1,12 +1,12 @@
-"""`objects.csv` and `objects.json` of a run folder: what objects scored, how far filters on them look."""
+"""What a validation writes of effective dilation and objects: the paper's table 2, and `objects.*`."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from deformlab.callbacks.files import write_atomically
+from deformlab.callbacks.files import csv_text, write_atomically
 from deformlab.data import SegmentationDataset
-from deformlab.metrics import image_key
+from deformlab.metrics import EffectiveDilationRow, image_key
 from deformlab.objects import ObjectRecords, records_text, summarize
 from deformlab.tasks import SemanticSegmentation
 
@@ -35,12 +35,18 @@ class ObjectFiles:
         return summarize(self.records, metric.rule, self._dataset.classes, metric.region)
 
     def write(self, directory: Path) -> dict[str, Any]:
-        """Writes both files and returns the summary.
+        """Writes `effective_dilation.csv`, `objects.csv` and `objects.json` and returns the summary.
+
+        Always all three, so that no table of a run is of another validation than the others.
 
         Raises:
             RunFolderError: The disk is full or the folder cannot be written.
         """
         summary = self.summary()
+        write_atomically(
+            directory / "effective_dilation.csv",
+            csv_text(EffectiveDilationRow._fields, [row._asdict() for row in self.rows]),
+        )
         write_atomically(directory / "objects.csv", records_text(self.records, self._dataset.classes))
         write_atomically(directory / "objects.json", json.dumps(summary, indent=1) + "\n")
         return summary

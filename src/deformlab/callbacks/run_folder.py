@@ -126,10 +126,6 @@ class RunFolder(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({"images_per_second": row["images_per_second"]}, trainer.global_step)
         write_atomically(self.directory / "metrics.csv", csv_text(list(row), self.epochs))
-        write_atomically(
-            self.directory / "effective_dilation.csv",
-            csv_text(EffectiveDilationRow._fields, [line._asdict() for line in self.effective_dilation]),
-        )
         summary = objects.write(self.directory)
         self._thresholds = summary["rule"]["thresholds"] or []
         self._write_result(trainer, pl_module, "running")

@@ -2,12 +2,12 @@
 
 from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
 from deformlab.metrics.filter_centre import filter_centre
+from deformlab.metrics.layer_geometry import LayerGeometry, distance_from_border
 from deformlab.metrics.mean_iou import MeanIoU, MeanIoUResult
 from deformlab.metrics.object_dilation import (
     EffectiveDilation,
     EffectiveDilationResult,
     EffectiveDilationRow,
-    LayerGeometry,
     image_key,
 )
 from deformlab.metrics.offset_statistics import (
@@ -26,6 +26,7 @@ __all__ = [
     "MeanIoU",
     "MeanIoUResult",
     "OffsetStatistics",
+    "distance_from_border",
     "effective_dilation",
     "effective_dilation_where_it_counts",
     "filter_centre",

@@ -11,40 +11,17 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
-from deformlab.metrics.image_objects import ImageObjects, count_pixels, find_objects, owner_of_cells
+from deformlab.metrics.image_objects import find_objects
+from deformlab.metrics.layer_geometry import LayerGeometry
+from deformlab.metrics.object_sums import head_sums, layer_sums, records_of, row_width
 from deformlab.objects import BACKGROUND, ObjectRecords, SizeRule, by_size
 
 __all__ = [
     "EffectiveDilation",
     "EffectiveDilationResult",
     "EffectiveDilationRow",
-    "LayerGeometry",
     "image_key",
 ]
-
-# Of a row of sums, before those of the layers: image, object, label, box area, mask area, scale, pixels,
-# hits, false positives. All are integers below 2^53 or float64 as they are.
-_HEAD = 9
-# Background rows per image: one per 8-bit label.
-_LABELS = 256
-
-
-class LayerGeometry(NamedTuple):
-    """What effective dilation needs to know of a layer.
-
-    Attributes:
-        kernel_size: Taps (height, width).
-        dilation: The undeformed dilation (height, width).
-        stride: Pixels of the network's input from one filter to the next.
-        deform_groups: Channel groups with offsets of their own.
-        modulated: Whether its samples are modulated (DCNv2).
-    """
-
-    kernel_size: tuple[int, int]
-    dilation: tuple[int, int]
-    stride: int
-    deform_groups: int = 1
-    modulated: bool = False
 
 
 class EffectiveDilationRow(NamedTuple):
@@ -56,6 +33,7 @@ class EffectiveDilationRow(NamedTuple):
         mean: Mean effective dilation of the filters, offset groups averaged.
         std: Their standard deviation (of the population).
         count: Number of filters.
+        inside_mean, inside_std, inside_count: The same over the filters away from the border of the map.
     """
 
     layer: str
@@ -63,6 +41,9 @@ class EffectiveDilationRow(NamedTuple):
     mean: float
     std: float
     count: int  # type: ignore[assignment] # the table's word, though tuples have a method of this name
+    inside_mean: float
+    inside_std: float
+    inside_count: int
 
 
 class EffectiveDilationResult(NamedTuple):
@@ -91,6 +72,11 @@ class EffectiveDilation(Metric):
     paper's annotation. It belongs to the background where there is no object, and to nothing where the label
     is ignored or objects are not told apart. `filter_centre` says where the centre is. Offset groups are
     averaged, and kept apart too.
+
+    Near the border of the feature map filters and the convolution that predicts their offsets meet zeros, and
+    effective dilation differs there whatever is in the image; large objects and background are there more
+    often than small objects. So each number is also counted over the filters away from the border, and by
+    distance from it; `LayerGeometry.margin` says where near ends.
 
     The state is one row of float64 sums per object and image, so that any batching and any number of
     processes give the same, and intervals can be had by resampling images.
@@ -143,7 +129,7 @@ class EffectiveDilation(Metric):
 
     @property
     def _width(self) -> int:
-        return _HEAD + sum(_layer_width(geometry) for geometry in self.layers.values())
+        return row_width(self.layers)
 
     def update(
         self,
@@ -201,9 +187,9 @@ class EffectiveDilation(Metric):
             image_prediction = None if prediction is None else prediction[i]
             rows = torch.cat(
                 [
-                    _head(objects, image_label, image_prediction, image_key(name), scale),
+                    head_sums(objects, image_label, image_prediction, image_key(name), scale),
                     *(
-                        self._layer_sums(objects, image_label, of_layer[i], self.layers[layer].stride, seen)
+                        layer_sums(objects, image_label, of_layer[i], self.layers[layer], seen, self.region)
                         for layer, of_layer in values.items()
                     ),
                 ],
@@ -220,7 +206,7 @@ class EffectiveDilation(Metric):
         modulation: Mapping[str, Tensor] | None,
         images: int,
     ) -> Tensor:
-        """What is summed of each filter, (N, V, H_f, W_f) float64: see `_layer_width`."""
+        """What is summed of each filter, (N, V, H_f, W_f) float64; see `object_sums`."""
         geometry = self.layers[name]
         if name not in offsets:
             raise ValueError(f"offsets has no layer {name}, only {', '.join(offsets) or 'none'}")
@@ -257,105 +243,17 @@ class EffectiveDilation(Metric):
                     "the stride in layers, and network_size"
                 )
 
-    def _layer_sums(
-        self,
-        objects: ImageObjects,
-        label: Tensor | None,
-        values: Tensor,
-        stride: int,
-        network_size: tuple[int, int],
-    ) -> Tensor:
-        """Sums of (V, H_f, W_f) values per object and per label on the background, (K + 256, V)."""
-        size = (values.shape[1], values.shape[2])
-        owner, place = owner_of_cells(objects, size, stride, network_size, self.region)
-        count = len(objects.ids)
-        row = (
-            owner
-            if label is None
-            else torch.where(owner == count, count + label.flatten()[place].long(), owner)
-        )
-        counted = owner <= count
-        row, chosen = row[counted], values.flatten(1)[:, counted]
-        sums = values.new_zeros(len(values), count + _LABELS)
-        for target, source in zip(sums, chosen, strict=True):
-            target.index_add_(0, row, source)  # in the filters' order, whatever the batch
-        return sums.T
-
     def compute(self) -> EffectiveDilationResult:
         """The table and what is behind it."""
         sums = dim_zero_cat(self.sums).cpu().numpy()
         sums = sums[np.lexsort((sums[:, 2], sums[:, 1], sums[:, 0]))]
-        records = self._records(sums)
+        records = records_of(sums, self.layers)
         rows = [
-            EffectiveDilationRow(layer, size, mean, std, count)
-            for layer, size, mean, std, count in by_size(records, self.rule)
+            EffectiveDilationRow(*row, *inside[2:])
+            for row, inside in zip(
+                by_size(records, records.everywhere, self.rule),
+                by_size(records, records.inside, self.rule),
+                strict=True,
+            )
         ]
         return EffectiveDilationResult(rows, records)
-
-    def _records(self, sums: np.ndarray) -> ObjectRecords:
-        """Columns of the state by name; rows are sorted by image, object and class."""
-        shape = (len(sums), len(self.layers))
-        groups = tuple(geometry.deform_groups for geometry in self.layers.values())
-        filters, total, squares = np.zeros((3, *shape))
-        weighted = np.full(shape, np.nan)
-        group_total, group_squares = np.zeros((2, *shape, max(groups, default=1)))
-        start = _HEAD
-        for i, geometry in enumerate(self.layers.values()):
-            columns = sums[:, start : start + _layer_width(geometry)].T
-            start += len(columns)
-            filters[:, i], total[:, i], squares[:, i] = columns[:3]
-            if geometry.modulated:
-                weighted[:, i] = columns[3]
-            of_groups = columns[-2 * groups[i] :] if groups[i] > 1 else columns[1:3]
-            group_total[:, i, : groups[i]] = of_groups[: groups[i]].T
-            group_squares[:, i, : groups[i]] = of_groups[groups[i] :].T
-        integers = sums[:, [1, 2, 6, 7, 8]].astype(np.int64).T
-        return ObjectRecords(
-            layers=tuple(self.layers),
-            groups=groups,
-            modulated=tuple(geometry.modulated for geometry in self.layers.values()),
-            image=sums[:, 0].astype(np.int64).astype(np.str_),
-            object=integers[0],
-            label=integers[1],
-            box_area=sums[:, 3],
-            mask_area=sums[:, 4],
-            scale=sums[:, 5],
-            pixels=integers[2],
-            hits=integers[3],
-            false_positives=integers[4],
-            filters=filters.astype(np.int64),
-            total=total,
-            squares=squares,
-            weighted=weighted,
-            group_total=group_total,
-            group_squares=group_squares,
-        )
-
-
-def _layer_width(geometry: LayerGeometry) -> int:
-    """Sums per layer: filters, effective dilation, its square; weighted; per group both again."""
-    return 3 + geometry.modulated + (2 * geometry.deform_groups if geometry.deform_groups > 1 else 0)
-
-
-def _head(
-    objects: ImageObjects, label: Tensor | None, prediction: Tensor | None, key: int, scale: float
-) -> Tensor:
-    """The first columns of an image's rows, (K + 256, 9)."""
-    count = len(objects.ids)
-    head = torch.zeros(count + _LABELS, _HEAD, dtype=torch.float64, device=objects.owner.device)
-    head[:, 0], head[:, 5] = key, scale
-    head[:count, 1], head[:count, 3], head[:count, 4] = objects.ids, objects.box_area, objects.mask_area
-    if label is None:
-        head[: count + 1, 2] = -1
-        head[:, 8] = -1
-        return head
-    head[:count, 2] = objects.label
-    head[count:, 2] = torch.arange(_LABELS, device=head.device)
-    if prediction is None:
-        head[:, 8] = -1
-        return head
-    for rows, counts in zip(
-        (slice(count), slice(count, None)), count_pixels(objects, label, prediction), strict=True
-    ):
-        head[rows, 6], head[rows, 7], head[rows, 8] = counts
-    return head

@@ -4,11 +4,13 @@ NumPy only, so that training writes with it what analysis reads without PyTorch.
 """
 
 from deformlab.objects.bootstrap import draws
+from deformlab.objects.border import border_rows
 from deformlab.objects.correlation import spearman
-from deformlab.objects.merge import merge_records
+from deformlab.objects.filter_sums import FilterSums
+from deformlab.objects.merge import alike, merge_records
 from deformlab.objects.records import BACKGROUND, ObjectRecords, read_records, records_text
 from deformlab.objects.sizes import SIZES, SizeRule
-from deformlab.objects.summary import VERSION, correlations, summarize
+from deformlab.objects.summary import READABLE, VERSION, correlations, summarize
 from deformlab.objects.tally import (
     DilationCells,
     ScoreCells,
@@ -22,12 +24,16 @@ from deformlab.objects.text import NO_OBJECTS, summary_lines
 __all__ = [
     "BACKGROUND",
     "NO_OBJECTS",
+    "READABLE",
     "SIZES",
     "VERSION",
     "DilationCells",
+    "FilterSums",
     "ObjectRecords",
     "ScoreCells",
     "SizeRule",
+    "alike",
+    "border_rows",
     "by_size",
     "correlations",
     "dilation_cells",

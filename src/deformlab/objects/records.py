@@ -5,6 +5,7 @@ Sums rather than means, so that records of several processes or seeds are simply
 
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,22 +14,37 @@ import numpy as np
 import numpy.typing as npt
 
 from deformlab.errors import RunFolderError
+from deformlab.objects.filter_sums import (
+    FilterSums,
+    Floats,
+    Integers,
+    floats_of,
+    integer_column,
+    integers_of,
+    number_column,
+)
 
 BACKGROUND = 0
-_Floats = npt.NDArray[np.float64]
-_Integers = npt.NDArray[np.int64]
 
 
 class ObjectRecords(NamedTuple):
     """One row per object and image, and one per image and class for what is on no object.
 
-    R rows, L layers, G the largest number of offset groups of a layer. Rows are sorted by image, object
-    and class, however they were computed.
+    R rows, L layers, M the largest margin of a layer. Rows are sorted by image, object and class, however
+    they were computed.
+
+    Filters near the border of their map meet the zeros around it and look further or less far for that,
+    whatever is in the image; objects of some sizes are there more often than others. So every sum over
+    filters is there twice: over all of them, and over those away from the border, whose distance from it in
+    cells is the layer's margin or more.
 
     Attributes:
         layers: Names of the layers.
         groups: Offset groups of each layer.
         modulated: Whether each layer has a modulation.
+        margins: Rings of each layer's map that are near the border, the outermost first; `LayerGeometry` says
+            why so many. Empty where distances were not recorded (before version 3): then `inside` and the
+            rings have no filters.
         image: (R,) names of the images.
         object: (R,) instance ids, `BACKGROUND` for a row of what is on no object.
         label: (R,) classes; -1 where there were no labels.
@@ -39,32 +55,29 @@ class ObjectRecords(NamedTuple):
         hits: (R,) those of them that were predicted as that class.
         false_positives: (R,) pixels of other classes predicted as this one: within the object's region, or
             in the whole image for a background row. -1 where there was no prediction.
-        filters: (R, L) filters that belong to the row.
-        total: (R, L) sum of their effective dilation, groups averaged, in cells.
-        squares: (R, L) sum of its squares.
-        weighted: (R, L) sum of the effective dilation weighted by modulation; nan for unmodulated layers.
-        group_total: (R, L, G) as `total`, per offset group; 0 beyond a layer's groups.
-        group_squares: (R, L, G) sum of squares per offset group.
+        everywhere: Sums over all filters that belong to the row.
+        inside: Sums over those of them that are away from the border.
+        ring_filters: (R, L, M) filters in each ring of the margin; 0 beyond a layer's margin.
+        ring_total: (R, L, M) sum of their effective dilation, in cells.
     """
 
     layers: tuple[str, ...]
     groups: tuple[int, ...]
     modulated: tuple[bool, ...]
+    margins: tuple[int, ...]
     image: npt.NDArray[np.str_]
-    object: _Integers
-    label: _Integers
-    box_area: _Floats
-    mask_area: _Floats
-    scale: _Floats
-    pixels: _Integers
-    hits: _Integers
-    false_positives: _Integers
-    filters: _Integers
-    total: _Floats
-    squares: _Floats
-    weighted: _Floats
-    group_total: _Floats
-    group_squares: _Floats
+    object: Integers
+    label: Integers
+    box_area: Floats
+    mask_area: Floats
+    scale: Floats
+    pixels: Integers
+    hits: Integers
+    false_positives: Integers
+    everywhere: FilterSums
+    inside: FilterSums
+    ring_filters: Integers
+    ring_total: Floats
 
     @property
     def is_object(self) -> npt.NDArray[np.bool_]:
@@ -75,6 +88,15 @@ class ObjectRecords(NamedTuple):
     def scored(self) -> bool:
         """Whether predictions were counted."""
         return bool(len(self.hits)) and bool((self.false_positives >= 0).all())
+
+    @property
+    def knows_border(self) -> bool:
+        """Whether the filters' distances from the border were recorded."""
+        return len(self.margins) == len(self.layers)
+
+    def image_numbers(self, images: Sequence[str]) -> Integers:
+        """(R,) position in `images` of each row's image; `images` holds all of them, sorted."""
+        return np.searchsorted(np.asarray(images), self.image)
 
     def named(self, names: Mapping[str, str]) -> "ObjectRecords":
         """The same records with other names of the images; a name that is not in `names` stays."""
@@ -88,30 +110,33 @@ def records_text(records: ObjectRecords, classes: Sequence[str]) -> str:
     Columns: image, object (0: on no object), class, box_area, mask_area, scale, pixels, hits and
     false_positives as in `ObjectRecords` (empty where nothing was predicted); then for each layer
     `<layer>:filters`, `<layer>:sum`, `<layer>:sum_of_squares`, `<layer>:weighted_sum` where it is modulated,
-    and `<layer>:group<g>_sum`, `<layer>:group<g>_sum_of_squares` where it has several offset groups.
+    and `<layer>:group<g>_sum`, `<layer>:group<g>_sum_of_squares` where it has several offset groups; the same
+    with `inside_` before the name over the filters away from the border; and `<layer>:ring<r>_filters`,
+    `<layer>:ring<r>_sum` over those at distance r from it, for each r of the layer's margin. Rings and inside
+    together are all filters.
     """
     names = [*classes, ""]  # -1, no label, is the last
     scored = records.false_positives >= 0
     columns: dict[str, list[str]] = {
         "image": records.image.tolist(),
-        "object": _integers(records.object),
+        "object": integer_column(records.object),
         "class": [names[label] for label in records.label.tolist()],
-        "box_area": _numbers(records.box_area),
-        "mask_area": _numbers(records.mask_area),
-        "scale": _numbers(records.scale),
-        "pixels": _integers(records.pixels),
-        "hits": _integers(records.hits, scored),
-        "false_positives": _integers(records.false_positives, scored),
+        "box_area": number_column(records.box_area),
+        "mask_area": number_column(records.mask_area),
+        "scale": number_column(records.scale),
+        "pixels": integer_column(records.pixels),
+        "hits": integer_column(records.hits, scored),
+        "false_positives": integer_column(records.false_positives, scored),
     }
     for i, layer in enumerate(records.layers):
-        columns[f"{layer}:filters"] = _integers(records.filters[:, i])
-        columns[f"{layer}:sum"] = _numbers(records.total[:, i])
-        columns[f"{layer}:sum_of_squares"] = _numbers(records.squares[:, i])
-        if records.modulated[i]:
-            columns[f"{layer}:weighted_sum"] = _numbers(records.weighted[:, i])
-        for group in range(records.groups[i] if records.groups[i] > 1 else 0):
-            columns[f"{layer}:group{group}_sum"] = _numbers(records.group_total[:, i, group])
-            columns[f"{layer}:group{group}_sum_of_squares"] = _numbers(records.group_squares[:, i, group])
+        kind = records.modulated[i], records.groups[i]
+        columns |= records.everywhere.columns(i, f"{layer}:", *kind)
+        if not records.knows_border:
+            continue
+        columns |= records.inside.columns(i, f"{layer}:inside_", *kind)
+        for ring in range(records.margins[i]):
+            columns[f"{layer}:ring{ring}_filters"] = integer_column(records.ring_filters[:, i, ring])
+            columns[f"{layer}:ring{ring}_sum"] = number_column(records.ring_total[:, i, ring])
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -144,58 +169,47 @@ def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) 
         raise ValueError("it has no rows")
     labels = {name: label for label, name in enumerate(classes)} | {"": -1}
 
-    def floats(name: str) -> _Floats:
-        return np.array(columns[name], dtype=np.float64)
-
-    def integers(name: str) -> _Integers:
-        return np.array([value or "-1" for value in columns[name]]).astype(np.int64)
-
     layers = tuple(name.removesuffix(":filters") for name in columns if name.endswith(":filters"))
-    groups = tuple(max(1, sum(f"{layer}:group{g}_sum" in columns for g in range(1024))) for layer in layers)
+    groups = tuple(max(1, _count(columns, f"{layer}:group{{}}_sum")) for layer in layers)
     modulated = tuple(f"{layer}:weighted_sum" in columns for layer in layers)
-    rows = len(columns["image"])
-    shape = (rows, len(layers))
-    filters = np.zeros(shape, dtype=np.int64)
-    total, squares, weighted = np.zeros(shape), np.zeros(shape), np.full(shape, np.nan)
-    group_total, group_squares = np.zeros((2, *shape, max(groups, default=1)))
+    margins = tuple(_count(columns, f"{layer}:ring{{}}_filters") for layer in layers)
+    shape = (len(columns["image"]), len(layers))
+    everywhere, inside = (FilterSums.zeros(*shape, max(groups, default=1)) for _ in range(2))
+    ring_filters = np.zeros((*shape, max(margins, default=0)), dtype=np.int64)
+    ring_total = np.zeros(ring_filters.shape)
+    # Every layer has a margin of a ring at least: without any, distances were not recorded.
+    if not all(margins):
+        margins = ()
     for i, layer in enumerate(layers):
-        filters[:, i] = integers(f"{layer}:filters")
-        total[:, i], squares[:, i] = floats(f"{layer}:sum"), floats(f"{layer}:sum_of_squares")
-        if modulated[i]:
-            weighted[:, i] = floats(f"{layer}:weighted_sum")
-        if groups[i] == 1:
-            group_total[:, i, 0], group_squares[:, i, 0] = total[:, i], squares[:, i]
-        for group in range(groups[i] if groups[i] > 1 else 0):
-            group_total[:, i, group] = floats(f"{layer}:group{group}_sum")
-            group_squares[:, i, group] = floats(f"{layer}:group{group}_sum_of_squares")
+        kind = modulated[i], groups[i]
+        everywhere.fill(i, f"{layer}:", *kind, columns)
+        if not margins:
+            continue
+        inside.fill(i, f"{layer}:inside_", *kind, columns)
+        for ring in range(margins[i]):
+            ring_filters[:, i, ring] = integers_of(columns[f"{layer}:ring{ring}_filters"])
+            ring_total[:, i, ring] = floats_of(columns[f"{layer}:ring{ring}_sum"])
     return ObjectRecords(
         layers=layers,
         groups=groups,
         modulated=modulated,
+        margins=margins,
         image=np.array(columns["image"], dtype=np.str_),
-        object=integers("object"),
+        object=integers_of(columns["object"]),
         label=np.array([labels[name] for name in columns["class"]], dtype=np.int64),
-        box_area=floats("box_area"),
-        mask_area=floats("mask_area"),
-        scale=floats("scale"),
-        pixels=integers("pixels"),
-        hits=integers("hits"),
-        false_positives=integers("false_positives"),
-        filters=filters,
-        total=total,
-        squares=squares,
-        weighted=weighted,
-        group_total=group_total,
-        group_squares=group_squares,
+        box_area=floats_of(columns["box_area"]),
+        mask_area=floats_of(columns["mask_area"]),
+        scale=floats_of(columns["scale"]),
+        pixels=integers_of(columns["pixels"]),
+        hits=integers_of(columns["hits"]),
+        false_positives=integers_of(columns["false_positives"]),
+        everywhere=everywhere,
+        inside=inside,
+        ring_filters=ring_filters,
+        ring_total=ring_total,
     )
 
 
-def _integers(values: _Integers, there: npt.NDArray[np.bool_] | None = None) -> list[str]:
-    if there is None:
-        return [str(value) for value in values.tolist()]
-    return [str(value) if known else "" for value, known in zip(values.tolist(), there.tolist(), strict=True)]
-
-
-def _numbers(values: _Floats) -> list[str]:
-    # Twelve digits keep sums of any data set exact to what an interval can show, at half the file's size.
-    return [f"{value:.12g}" for value in values.tolist()]
+def _count(columns: Mapping[str, Sequence[str]], name: str) -> int:
+    """How many columns are there of the name that takes 0, 1, 2, ..."""
+    return next(number for number in itertools.count() if name.format(number) not in columns)

@@ -1,6 +1,6 @@
 """One network's objects as plain numbers: the contents of `objects.json` in a run folder.
 
-Keys (version 2); every list leaves out what has nothing behind it, every number that is undefined is null:
+Keys (version 3); every list leaves out what has nothing behind it, every number that is undefined is null:
 
 - `version`, `images`, `objects`, `layers`, `classes` (names in label order).
 - `rule`: `thresholds` [small below, large above] in pixels (null without objects), `thirds`, `area` (box or
@@ -9,11 +9,18 @@ Keys (version 2); every list leaves out what has nothing behind it, every number
 - `dilation`: per `layer`, `size` (small, medium, large, background) and `class` (`all`: every class):
   `mean`, `std`, `low`, `high` in cells of the layer's input, `filters`, `objects` and `images` behind them;
   where the layer is modulated `weighted_mean`, `weighted_low`, `weighted_high`; where it has several offset
-  groups `groups`, a list of `mean` and `std`.
+  groups `groups`, a list of `mean` and `std`. `inside` has the same numbers over the filters away from the
+  border of the map, null where there are none.
+- `border`: per `layer` and `distance` from the border in cells, 0 in the outermost ring: `mean`, `low`,
+  `high`, `filters` and `images`. `inside` is true in the last row of a layer, which holds all filters of that
+  distance or more: those that count as away from the border.
 - `scores`: per `size` and `class` (`all`: the mean over classes): `recall`, `recall_low`, `recall_high`,
   `iou`, `iou_low`, `iou_high` as fractions, `objects`, `pixels`. Empty where nothing was predicted.
 - `correlation`: per `layer` and `class` (`all`: objects of every class): `spearman`, `low`, `high`,
-  `objects`, `images`: of the objects' areas and the means of their filters' effective dilations.
+  `objects`, `images`: of the objects' areas and the means of their filters' effective dilations. `inside` has
+  the same over the objects with filters away from the border, and those filters; null for too few objects.
+
+Version 2 has neither `border` nor `inside`; analysis reads it still.
 """
 
 import math
@@ -23,12 +30,17 @@ from typing import Any
 import numpy as np
 
 from deformlab.objects.bootstrap import LEVEL, RESAMPLES, SEED, draws
+from deformlab.objects.border import border_rows
 from deformlab.objects.correlation import MIN_OBJECTS, spearman
+from deformlab.objects.filter_sums import FilterSums
+from deformlab.objects.numbers import number
 from deformlab.objects.records import ObjectRecords
 from deformlab.objects.sizes import SIZES, SizeRule
-from deformlab.objects.tally import dilation_cells, image_numbers, score_cells
+from deformlab.objects.tally import DilationCells, dilation_cells, score_cells
 
-VERSION = 2
+VERSION = 3
+# Without distances from the border. Version 1 put the filters elsewhere.
+READABLE = (2, VERSION)
 ALL = "all"
 
 
@@ -63,11 +75,14 @@ def summarize(records: ObjectRecords, rule: SizeRule, classes: Sequence[str], re
             for layer in range(len(records.layers))
             for row in _dilation(records, layer, rule, classes, images, drawn)
         ],
+        "border": [
+            row for layer in range(len(records.layers)) for row in border_rows(records, layer, images, drawn)
+        ],
         "scores": _scores(records, rule, classes, images, drawn) if records.scored else [],
         "correlation": [
             row
             for layer in range(len(records.layers))
-            for row in correlations(records, layer, rule, classes, images, drawn)
+            for row in _correlations(records, layer, rule, classes, images, drawn)
         ],
     }
 
@@ -80,25 +95,32 @@ def _dilation(
     images: Sequence[str],
     drawn: np.ndarray,
 ) -> list[dict[str, Any]]:
-    cells = dilation_cells(records, layer, rule, len(classes), images, drawn)
-    rows = []
-    for size, name, at in _cells(classes):
-        if not cells.filters[at]:
-            continue
-        row: dict[str, Any] = {"layer": records.layers[layer], "size": size, "class": name}
-        row |= {key: number(getattr(cells, key)[at]) for key in ("mean", "std", "low", "high")}
-        row |= {key: int(getattr(cells, key)[at]) for key in ("filters", "objects", "images")}
-        if records.modulated[layer]:
-            row["weighted_mean"] = number(cells.weighted[at])
-            row["weighted_low"] = number(cells.weighted_low[at])
-            row["weighted_high"] = number(cells.weighted_high[at])
-        if records.groups[layer] > 1:
-            row["groups"] = [
-                {"mean": number(mean[at]), "std": number(std[at])}
-                for mean, std in zip(cells.group_mean, cells.group_std, strict=True)
-            ]
-        rows.append(row)
-    return rows
+    everywhere, inside = (
+        dilation_cells(records, sums, layer, rule, len(classes), images, drawn)
+        for sums in (records.everywhere, records.inside)
+    )
+    return [
+        {"layer": records.layers[layer], "size": size, "class": name}
+        | _numbers(everywhere, at, records.modulated[layer])
+        | {"inside": _numbers(inside, at, records.modulated[layer]) if inside.filters[at] else None}
+        for size, name, at in _cells(classes)
+        if everywhere.filters[at]
+    ]
+
+
+def _numbers(cells: DilationCells, at: tuple[int, int], modulated: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {key: number(getattr(cells, key)[at]) for key in ("mean", "std", "low", "high")}
+    row |= {key: int(getattr(cells, key)[at]) for key in ("filters", "objects", "images")}
+    if modulated:
+        row["weighted_mean"] = number(cells.weighted[at])
+        row["weighted_low"] = number(cells.weighted_low[at])
+        row["weighted_high"] = number(cells.weighted_high[at])
+    if len(cells.group_mean) > 1:
+        row["groups"] = [
+            {"mean": number(mean[at]), "std": number(std[at])}
+            for mean, std in zip(cells.group_mean, cells.group_std, strict=True)
+        ]
+    return row
 
 
 def _scores(
@@ -115,7 +137,7 @@ def _scores(
     ]
 
 
-def correlations(
+def _correlations(
     records: ObjectRecords,
     layer: int,
     rule: SizeRule,
@@ -123,11 +145,33 @@ def correlations(
     images: Sequence[str],
     drawn: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Spearman's coefficient of size and effective dilation per class and over all objects of a layer."""
-    seen = records.is_object & (records.filters[:, layer] > 0)
+    everywhere, inside = (
+        correlations(records, sums, layer, rule, classes, images, drawn)
+        for sums in (records.everywhere, records.inside)
+    )
+    of_class = {row.pop("class"): row for row in inside}
+    for row in of_class.values():
+        del row["layer"]
+    return [row | {"inside": of_class.get(row["class"])} for row in everywhere]
+
+
+def correlations(
+    records: ObjectRecords,
+    sums: FilterSums,
+    layer: int,
+    rule: SizeRule,
+    classes: Sequence[str],
+    images: Sequence[str],
+    drawn: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Spearman's coefficient of size and effective dilation per class and over all objects of a layer.
+
+    `sums` says of which filters: those `everywhere` or those `inside` of the records.
+    """
+    seen = records.is_object & (sums.filters[:, layer] > 0)
     area = rule.areas(records)[seen]
-    mean = records.total[seen, layer] / records.filters[seen, layer]
-    image, label = image_numbers(records, images)[seen], records.label[seen]
+    mean = sums.total[seen, layer] / sums.filters[seen, layer]
+    image, label = records.image_numbers(images)[seen], records.label[seen]
     rows = []
     for index, name in enumerate([*classes, ALL]):
         chosen = np.full(len(label), True) if name == ALL else label == index
@@ -145,8 +189,3 @@ def _cells(classes: Sequence[str]) -> list[tuple[str, str, tuple[int, int]]]:
     order = [len(classes), *range(len(classes))]
     names = [*classes, ALL]
     return [(size, names[c], (s, c)) for c in order for s, size in enumerate(SIZES)]
-
-
-def number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else float(value)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deformlab.objects.bootstrap import interval, ratio, ratio_interval, resampled
+from deformlab.objects.filter_sums import FilterSums
 from deformlab.objects.records import ObjectRecords
 from deformlab.objects.sizes import SIZES, SizeRule
 
@@ -60,19 +61,22 @@ class ScoreCells:
     union_of_images: _Floats
 
 
-def image_numbers(records: ObjectRecords, images: Sequence[str]) -> npt.NDArray[np.int64]:
-    """(R,) position in `images` of each row's image; `images` holds all of them, sorted."""
-    return np.searchsorted(np.asarray(images), records.image)
+def by_size(
+    records: ObjectRecords, sums: FilterSums, rule: SizeRule
+) -> list[tuple[str, str, float, float, int]]:
+    """Layer, size, mean, std and number of filters, classes together: the paper's table 2.
 
-
-def by_size(records: ObjectRecords, rule: SizeRule) -> list[tuple[str, str, float, float, int]]:
-    """Layer, size, mean, std and number of filters, classes together: the paper's table 2."""
+    Args:
+        records: Of one network.
+        sums: Of which filters: those `everywhere` or those `inside` of the records.
+        rule: What is small and large.
+    """
     size = rule.sizes(records)
     rows = []
     for i, layer in enumerate(records.layers):
         count, total, squares = (
             np.bincount(size, weights=column[:, i], minlength=len(SIZES)).astype(np.float64)
-            for column in (records.filters, records.total, records.squares)
+            for column in (sums.filters, sums.total, sums.squares)
         )
         mean, std = _mean_and_std(total, squares, count)
         rows += [(layer, SIZES[s], float(mean[s]), float(std[s]), int(count[s])) for s in range(len(SIZES))]
@@ -80,12 +84,19 @@ def by_size(records: ObjectRecords, rule: SizeRule) -> list[tuple[str, str, floa
 
 
 def dilation_cells(
-    records: ObjectRecords, layer: int, rule: SizeRule, classes: int, images: Sequence[str], drawn: _Floats
+    records: ObjectRecords,
+    sums: FilterSums,
+    layer: int,
+    rule: SizeRule,
+    classes: int,
+    images: Sequence[str],
+    drawn: _Floats,
 ) -> DilationCells:
     """Effective dilation of one layer by size and class.
 
     Args:
         records: Of one network, or of several seeds put together.
+        sums: Of which filters: those `everywhere` or those `inside` of the records.
         layer: Its index.
         rule: What is small and large.
         classes: Number of classes C.
@@ -93,9 +104,9 @@ def dilation_cells(
         drawn: (resamples, I) how often each image was drawn.
     """
     tally = _Tally(records, rule, classes, images)
-    filters = tally(records.filters[:, layer])
-    total = tally(records.total[:, layer])
-    weighted = tally(records.weighted[:, layer])
+    filters = tally(sums.filters[:, layer])
+    total = tally(sums.total[:, layer])
+    weighted = tally(sums.weighted[:, layer])
     low, high = ratio_interval(drawn, total, filters)
     unknown = np.full(filters.shape[1:], np.nan)
     weighted_low, weighted_high = (
@@ -103,11 +114,12 @@ def dilation_cells(
     )
     count = filters.sum(0)
     groups = [
-        _mean_and_std(tally(sums[:, layer, g]).sum(0), tally(squares[:, layer, g]).sum(0), count)
+        _mean_and_std(
+            tally(sums.group_total[:, layer, g]).sum(0), tally(sums.group_squares[:, layer, g]).sum(0), count
+        )
         for g in range(records.groups[layer])
-        for sums, squares in [(records.group_total, records.group_squares)]
     ]
-    mean, std = _mean_and_std(total.sum(0), tally(records.squares[:, layer]).sum(0), count)
+    mean, std = _mean_and_std(total.sum(0), tally(sums.squares[:, layer]).sum(0), count)
     return DilationCells(
         mean=mean,
         std=std,
@@ -119,7 +131,7 @@ def dilation_cells(
         group_mean=np.stack([group[0] for group in groups]),
         group_std=np.stack([group[1] for group in groups]),
         filters=count,
-        objects=tally((records.is_object & (records.filters[:, layer] > 0)).astype(np.float64)).sum(0),
+        objects=tally((records.is_object & (sums.filters[:, layer] > 0)).astype(np.float64)).sum(0),
         images=(filters > 0).sum(0).astype(np.float64),
     )
 
@@ -208,7 +220,7 @@ class _Tally:
 
     def __init__(self, records: ObjectRecords, rule: SizeRule, classes: int, images: Sequence[str]) -> None:
         self.shape = (len(images), len(SIZES), classes + 1)
-        image, size = image_numbers(records, images), rule.sizes(records)
+        image, size = records.image_numbers(images), rule.sizes(records)
         # Without labels, -1, only the last class counts.
         self.cell = (image * len(SIZES) + size) * (classes + 1) + np.where(
             records.label < 0, classes, records.label

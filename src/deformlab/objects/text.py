@@ -19,19 +19,23 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         summary: As `summarize` returns it.
     """
     lines = ["effective dilation in cells: mean ± std over filters [95 % over images]"]
+    rows = [row for row in summary["dilation"] if row["class"] == "all"]
+    lines += _dilation(rows)
+    inside = [row | row["inside"] for row in rows if row["inside"]]
+    lines += ["", "the same away from the border of the feature map, whose zeros change it"]
+    lines += _dilation(inside) if inside else ["  no filter is: the map is too small for its dilation"]
+    lines += ["", "by the filter's distance from that border, in cells"]
     lines += _table(
-        ("layer", "size", "mean ± std", "interval", "filters", "objects"),
+        ("layer", "distance", "mean", "interval", "filters"),
         [
             (
                 row["layer"],
-                row["size"],
-                f"{row['mean']:.2f} ± {row['std']:.2f}",
+                f"{row['distance']}{' or more' if row['inside'] else ''}",
+                f"{row['mean']:.2f}",
                 _interval(row["low"], row["high"]),
                 f"{row['filters']:,}",
-                f"{row['objects']:,}",
             )
-            for row in summary["dilation"]
-            if row["class"] == "all"
+            for row in summary["border"]
         ],
     )
     if not summary["objects"]:
@@ -53,19 +57,32 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     )
     lines += ["", "rank correlation of an object's size and its filters' effective dilation"]
     lines += _table(
-        ("layer", "Spearman", "interval", "objects"),
+        ("layer", "filters", "Spearman", "interval", "objects"),
         [
-            (
-                row["layer"],
-                "constant" if row["spearman"] is None else f"{row['spearman']:+.2f}",
-                _interval(row["low"], row["high"]),
-                f"{row['objects']:,}",
-            )
+            (row["layer"], where, *_spearman(numbers))
             for row in summary["correlation"]
-            if row["class"] == "all"
+            for where, numbers in (("all", row), ("away from the border", row["inside"]))
+            if row["class"] == "all" and numbers
         ],
     )
     return lines
+
+
+def _dilation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return _table(
+        ("layer", "size", "mean ± std", "interval", "filters", "objects"),
+        [
+            (
+                row["layer"],
+                row["size"],
+                f"{row['mean']:.2f} ± {row['std']:.2f}",
+                _interval(row["low"], row["high"]),
+                f"{row['filters']:,}",
+                f"{row['objects']:,}",
+            )
+            for row in rows
+        ],
+    )
 
 
 def _rule(rule: Mapping[str, Any]) -> str:
@@ -74,6 +91,11 @@ def _rule(rule: Mapping[str, Any]) -> str:
     whose = {"original": "label map", "network": "network's input"}[rule["pixels"]]
     thirds = " (thirds)" if rule["thirds"] else ""
     return f"{what} in pixels of the {whose}: small < {small:,.0f}, large > {large:,.0f}{thirds}"
+
+
+def _spearman(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    value = "constant" if row["spearman"] is None else f"{row['spearman']:+.2f}"
+    return value, _interval(row["low"], row["high"]), f"{row['objects']:,}"
 
 
 def _percent(value: float | None) -> str:
@@ -85,7 +107,7 @@ def _interval(low: float | None, high: float | None, scale: float = 1, digits: i
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    words = 2 if header[1] == "size" else 1
+    words = 2 if header[1] in ("size", "distance", "filters") else 1
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     return [
         "  "

@@ -329,7 +329,12 @@ class SemanticSegmentation(pl.LightningModule):
 def _geometry(layer: nn.Conv2d, pixels_per_cell: int) -> LayerGeometry:
     kernel_size = cast("tuple[int, int]", layer.kernel_size)
     dilation = cast("tuple[int, int]", layer.dilation)
-    stride = pixels_per_cell * layer.stride[0]
-    if isinstance(layer, DeformConv2d):
-        return LayerGeometry(kernel_size, dilation, stride, layer.deform_groups, layer.modulated)
-    return LayerGeometry(kernel_size, dilation, stride)
+    step = layer.stride[0]
+    geometry = LayerGeometry(kernel_size, dilation, pixels_per_cell * step, step=step)
+    if not isinstance(layer, DeformConv2d):
+        return geometry
+    return geometry._replace(
+        deform_groups=layer.deform_groups,
+        modulated=layer.modulated,
+        offset_dilation=cast("tuple[int, int]", layer.conv_offset.dilation),
+    )
