@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from deformlab.analysis import dilation_and_iou_by_size, read_runs
@@ -23,6 +24,26 @@ def test_points_are_the_numbers_of_the_table(compared):
     assert line(panels["IoU"], "deformable-2").get_ydata()[1] == pytest.approx(100 * 75 / 110)
     gain = line(panels["IoU gained over atrous-2"], "deformable-2").get_ydata()
     assert gain == pytest.approx((0, 100 * 25 / 110))
+
+
+def test_filters_away_from_the_border_have_a_dotted_line_of_their_own(sweep):
+    sweep.add_objects(sweep.deformable(), dilation=(2.0, 4.0), border=(0, 0, 1))
+    axes = drawn(sweep)["layer4.1.conv2"]
+    away = next(line for line in axes.get_lines() if line.get_label().endswith("), away from the border"))
+    assert away.get_ydata() == pytest.approx((2, 4))
+    assert away.get_linestyle() == ":"
+    assert line(axes, "deformable-2").get_ydata() == pytest.approx((2, 4.5))
+
+
+def test_layers_share_an_axis_that_holds_them_all(sweep):
+    path = sweep.add_objects(sweep.deformable()) / "objects.csv"
+    objects = pd.read_csv(path)
+    objects["layer4.0.conv2:sum"] += 7 * objects["layer4.0.conv2:filters"]
+    objects.to_csv(path, index=False)
+    panels = drawn(sweep)
+    limits = panels["layer4.1.conv2"].get_ylim()
+    assert limits == panels["layer4.0.conv2"].get_ylim()
+    assert (limits[0] < 2, limits[1] > 9) == (True, True)
 
 
 def test_bars_are_intervals_and_dots_are_seeds(compared):

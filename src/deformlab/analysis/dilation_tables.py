@@ -1,6 +1,6 @@
 """Effective dilation by object size (Deformable Convolutional Networks, table 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deformlab.analysis.formats import PUBLISHED, Cell, Table, area_text
 from deformlab.analysis.measure import Measure
@@ -11,72 +11,59 @@ from deformlab.analysis.trial import Trial
 
 def effective_dilation(trials: Sequence[Trial]) -> Table | None:
     """Table 2: effective dilation per layer and object size; None where no run measured it."""
-    measured = [(trial, layer) for trial in trials for layer in trial.layers]
-    if not measured:
-        return None
-    rows: list[tuple[Cell, ...]] = [
-        (trial.name, layer, *(trial.effective_dilation(layer, size) for size in SIZES))
-        for trial, layer in measured
-    ]
-    return Table(
+    return _by_size(
         "table2_effective_dilation",
         "Effective dilation by object size",
         "In cells of the layer's input feature map; mean ± standard deviation over the filters of all seeds "
-        f"together, n filters. {_size_note(trials[0].first)} An atrous layer's effective dilation is its "
-        "dilation. All filters, also those near the image's border.",
-        ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
-        tuple(rows),
-        row_sources=tuple(trial.name for trial, _ in measured),
+        "together, n filters. {} An atrous layer's effective dilation is its dilation. All filters, also "
+        "those near the image's border.",
+        trials,
+        Trial.effective_dilation,
     )
 
 
 def effective_dilation_inside(trials: Sequence[Trial]) -> Table | None:
     """As table 2, over the filters away from the border; None where no deformable trial recorded them."""
-    measured = [
-        (trial, layer)
-        for trial in trials
-        if trial.deformable and trial.knows_border
-        for layer in trial.layers
-    ]
-    if not measured:
-        return None
-    rows: list[tuple[Cell, ...]] = [
-        (trial.name, layer, *(trial.effective_dilation_inside(layer, size) for size in SIZES))
-        for trial, layer in measured
-    ]
-    return Table(
+    return _by_size(
         "effective_dilation_inside",
         "Effective dilation by object size, away from the image's border",
         "As the table above, without the filters that meet the zeros around the feature map, undeformed, or "
         "whose offsets were predicted with them: these differ whatever is in the image, and large objects "
-        f"and background have more of them than small objects. {_size_note(trials[0].first)}",
-        ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
-        tuple(rows),
-        row_sources=tuple(trial.name for trial, _ in measured),
+        "and background have more of them than small objects. {}",
+        [trial for trial in trials if trial.deformable and trial.knows_border],
+        Trial.effective_dilation_inside,
     )
 
 
 def effective_dilation_over_seeds(trials: Sequence[Trial]) -> Table | None:
     """Effective dilation with its spread over seeds; None where no deformable trial has several."""
-    measured = [
-        (trial, layer)
-        for trial in trials
-        if trial.deformable and len(trial.runs) > 1
-        for layer in trial.layers
-    ]
-    if not measured:
-        return None
-    rows: list[tuple[Cell, ...]] = [
-        (trial.name, layer, *(trial.effective_dilation_over_seeds(layer, size) for size in SIZES))
-        for trial, layer in measured
-    ]
-    return Table(
+    return _by_size(
         "effective_dilation_over_seeds",
         "Effective dilation by object size, over seeds",
         "In cells of the layer's input feature map; mean ± standard deviation of each seed's mean: how far a "
-        f"repetition may land from this one. {_size_note(trials[0].first)}",
+        "repetition may land from this one. {}",
+        [trial for trial in trials if trial.deformable and len(trial.runs) > 1],
+        Trial.effective_dilation_over_seeds,
+    )
+
+
+def _by_size(
+    name: str,
+    title: str,
+    note: str,
+    trials: Sequence[Trial],
+    number: Callable[[Trial, str, str], Measure | None],
+) -> Table | None:
+    """A row per trial and layer, a column per size; `note` has a place for what is small and large."""
+    measured = [(trial, layer) for trial in trials for layer in trial.layers]
+    if not measured:
+        return None
+    return Table(
+        name,
+        title,
+        note.format(_size_note(trials[0].first)),
         ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
-        tuple(rows),
+        tuple((trial.name, layer, *(number(trial, layer, s) for s in SIZES)) for trial, layer in measured),
         row_sources=tuple(trial.name for trial, _ in measured),
     )
 

@@ -77,6 +77,8 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
             first = first or axes
             if first is not axes:
                 axes.sharey(first)
+                # To share takes over the limits of the first panel, whatever is in this one.
+                axes.autoscale(axis="y")
     legend_below(figure, first=[_label(trial) for trial in shown])
     return figure
 

@@ -10,6 +10,7 @@ from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.trial import Trial
 
+EVERYWHERE = "Effective dilation (cells)"
 AWAY = "Away from the border (cells)"
 AWAY_FILTERS = "Filters away from it"
 _INTERVAL = (
@@ -100,7 +101,7 @@ def _by_layer(joined: Joined) -> Table:
             "Trial",
             "Layer",
             "Size",
-            "Effective dilation (cells)",
+            EVERYWHERE,
             AWAY,
             *weighted,
             "Filters",
@@ -172,7 +173,7 @@ def _header(joined: Joined) -> tuple[str, ...]:
     gain = () if joined.baseline is None else (f"Gain over {joined.baseline.name} (points)",)
     weighted = ("By modulation (cells)",) if _modulated(joined) else ()
     scores = ("Objects", "With a filter", "Recall (%)", "IoU (%)")
-    return ("Effective dilation (cells)", AWAY, *weighted, "Filters", AWAY_FILTERS, *scores, *gain)
+    return (EVERYWHERE, AWAY, *weighted, "Filters", AWAY_FILTERS, *scores, *gain)
 
 
 def _column_sources(joined: Joined, before: int) -> tuple[str | None, ...]:

@@ -4,6 +4,7 @@ Every score is the one after the last epoch, as the papers report it, never the 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deformlab.analysis.formats import PUBLISHED, Cell, Table
 from deformlab.analysis.measure import over_seeds
@@ -18,24 +19,16 @@ MIOU_NOTE = (
 
 def atrous_against_deformable(trials: Sequence[Trial]) -> Table:
     """Table 3: atrous rates against deformable variants."""
-    header = ["Variant", "Trial", "mIoU (%)", "Seeds"]
-    rows: list[list[Cell]] = [
-        [trial.description, trial.name, trial.miou, len(trial.runs)] for trial in trials
-    ]
-    dataset, note = trials[0].first.dataset, MIOU_NOTE
-    if dataset in COLUMN:
-        header.append(_published_header(dataset))
-        for row, trial in zip(rows, trials, strict=True):
-            row.append(table3_miou(trial.first))
-        note += " Published: Deformable Convolutional Networks, table 3, DeepLab with ResNet-101."
-    return Table(
+    table = Table(
         "table3_atrous_against_deformable",
         "Atrous rates against deformable convolution",
-        note,
-        tuple(header),
-        tuple(tuple(row) for row in rows),
+        MIOU_NOTE,
+        ("Variant", "Trial", "mIoU (%)", "Seeds"),
+        tuple((trial.description, trial.name, trial.miou, len(trial.runs)) for trial in trials),
         row_sources=tuple(trial.name for trial in trials),
-        column_sources=_column_sources(header),
+    )
+    return _beside_published(
+        table, trials[0].first.dataset, 3, [table3_miou(trial.first) for trial in trials]
     )
 
 
@@ -49,37 +42,37 @@ def deformable_layers(trials: Sequence[Trial]) -> Table | None:
     if not chosen:
         return None
     chosen = sorted(chosen, key=lambda trial: (trial.dilation, trial.order))
-    header = ["Deformable layers", "Kind", "Dilation", "Trial", "mIoU (%)", "Seeds", "Parameters"]
-    rows: list[list[Cell]] = []
+    rows: list[tuple[Cell, ...]] = []
     for trial in chosen:
         first = trial.first
-        number = str(first.deformable_layers or "none")
-        kind: list[Cell] = [number, first.conv5, first.dilation, trial.name]
-        rows.append([*kind, trial.miou, len(trial.runs), first.parameters])
-    dataset, note = trials[0].first.dataset, MIOU_NOTE
-    note += " Layers are counted from the end of the backbone; all: every 3x3 convolution of conv3 to conv5."
-    if dataset in COLUMN:
-        header.append(_published_header(dataset))
-        for row, trial in zip(rows, chosen, strict=True):
-            row.append(table1_miou(trial.first))
-        note += " Published: Deformable Convolutional Networks, table 1, DeepLab with ResNet-101."
-    return Table(
+        kind = (str(first.deformable_layers or "none"), first.conv5, first.dilation, trial.name)
+        rows.append((*kind, trial.miou, len(trial.runs), first.parameters))
+    table = Table(
         "table1_deformable_layers",
         "Number of deformable layers",
-        note,
-        tuple(header),
-        tuple(tuple(row) for row in rows),
+        MIOU_NOTE
+        + " Layers are counted from the end of the backbone; all: every 3x3 convolution of conv3 to conv5.",
+        ("Deformable layers", "Kind", "Dilation", "Trial", "mIoU (%)", "Seeds", "Parameters"),
+        tuple(rows),
         row_sources=tuple(trial.name for trial in chosen),
-        column_sources=_column_sources(header),
+    )
+    return _beside_published(
+        table, trials[0].first.dataset, 1, [table1_miou(trial.first) for trial in chosen]
     )
 
 
-def _published_header(dataset: str) -> str:
-    return f"Published mIoU@{'V' if dataset == 'voc' else 'C'} (%)"
-
-
-def _column_sources(header: Sequence[str]) -> tuple[str | None, ...]:
-    return tuple(PUBLISHED if name.startswith("Published") else None for name in header)
+def _beside_published(table: Table, dataset: str, number: int, values: Sequence[float | None]) -> Table:
+    """The table with the values of the paper's table of that number beside it, on the paper's data."""
+    if dataset not in COLUMN:
+        return table
+    source = f"Published: Deformable Convolutional Networks, table {number}, DeepLab with ResNet-101."
+    return replace(
+        table,
+        note=f"{table.note} {source}",
+        header=(*table.header, f"Published mIoU@{'V' if dataset == 'voc' else 'C'} (%)"),
+        rows=tuple((*row, value) for row, value in zip(table.rows, values, strict=True)),
+        column_sources=(*(None,) * len(table.header), PUBLISHED),
+    )
 
 
 def iou_per_class(trials: Sequence[Trial]) -> Table:

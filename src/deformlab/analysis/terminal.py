@@ -17,14 +17,14 @@ from deformlab.analysis.finding import FAILS, HOLDS, MIXED, UNJUDGED, Finding
 from deformlab.analysis.formats import Table, text, text_columns
 from deformlab.analysis.joined import Joined
 from deformlab.analysis.joined_plot import compared_trials
-from deformlab.analysis.joined_tables import joined_tables
+from deformlab.analysis.joined_tables import AWAY, AWAY_FILTERS, EVERYWHERE, joined_tables
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.runs import RunSet
 from deformlab.analysis.score_tables import atrous_against_deformable, deformable_layers
 
 SHOWN_LAYERS = 3
 # Columns of the joined table for which 80 columns have no room.
-NOT_PRINTED = ("By modulation (cells)", "Filters", "Objects", "With a filter", "Recall (%)")
+NOT_PRINTED = ("By modulation (cells)", "Filters", AWAY_FILTERS, "Objects", "With a filter", "Recall (%)")
 COLOURS = {HOLDS: "green", FAILS: "red", MIXED: "yellow", UNJUDGED: "cyan"}
 
 
@@ -44,7 +44,10 @@ def print_tables(console: Console, runs: RunSet) -> None:
         console.print(_rich(layers, leave_out=("Trial", "Parameters")))
     deformable = [trial for trial in trials if trial.deformable]
     if runs.joined.trials:
-        console.print(_rich(_in_short(runs.joined), section="Trial", leave_out=NOT_PRINTED))
+        # The findings below have both; beside each other they would not fit.
+        known = any(runs.joined.knows_border(trial) for trial in runs.joined.trials)
+        leave_out = (*NOT_PRINTED, EVERYWHERE if known else AWAY)
+        console.print(_rich(_in_short(runs.joined), section="Trial", leave_out=leave_out))
         return
     dilations = effective_dilation(deformable) if deformable else None
     if dilations is not None:
@@ -60,7 +63,11 @@ def _in_short(joined: Joined) -> Table:
         for row in table.rows
         if row[0] in names
     )
-    return replace(table, title=f"{table.title} (last layer; 95 % over images)", rows=tuple(rows))
+    return replace(
+        table,
+        title=f"{table.title} (effective dilation of the last layer; 95 % over images)",
+        rows=tuple(rows),
+    )
 
 
 def _last_layers(table: Table) -> Table:

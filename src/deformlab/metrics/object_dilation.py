@@ -10,10 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
 from deformlab.metrics.image_objects import find_objects
 from deformlab.metrics.layer_geometry import LayerGeometry
-from deformlab.metrics.object_sums import head_sums, layer_sums, records_of, row_width
+from deformlab.metrics.object_sums import filter_values, head_sums, layer_sums, records_of, row_width
 from deformlab.objects import BACKGROUND, ObjectRecords, SizeRule, by_size
 
 __all__ = [
@@ -176,7 +175,10 @@ class EffectiveDilation(Metric):
             label = label.to(torch.uint8)
         if prediction is not None:
             prediction = prediction.to(torch.uint8)
-        values = {name: self._values(name, offsets, modulation, len(instances)) for name in self.layers}
+        values = {
+            name: filter_values(name, geometry, offsets, modulation, len(instances))
+            for name, geometry in self.layers.items()
+        }
         height, width = instances.shape[-2:]
         seen = (height, width) if network_size is None else (network_size[0], network_size[1])
         self._check_strides(values, seen)
@@ -198,39 +200,6 @@ class EffectiveDilation(Metric):
             # Of the background's labels those that occur.
             background = rows[:, 1] == BACKGROUND
             self.sums.append(rows[~background | (rows[:, 6:] > 0).any(1)])
-
-    def _values(
-        self,
-        name: str,
-        offsets: Mapping[str, Tensor],
-        modulation: Mapping[str, Tensor] | None,
-        images: int,
-    ) -> Tensor:
-        """What is summed of each filter, (N, V, H_f, W_f) float64; see `object_sums`."""
-        geometry = self.layers[name]
-        if name not in offsets:
-            raise ValueError(f"offsets has no layer {name}, only {', '.join(offsets) or 'none'}")
-        offset = offsets[name]
-        if len(offset) != images:
-            raise ValueError(f"offsets[{name!r}] has {len(offset)} images, instances {images}")
-        groups = effective_dilation(offset, geometry.kernel_size, geometry.dilation).double()
-        if groups.shape[1] != geometry.deform_groups:
-            raise ValueError(
-                f"offsets[{name!r}] is for {groups.shape[1]} offset groups, layers says "
-                f"{geometry.deform_groups}"
-            )
-        mean = groups.mean(1, keepdim=True)
-        parts = [torch.ones_like(mean), mean, mean.square()]
-        if geometry.modulated:
-            if modulation is None or name not in modulation:
-                raise ValueError(f"modulation has no layer {name}, though layers says that it is modulated")
-            weighted = effective_dilation_where_it_counts(
-                offset, modulation[name], geometry.kernel_size, geometry.dilation
-            )
-            parts.append(weighted.mean(1, keepdim=True))
-        if geometry.deform_groups > 1:
-            parts += [groups, groups.square()]
-        return torch.cat(parts, dim=1)
 
     def _check_strides(self, values: Mapping[str, Tensor], network_size: tuple[int, int]) -> None:
         for name, maps in values.items():

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
 from deformlab.metrics.image_objects import ImageObjects, count_pixels, owner_of_cells
 from deformlab.metrics.layer_geometry import LayerGeometry, distance_from_border
 from deformlab.objects import FilterSums, ObjectRecords
 
-__all__ = ["head_sums", "layer_sums", "records_of", "row_width"]
+__all__ = ["filter_values", "head_sums", "layer_sums", "records_of", "row_width"]
 
 # Of a row of sums, before those of the layers: image, object, label, box area, mask area, scale, pixels,
 # hits, false positives. All are integers below 2^53 or float64 as they are.
@@ -30,6 +31,42 @@ def row_width(layers: Mapping[str, LayerGeometry]) -> int:
 def _values(geometry: LayerGeometry) -> int:
     """Values per filter: 1, effective dilation, its square; weighted; per group both again."""
     return 3 + geometry.modulated + (2 * geometry.deform_groups if geometry.deform_groups > 1 else 0)
+
+
+def filter_values(
+    name: str,
+    geometry: LayerGeometry,
+    offsets: Mapping[str, Tensor],
+    modulation: Mapping[str, Tensor] | None,
+    images: int,
+) -> Tensor:
+    """What is summed of each filter, (N, V, H_f, W_f) float64.
+
+    Raises:
+        ValueError: The layer is missing or its shapes do not fit.
+    """
+    if name not in offsets:
+        raise ValueError(f"offsets has no layer {name}, only {', '.join(offsets) or 'none'}")
+    offset = offsets[name]
+    if len(offset) != images:
+        raise ValueError(f"offsets[{name!r}] has {len(offset)} images, instances {images}")
+    groups = effective_dilation(offset, geometry.kernel_size, geometry.dilation).double()
+    if groups.shape[1] != geometry.deform_groups:
+        raise ValueError(
+            f"offsets[{name!r}] is for {groups.shape[1]} offset groups, layers says {geometry.deform_groups}"
+        )
+    mean = groups.mean(1, keepdim=True)
+    parts = [torch.ones_like(mean), mean, mean.square()]
+    if geometry.modulated:
+        if modulation is None or name not in modulation:
+            raise ValueError(f"modulation has no layer {name}, though layers says that it is modulated")
+        weighted = effective_dilation_where_it_counts(
+            offset, modulation[name], geometry.kernel_size, geometry.dilation
+        )
+        parts.append(weighted.mean(1, keepdim=True))
+    if geometry.deform_groups > 1:
+        parts += [groups, groups.square()]
+    return torch.cat(parts, dim=1)
 
 
 def head_sums(
