@@ -1,10 +1,12 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
-from deformlab.callbacks import ResilientWandbLogger
+from deformlab.callbacks import LogTablesAndPictures, ResilientWandbLogger
 from deformlab.cli import main
 
 
@@ -83,4 +85,22 @@ def test_scores_rates_and_speed_are_logged(logged):
 def test_tables_and_pictures_are_logged_at_the_end(logged):
     assert logged["effective_dilation"].columns == ["layer", "size", "mean", "std", "count"]
     assert len(logged["effective_dilation"].data) == 8
-    assert len(logged["predictions"]) == 4
+    pictures = {name: value for name, value in logged.items() if name.startswith("predictions/")}
+    assert list(pictures) == [f"predictions/{i:02d}-val_{i:05d}" for i in range(4)]
+    captions = [picture._caption for picture in pictures.values()]
+    assert captions[0] == "00-val_00000: image, label, prediction"
+
+
+def test_pictures_of_different_sizes_are_written_as_they_are_without_a_warning(tmp_path, caplog):
+    (tmp_path / "predictions").mkdir()
+    sizes = {"00-wide": (90, 20), "01-tall": (30, 50)}
+    for name, size in sizes.items():
+        Image.new("RGB", size, "red").save(tmp_path / "predictions" / f"{name}.png")
+    some = ResilientWandbLogger("offline", tmp_path, "trial", None, {})
+    LogTablesAndPictures(some, tmp_path, list).on_fit_end(SimpleNamespace(global_step=3), None)
+    some.finalize("success")
+    written = {path.name: path for path in (tmp_path / "wandb").rglob("files/media/images/**/*.png")}
+    for name, size in sizes.items():
+        (file,) = [path for file, path in written.items() if file.startswith(name)]
+        assert Image.open(file).size == size
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []

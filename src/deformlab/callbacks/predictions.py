@@ -13,6 +13,8 @@ from torch import Tensor
 __all__ = ["PredictionPictures", "PredictionWriter", "colourise"]
 
 UNLABELLED = (0, 0, 0)
+# What stands side by side in a picture.
+PANELS = ("image", "label", "prediction")
 
 
 def colourise(classes: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:

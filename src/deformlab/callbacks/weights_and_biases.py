@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyExperiment
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
+from deformlab.callbacks.predictions import PANELS
 from deformlab.metrics import EffectiveDilationRow
 from deformlab.wandb_account import base_url, has_api_key
 
@@ -163,11 +164,12 @@ class LogTablesAndPictures(pl.Callback):
         import wandb
 
         table = [list(row) for row in self.rows()]
-        pictures = [wandb.Image(str(path)) for path in sorted((self.run_dir / "predictions").glob("*.png"))]
         logged: dict[str, Any] = {}
         if table:
             logged["effective_dilation"] = wandb.Table(columns=list(EffectiveDilationRow._fields), data=table)
-        if pictures:
-            logged["predictions"] = pictures
+        for path in sorted((self.run_dir / "predictions").glob("*.png")):
+            # Each under a name of its own: wandb wants the pictures of one name to have one size.
+            picture = wandb.Image(str(path), caption=f"{path.stem}: {', '.join(PANELS)}")
+            logged[f"predictions/{path.stem}"] = picture
         if logged:
             self.logger.log_metrics(logged, trainer.global_step)
