@@ -80,5 +80,31 @@ def test_pages_to_click_on_are_linked(sweep, two):
     assert 'href="../deformable-2-seed0/units%20of%20a%20street.html"' in gallery_html(seen(sweep))
 
 
+def test_the_legend_names_the_classes_that_are_seen_in_labels_and_predictions(sweep):
+    palette = ["#0000ff", "#00ff00", "#123456"]
+    classes = ["Sky", "Road & kerb", "Not seen"]
+    for rate, colours in ((2, ("red", "black", "lime")), (4, ("red", "black", "blue"))):
+        folder = sweep.atrous(rate, classes=classes, palette=palette)
+        draw(folder, "predictions", "a.png", colours=colours)
+    found = seen(sweep)
+    # Black is no class here: it is what the label leaves open. Red is in the photograph only.
+    assert found.legend == (("Sky", "#0000ff"), ("Road & kerb", "#00ff00"), ("ignored", "#000000"))
+    page = gallery_html(found)
+    assert page.count('<ul class="legend">') == 1
+    assert '<span class="swatch" style="background:#00ff00"></span>Road &amp; kerb</li>' in page
+
+
+def test_a_black_class_shares_its_colour_with_what_is_ignored(sweep):
+    folder = sweep.atrous(2, classes=["background", "cat"], palette=["#000000", "#0000ff"])
+    draw(folder, "predictions", "a.png", colours=("red", "black", "blue"))
+    assert seen(sweep).legend == (("background, or ignored", "#000000"), ("cat", "#0000ff"))
+
+
+def test_runs_that_noted_no_palette_have_no_legend(sweep, two):
+    draw(two[0], "predictions", "a.png")
+    assert seen(sweep).legend == ()
+    assert "legend" not in gallery_html(seen(sweep))
+
+
 def test_without_pictures_there_is_no_section(sweep, two):
     assert gallery_html(seen(sweep)) == ""

@@ -36,6 +36,7 @@ def test_result_names_score_network_and_provenance(trained_run):
     assert set(result["iou"]) == set(result["classes"]) == {"background", "disc", "square", "triangle"}
     assert result["model"]["conv5"] == "deformable"
     assert result["model"]["num_deformable_layers"] == 2
+    assert result["palette"] == ["#5a5a5a", "#e45756", "#54a24b", "#4c78a8"]
     assert result["parameters"] > 0
     assert result["operator_backend"] in ("native", "reference")
     assert result["versions"]["torch"] == torch.__version__

@@ -22,6 +22,7 @@ MAX_SHOWN = 6
 PANEL_WIDTH = 480
 FIGURE_WIDTH = 1400
 PANELS = ("image", "label", "prediction")
+IGNORED = "#000000"
 
 
 class Picture(NamedTuple):
@@ -38,7 +39,7 @@ class Gallery:
 
     `predictions` and `shown` hold a title and its pictures; `left_out` names the pictures of `deformlab show`
     that found no place, `broken` those that could not be read; `pages` are caption and address, relative to
-    the page.
+    the page; `legend` holds the name and the colour (`#rrggbb`) of each class that is seen in `predictions`.
     """
 
     predictions: tuple[tuple[str, tuple[Picture, ...]], ...]
@@ -46,6 +47,7 @@ class Gallery:
     left_out: tuple[str, ...]
     broken: tuple[str, ...]
     pages: tuple[tuple[str, str], ...]
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
@@ -54,10 +56,11 @@ def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
     Of each trial the run with the smallest seed that has a picture of that name.
     """
     broken: list[str] = []
+    colours: set[str] = set()
     predictions = tuple(
         (Path(name).stem, pictures)
         for name in _names(trials, "predictions")[:MAX_PREDICTIONS]
-        if (pictures := tuple(_predictions(trials, name, broken)))
+        if (pictures := tuple(_predictions(trials, name, broken, colours)))
     )
     names = _names(trials, "pictures")
     shown = tuple(
@@ -65,7 +68,14 @@ def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
         for name in names[:MAX_SHOWN]
         if (pictures := tuple(_figures(trials, name, broken)))
     )
-    return Gallery(predictions, shown, tuple(names[MAX_SHOWN:]), tuple(broken), tuple(_pages(trials, output)))
+    return Gallery(
+        predictions,
+        shown,
+        tuple(names[MAX_SHOWN:]),
+        tuple(broken),
+        tuple(_pages(trials, output)),
+        tuple(_legend(trials, colours)),
+    )
 
 
 def _names(trials: Sequence[Trial], folder: str) -> list[str]:
@@ -90,18 +100,39 @@ def _of_each_trial(
                 break
 
 
-def _predictions(trials: Sequence[Trial], name: str, broken: list[str]) -> Iterator[Picture]:
-    """Image and label once, then the prediction of each trial."""
+def _predictions(
+    trials: Sequence[Trial], name: str, broken: list[str], colours: set[str]
+) -> Iterator[Picture]:
+    """Image and label once, then the prediction of each trial; adds the colours of the classes in them."""
     for number, (run, image) in enumerate(_of_each_trial(trials, "predictions", name, broken)):
         width = image.width // len(PANELS)
         parts = {
             panel: image.crop((i * width, 0, (i + 1) * width, image.height)) for i, panel in enumerate(PANELS)
         }
         if number == 0:
+            colours |= _colours(parts["label"])
             for panel in PANELS[:-1]:
                 yield Picture(panel, _data_uri(parts[panel], PANEL_WIDTH))
+        colours |= _colours(parts["prediction"])
         caption = f"{run.trial}, seed {run.seed}"
-        yield Picture(caption, _data_uri(parts[PANELS[-1]], PANEL_WIDTH), run.trial)
+        yield Picture(caption, _data_uri(parts["prediction"], PANEL_WIDTH), run.trial)
+
+
+def _colours(picture: Image.Image) -> set[str]:
+    counted = picture.getcolors(picture.width * picture.height) or []
+    return {f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue) in counted}  # type: ignore[misc]
+
+
+def _legend(trials: Sequence[Trial], colours: set[str]) -> Iterator[tuple[str, str]]:
+    """The classes that are seen; runs whose `result.json` names no palette have no legend."""
+    known = next((run for trial in trials for run in trial.runs if run.palette), None)
+    if known is None:
+        return
+    for name, colour in zip(known.classes, known.palette, strict=False):
+        if colour in colours:
+            yield (f"{name}, or ignored" if colour == IGNORED else name), colour
+    if IGNORED in colours and IGNORED not in known.palette:
+        yield "ignored", IGNORED
 
 
 def _figures(trials: Sequence[Trial], name: str, broken: list[str]) -> Iterator[Picture]:

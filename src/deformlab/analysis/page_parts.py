@@ -84,6 +84,7 @@ def gallery_html(pictures: Gallery) -> str:
             "<h3>Pages to click on</h3>\n"
             f'<ul>{links}</ul>\n<p class="note">Files of their own, in the run folders.</p>\n'
         )
+    body += _legend(pictures.legend)
     for title, group in pictures.predictions:
         body += f"<h3>Prediction: {escape(title)}</h3>\n{_pictures(title, group, 'panels')}"
     for title, group in pictures.shown:
@@ -95,6 +96,17 @@ def gallery_html(pictures: Gallery) -> str:
         if names:
             body += f'<p class="note">{why}: {escape(", ".join(names))}.</p>\n'
     return body
+
+
+def _legend(classes: Sequence[tuple[str, str]]) -> str:
+    """The classes' colours in the predictions, once for all of them."""
+    if not classes:
+        return ""
+    entries = "".join(
+        f'<li><span class="swatch" style="background:{colour}"></span>{escape(name)}</li>'
+        for name, colour in classes
+    )
+    return f'<h3>Colours of the classes</h3>\n<ul class="legend">{entries}</ul>\n'
 
 
 def _pictures(title: str, pictures: Sequence[Picture], kind: str) -> str:

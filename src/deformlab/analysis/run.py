@@ -57,6 +57,7 @@ class Run:
     init_from: str | None
     effective_dilation: tuple[FilterStatistics, ...]
     curves: tuple[dict[str, float], ...]
+    palette: tuple[str, ...] = ()
     objects: ObjectRecords | None = None
     size_rule: SizeRule = field(default_factory=SizeRule)
 
@@ -178,6 +179,7 @@ def _make_run(
         init_from=result.get("init_from"),
         effective_dilation=effective_dilation,
         curves=curves,
+        palette=tuple(str(colour) for colour in result.get("palette") or ()),
     )
 
 

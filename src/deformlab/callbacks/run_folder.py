@@ -175,6 +175,7 @@ class RunFolder(pl.Callback):
             "max_epochs": trainer.max_epochs,
             "dataset": datamodule.dataset_class.name,
             "classes": list(datamodule.classes),
+            "palette": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in datamodule.palette],
             "model": pl_module.configuration,
             "thresholds": list(self._thresholds if sizes == "thirds" else sizes),
             "parameters": sum(parameter.numel() for parameter in pl_module.model.parameters()),
