@@ -81,6 +81,25 @@ def test_a_broken_configuration_is_one_line(trained_run, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("model: [1", "cannot be read"),
+        ("hello", "lacks model or data"),
+        ("model: {}\ndata: 3\n", "lacks model or data"),
+        ("model: {}\ndata: {batch_size: many}\n", "is not a configuration of this version"),
+    ],
+)
+def test_a_configuration_that_is_none_says_what_to_do_instead(text, reason, trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "config.yaml").write_text(text)
+    with pytest.raises(
+        RunFolderError, match=rf"config\.yaml: {reason}.*; give another run, or train"
+    ) as error:
+        load_network(run)
+    assert "\n" not in str(error.value)
+
+
 def test_an_image_file_of_no_data_set_has_no_label(network, photograph):
     scene = read_scene(str(photograph), network)
     assert (scene.name, scene.size, scene.label) == ("street", (50, 90), None)

@@ -20,6 +20,10 @@ from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["TrainedNetwork", "load_network"]
 
+# What of a configuration says how a network is built.
+PARTS = ("model", "data")
+ANOTHER_RUN = "give another run, or train this one again with deformlab fit"
+
 
 @dataclass(frozen=True)
 class TrainedNetwork:
@@ -87,12 +91,17 @@ def load_network(path: Path) -> TrainedNetwork:
     config_file = run_dir / "config.yaml"
     try:
         config = yaml.safe_load(config_file.read_text())
-        task, data = _build(config)
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise RunFolderError(f"{config_file}: cannot be read ({_one_line(error)})") from error
-    except ArgumentError as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunFolderError(f"{config_file}: cannot be read ({_one_line(error)}); {ANOTHER_RUN}") from error
+    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in PARTS):
         raise RunFolderError(
-            f"{config_file}: is not a configuration of this version ({_one_line(error)})"
+            f"{config_file}: lacks {' or '.join(PARTS)}, which say how the network is built; {ANOTHER_RUN}"
+        )
+    try:
+        task, data = _build(config)
+    except (TypeError, ArgumentError) as error:
+        raise RunFolderError(
+            f"{config_file}: is not a configuration of this version ({_one_line(error)}); {ANOTHER_RUN}"
         ) from error
     check_checkpoint(checkpoint)
     content = torch.load(checkpoint, weights_only=True, map_location="cpu")
