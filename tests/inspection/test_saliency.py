@@ -69,6 +69,34 @@ def test_the_error_stays_within_the_bound_and_no_block_can_be_given_up():
         assert error(smaller) > bound
 
 
+def test_a_necessary_block_is_not_tried_again_before_another_is_masked():
+    # The response is the sum of four blocks, of which any one is more than the bound.
+    network = nn.Sequential(nn.AvgPool2d((4, 16)))
+    image = torch.ones(1, 1, 4, 16)
+    found = saliency_region(network, image, "0", (0, 0), error_bound=0.2, block=4)
+    assert found.mask.all()
+    # The response to look for; runs of two and of one, each round with its gradient: 1 + (1 + 2) + (1 + 4).
+    assert found.evaluations == 9
+
+
+def test_what_follows_the_unit_is_not_computed():
+    class Unreachable(nn.Module):
+        def forward(self, x):
+            raise AssertionError("computed all the same")
+
+    network = nn.Sequential(Patch(slice(8, 16), slice(20, 32)), Unreachable())
+    alone = saliency_region(network[0], bright(), "unit", (0, 0), block=4)
+    found = saliency_region(network, bright(), "0.unit", (0, 0), block=4)
+    assert torch.equal(found.mask, alone.mask)
+
+
+def test_a_layer_that_takes_no_part_is_refused():
+    network = Patch(slice(0, 8), slice(0, 8))
+    network.spare = nn.Conv2d(1, 1, 1)
+    with pytest.raises(ValueError, match="'spare' takes no part"):
+        saliency_region(network, bright(), "spare", (0, 0))
+
+
 def test_a_larger_bound_needs_no_more_of_the_image():
     network = Patch(slice(0, 32), slice(0, 40))
     shares = [

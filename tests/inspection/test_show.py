@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,8 +169,11 @@ def test_an_unreadable_image_is_named(refused, trained_run, tmp_path):
     assert "broken.jpg: cannot be read" in refused("prediction", trained_run, tmp_path / "broken.jpg")
 
 
-def test_networks_of_other_classes_are_not_compared(refused, trained_run, tmp_path, tiny_config):
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def run_without_things(tmp_path_factory, tiny_config):
+    """A run on a data set without countable objects, whose images are called a."""
+    folder = tmp_path_factory.mktemp("without-things")
+    data = folder / "data"
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (data / split / kind).mkdir(parents=True)
@@ -179,11 +183,32 @@ def test_networks_of_other_classes_are_not_compared(refused, trained_run, tmp_pa
     config = yaml.safe_load(tiny_config.read_text())
     config["data"] = {"dataset": "folder", "root": str(data), "batch_size": 1}
     config["trainer"]["max_epochs"] = 1
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump(config))
-    other = tmp_path / "other"
-    arguments = ["fit", "--config", str(tmp_path / "other.yaml"), "--run_dir", str(other), "--wandb", "off"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run = folder / "run"
+    arguments = ["fit", "--config", str(folder / "config.yaml"), "--run_dir", str(run), "--wandb", "off"]
     assert main(arguments) == 0
-    assert "other classes" in refused("sampling", trained_run, IMAGE, "--compare", other)
+    return run
+
+
+def test_networks_of_other_classes_are_not_compared(refused, trained_run, run_without_things):
+    assert "other classes" in refused("sampling", trained_run, IMAGE, "--compare", run_without_things)
+
+
+def test_a_data_set_without_instances_has_a_unit_on_the_background_and_says_how_to_choose(run_without_things):
+    said = []
+    show = Show(run_without_things, "a", say=said.append)
+    assert said[-1] == (
+        "the data set 'folder' has no classes of countable objects: choose units with --at Y,X"
+    )
+    assert [unit.name for unit in show.units] == ["background: ground"]
+
+
+def test_an_image_without_objects_says_how_to_choose_units(trained_run, photograph, monkeypatch):
+    nothing = SimpleNamespace(classes=np.zeros((50, 90), dtype=np.uint8))
+    monkeypatch.setattr("deformlab.inspection.show.predict", lambda network, scene: nothing)
+    said = []
+    Show(trained_run, str(photograph), say=said.append)
+    assert said[-1] == "it shows no countable objects: choose units with --at Y,X"
 
 
 def test_an_interruption_is_one_line(trained_run, monkeypatch, capsys):

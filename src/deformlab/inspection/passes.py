@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deformlab.layers import DeformConv2d
 
-__all__ = ["LayerPass", "Samples", "record_passes", "samples_of"]
+__all__ = ["LayerPass", "Samples", "output_of", "record_passes", "samples_of"]
 
 
 class LayerPass(NamedTuple):
@@ -54,6 +54,34 @@ def record_passes(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerPa
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _LayerReachedError(Exception):
+    """Ends a forward pass."""
+
+
+def output_of(network: nn.Module, layer: str, image: Tensor) -> Tensor:
+    """The output of a layer; what comes behind it in the network is not computed.
+
+    Args:
+        network: The network.
+        layer: The layer, by its name in the network.
+        image: The network's input.
+    """
+    reached: list[Tensor] = []
+
+    def stop(module: nn.Module, inputs: object, output: Tensor) -> None:
+        reached.append(output)
+        raise _LayerReachedError
+
+    handle = network.get_submodule(layer).register_forward_hook(stop)
+    try:
+        network(image)
+    except _LayerReachedError:
+        return reached[0]
+    finally:
+        handle.remove()
+    raise ValueError(f"layer {layer!r} takes no part in the network's forward pass")
 
 
 def samples_of(layer: nn.Conv2d, layer_pass: LayerPass) -> Samples:

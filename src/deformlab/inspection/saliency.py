@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deformlab.inspection.passes import record_passes
+from deformlab.inspection.passes import output_of
 
 __all__ = ["SaliencyRegion", "saliency_region"]
 
@@ -52,8 +52,9 @@ def saliency_region(
     f(masked) to what is left has |f(masked) - f(image)| <= error_bound · |f(image)|.
 
     The result is minimal in that masking any further block would exceed the bound. It costs one forward pass
-    per tried run, a few hundred of them at 300 blocks, and one backward pass per round, of which there are
-    about log2(blocks) and then as many as still find a block to mask.
+    per tried run, as a rule about as many as there are blocks, and one backward pass per round; there are
+    about log2(blocks) rounds and then as many as still find a block to mask. What follows the layer is not
+    computed, and a block that was found necessary is not tried again before another one is masked.
 
     Args:
         network: A network in evaluation mode.
@@ -75,11 +76,10 @@ def saliency_region(
         raise ValueError(f"block must be at least 1 pixel, got {block}")
     search = _Search(network, image.detach(), layer, cell, block, progress)
     size = search.count
-    while True:
+    while not search.is_minimal():
         size = max(1, size // 2)
-        removed = search.round(size, error_bound)
-        if size == 1 and not removed:
-            return SaliencyRegion(search.pixels(search.kept)[0, 0].bool(), search.error, search.evaluations)
+        search.round(size, error_bound)
+    return SaliencyRegion(search.pixels(search.kept)[0, 0].bool(), search.error, search.evaluations)
 
 
 class _Search:
@@ -99,32 +99,39 @@ class _Search:
         self.grid = tuple(-(-side // block) for side in image.shape[-2:])
         self.count = self.grid[0] * self.grid[1]
         self.kept = torch.ones(self.count, dtype=torch.bool, device=image.device)
+        # Blocks without which, all others of `kept` given, the error exceeds the bound.
+        self.necessary = torch.zeros_like(self.kept)
         self.error, self.evaluations = 0.0, 0
         self.wanted = self.response(image)
         if not self.wanted.norm() > 0:
             raise ValueError(f"the response of unit {cell} of {layer} is zero, no part of the image matters")
 
-    def round(self, size: int, bound: float) -> int:
-        """Tries runs of `size` blocks once, the least important first; how many blocks it masked."""
-        removed = 0
+    def is_minimal(self) -> bool:
+        """Whether it is known that no further block can be masked."""
+        return bool(self.necessary[self.kept].all())
+
+    def round(self, size: int, bound: float) -> None:
+        """Tries runs of `size` blocks once, the least important first."""
         for run in self.least_important_first().split(size):
+            # To mask more than a necessary block may be right all the same: responses are no sums.
+            if len(run) == 1 and self.necessary[run]:
+                continue
             candidate = self.kept.clone()
             candidate[run] = False
             error = self.change(self.response(self.image * self.pixels(candidate)))
             if error <= bound:
                 self.kept, self.error = candidate, error
-                removed += len(run)
+                self.necessary.zero_()
+            elif len(run) == 1:
+                self.necessary[run] = True
             if self.progress is not None:
                 self.progress(self.evaluations, int(self.kept.sum()), self.count)
-        return removed
 
     def response(self, image: Tensor) -> Tensor:
         """The unit's response, (C,)."""
         self.evaluations += 1
-        with record_passes({self.layer: self.network.get_submodule(self.layer)}) as passes:
-            with torch.set_grad_enabled(image.requires_grad):
-                self.network(image)
-            return passes[self.layer].output[0, :, self.cell[0], self.cell[1]]
+        with torch.set_grad_enabled(image.requires_grad):
+            return output_of(self.network, self.layer, image)[0, :, self.cell[0], self.cell[1]]
 
     def change(self, response: Tensor) -> float:
         """How far a response is from that to the whole image, relative to it."""

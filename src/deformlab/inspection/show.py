@@ -23,6 +23,7 @@ from deformlab.inspection.network import TrainedNetwork, load_network
 from deformlab.inspection.prediction import predict
 from deformlab.inspection.scene import Scene, read_scene, with_predicted_label
 from deformlab.inspection.units import Unit, choose_units, unit_at
+from deformlab.inspection.waiting import SearchProgress
 
 __all__ = ["KINDS", "Show", "seen_as"]
 
@@ -179,18 +180,14 @@ class Show:
 
     def _support(self) -> Figure:
         rows = []
+        waiting = SearchProgress(len(self.units) * len(self.networks), self.say, self.progress)
         for unit in self.units:
             for network in self.networks:
-                what = f"{network.name}, unit on {unit.name}"
-
-                def tell(passes: int, kept: int, blocks: int, what: str = what) -> None:
-                    self.progress(
-                        f"{what}: saliency region, {passes} forward passes, {kept} of {blocks} blocks left"
-                    )
-
-                self.progress(f"{what}: gradients")
+                waiting.begin(f"{network.name}, on {unit.name}")
                 try:
-                    row = views.support_panels(network, self.scene, unit, self.layer, self.error_bound, tell)
+                    row = views.support_panels(
+                        network, self.scene, unit, self.layer, self.error_bound, waiting.tell
+                    )
                 except ValueError as error:
                     raise ConfigError(f"support: {error}; choose another unit with --at") from error
                 rows.append(row)
@@ -231,7 +228,10 @@ class Show:
             middle = (scene.size[0] // 2, scene.size[1] // 2)
             return [unit_at(middle, cells, "the middle")]
         if len(units) == 1 and units[0].name.startswith("background"):
-            self.say("it shows no countable objects: choose units with --at Y,X")
+            no_objects = "it shows no countable objects"
+            if not data.things:
+                no_objects = f"the data set {data.dataset_class.name!r} has no classes of countable objects"
+            self.say(f"{no_objects}: choose units with --at Y,X")
         return units
 
 
