@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
 
@@ -120,7 +120,7 @@ def _predictions(
 
 def _colours(picture: Image.Image) -> set[str]:
     counted = picture.getcolors(picture.width * picture.height) or []
-    return {f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue) in counted}  # type: ignore[misc]
+    return {f"#{bytes(cast('tuple[int, int, int]', colour)).hex()}" for _, colour in counted}
 
 
 def _legend(trials: Sequence[Trial], colours: set[str]) -> Iterator[tuple[str, str]]:
