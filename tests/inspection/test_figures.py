@@ -122,15 +122,25 @@ def test_a_map_of_one_value_has_a_scale_around_it():
 def test_no_offset_is_white_and_longer_ones_are_darker():
     shades = offset_colours(np.array([[0.0, 0.0], [0.0, 0.5], [0.0, 1.0], [0.0, 9.0]]), 1.0)
     luminance = shades @ [0.299, 0.587, 0.114]
-    assert shades[0].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(shades[0], 1, atol=1e-6)
     assert luminance[0] > luminance[1] > luminance[2]
     assert shades[2].tolist() == shades[3].tolist()
 
 
 def test_opposite_directions_have_opposite_hues():
     right, left = offset_colours(np.array([[0.0, 1.0], [0.0, -1.0]]), 1.0)
-    assert right[0] > right[1] == right[2]
-    assert left[0] < left[1] == left[2]
+    assert right[0] > max(right[1], right[2])
+    assert left[0] < min(left[1], left[2])
+
+
+@pytest.mark.parametrize("length", [0.3, 1.0])
+def test_in_black_and_white_the_shade_of_an_offset_is_its_length_whatever_its_direction(length):
+    angles = np.linspace(0, 2 * np.pi, 36)
+    shades = offset_colours(length * np.stack([np.sin(angles), np.cos(angles)], -1), 1.0)
+    linear = np.where(shades <= 0.04045, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    # Lightness 100 for none, 55 for the longest, by its definition.
+    np.testing.assert_allclose(116 * np.cbrt(luminance) - 16, 100 - 45 * length, atol=0.1)
 
 
 def test_arrows_point_where_offsets_do():

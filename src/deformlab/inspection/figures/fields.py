@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, hsv_to_rgb
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -25,6 +25,17 @@ __all__ = ["MapPanel", "OffsetPanel", "dilation_figure", "offset_colours", "offs
 # Lengths above this quantile get the strongest colour, so that one runaway does not bleach the rest.
 LONGEST = 0.98
 OPACITY = 0.8
+# CIELAB's lightness and chroma of the longest offsets: the most colourful that sRGB has in all hues.
+DARKEST = 55.0
+CHROMA = 32.0
+XYZ_TO_RGB = np.array(
+    [
+        [3.2404542, -1.5371385, -0.4985314],
+        [-0.9692660, 1.8760108, 0.0415560],
+        [0.0556434, -0.2040259, 1.0572252],
+    ]
+)
+WHITE = np.linalg.inv(XYZ_TO_RGB).sum(1)
 
 
 @dataclass(frozen=True)
@@ -107,16 +118,31 @@ def dilation_figure(
 def offset_colours(offset: NDArray[np.floating], longest: float) -> NDArray[np.floating]:
     """Offsets as colours: hue for the direction, the stronger and darker the longer; white for none.
 
+    The hues are those of CIELAB, where all directions of one length are equally light: in black and white,
+    and to those who confuse hues, the shade tells the length, and the arrows the direction.
+
     Args:
         offset: (..., 2), dy and dx.
         longest: The length that gets the strongest colour, > 0.
 
     Returns:
-        (..., 3), RGB in [0, 1]; to the right is red, down is yellow-green.
+        (..., 3), RGB in [0, 1]; to the right is red, down is olive, to the left is teal, up is blue.
     """
     length = np.clip(np.hypot(offset[..., 0], offset[..., 1]) / longest, 0, 1)
-    hue = (np.arctan2(offset[..., 0], offset[..., 1]) / (2 * np.pi)) % 1.0
-    return hsv_to_rgb(np.stack([hue, length, 1 - 0.4 * length], -1))
+    direction = np.arctan2(offset[..., 0], offset[..., 1])
+    lightness = (100 - (100 - DARKEST) * length + 16) / 116
+    # From CIELAB to XYZ in units of white (D65), then to linear and to displayed sRGB.
+    lab = np.stack(
+        [
+            lightness + CHROMA * length * np.cos(direction) / 500,
+            lightness,
+            lightness - CHROMA * length * np.sin(direction) / 200,
+        ],
+        -1,
+    )
+    xyz = np.where(lab > 6 / 29, lab**3, 3 * (6 / 29) ** 2 * (lab - 4 / 29)) * WHITE
+    linear = np.clip(xyz @ XYZ_TO_RGB.T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def offset_figure(
