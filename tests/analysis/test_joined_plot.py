@@ -77,6 +77,15 @@ def test_sizes_say_where_they_begin(compared):
     assert "mask" not in drawn(compared)["IoU"].get_xlabel()
 
 
+def test_a_layer_that_is_deformable_in_no_network_has_no_panel(sweep):
+    sweep.add_objects(sweep.deformable())
+    atrous = sweep.add_objects(sweep.atrous(2))
+    for name in ("objects.csv", "objects.json"):
+        path = atrous / name
+        path.write_text(path.read_text().replace("layer4.0.conv2", "layer3.1.conv2"))
+    assert list(drawn(sweep)) == ["layer4.1.conv2", "IoU", "layer4.0.conv2", "IoU gained over atrous-2"]
+
+
 def test_atrous_trials_alone_can_be_drawn(sweep):
     sweep.add_objects(sweep.atrous(2))
     assert list(drawn(sweep)) == ["layer4.1.conv2", "IoU", "layer4.0.conv2"]

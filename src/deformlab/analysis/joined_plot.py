@@ -45,7 +45,9 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
     """
     shown = tuple(trials) if trials is not None else compared_trials(joined)
     rows = {trial.name: [row for row in joined.rows(trial) if row.label == ALL] for trial in shown}
-    layers = sorted({row.layer for part in rows.values() for row in part}, key=natural, reverse=True)
+    # Layers in which some network learned where to look; in others all that there is to see is the rate.
+    learning = [trial for trial in shown if trial.deformable] or shown
+    layers = sorted({row.layer for trial in learning for row in rows[trial.name]}, key=natural, reverse=True)
     drawn = [_Panel(layer, "effective dilation\n(feature-map cells)", "dilation", layer) for layer in layers]
     drawn = drawn[:MAX_LAYERS]
     if any(row.iou is not None for part in rows.values() for row in part):
