@@ -1,5 +1,6 @@
 from deformlab.analysis import read_runs
 from deformlab.analysis.comparability import comparability
+from deformlab.analysis.find import find
 
 
 def warnings(sweep):
@@ -20,6 +21,22 @@ def test_different_budgets_are_named_pretraining_included(sweep):
     assert warnings(sweep) == [
         "trials were trained for different numbers of epochs in all: 2 (atrous-2); 6 (deformable-2)"
     ]
+
+
+def test_a_finding_says_that_its_trials_were_not_trained_alike(sweep):
+    sweep.atrous(2, miou=0.5, curve=(0.1,) * 2)
+    sweep.deformable(miou=0.6, curve=(0.1,) * 4)
+    (unequal,) = [finding for finding in find(read_runs(sweep.folder)) if len(finding.trials) == 2]
+    assert unequal.evidence[-1] == (
+        "Not on equal terms: trials were trained for different numbers of epochs in all: "
+        "2 (atrous-2); 4 (deformable-2)."
+    )
+
+
+def test_a_finding_on_equal_terms_says_nothing_of_them(sweep):
+    sweep.atrous(2, miou=0.5)
+    sweep.deformable(miou=0.6)
+    assert not any("terms" in str(finding) for finding in find(read_runs(sweep.folder)))
 
 
 def test_different_seeds_are_named(sweep):

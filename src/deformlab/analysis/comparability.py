@@ -3,7 +3,7 @@
 A sweep is fair only if nothing but the variant differs; these warnings say where that is not so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from deformlab.analysis.run import Run
 from deformlab.analysis.run_tables import total_epochs
@@ -18,6 +18,12 @@ def comparability(runs: RunSet) -> list[str]:
     """One line for each way in which the trials differ beyond their variant."""
     trials = runs.trials
     return [*_seeds(trials), *_budgets(trials, runs.pretraining), *_settings(trials), *_thresholds(runs)]
+
+
+def unequal_terms(runs: RunSet, names: Collection[str]) -> list[str]:
+    """One line for each way in which these trials had other budgets or networks; none for fewer than two."""
+    trials = [trial for trial in runs.trials if trial.name in names]
+    return [*_budgets(trials, runs.pretraining), *_settings(trials)] if len(trials) > 1 else []
 
 
 def _seeds(trials: Sequence[Trial]) -> list[str]:

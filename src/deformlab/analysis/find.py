@@ -1,5 +1,8 @@
 """All findings of a report, in its order."""
 
+from dataclasses import replace
+
+from deformlab.analysis.comparability import unequal_terms
 from deformlab.analysis.dilation_findings import (
     background_between_medium_and_large,
     dilation_grows_with_size,
@@ -19,4 +22,10 @@ def find(runs: RunSet) -> list[Finding]:
         atrous_has_best_rate(runs.trials),
         looks_further_and_gains(runs.joined),
     ]
-    return [finding for finding in findings if finding is not None]
+    return [_with_terms(finding, runs) for finding in findings if finding is not None]
+
+
+def _with_terms(finding: Finding, runs: RunSet) -> Finding:
+    """The finding, which says so if the trials that it compares differ in more than their variant."""
+    lines = [f"Not on equal terms: {line}." for line in unequal_terms(runs, finding.trials)]
+    return replace(finding, evidence=(*finding.evidence, *lines))
