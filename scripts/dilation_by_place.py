@@ -18,7 +18,7 @@ Intervals are of 95 %, from 1,000 resamplings of the images. All images must hav
 import argparse
 import csv
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -117,8 +117,9 @@ def together(images: list[tuple[Any, ...]], area: np.ndarray, layer: DeformConv2
         raise SystemExit(
             f"the images give maps of {len(sizes)} sizes; a place is one only in maps of one size"
         )
+    of_offsets = cast("tuple[int, int]", layer.conv_offset.dilation)
     geometry = LayerGeometry(
-        layer.kernel_size, layer.dilation, 1, offset_dilation=layer.conv_offset.dilation, step=layer.stride[0]
+        layer.kernel_size, layer.dilation, 1, offset_dilation=of_offsets, step=layer.stride[0]
     )
     dilation, size, item = (torch.stack(parts).numpy() for parts in zip(*images, strict=True))
     inside = (distance_from_border(*dilation.shape[1:]) >= geometry.margin).numpy()
