@@ -83,7 +83,8 @@ def test_scores_rates_and_speed_are_logged(logged):
 
 
 def test_tables_and_pictures_are_logged_at_the_end(logged):
-    assert logged["effective_dilation"].columns == ["layer", "size", "mean", "std", "count"]
+    columns = ["layer", "size", "mean", "std", "count", "inside_mean", "inside_std", "inside_count"]
+    assert logged["effective_dilation"].columns == columns
     assert len(logged["effective_dilation"].data) == 8
     pictures = {name: value for name, value in logged.items() if name.startswith("predictions/")}
     assert list(pictures) == [f"predictions/{i:02d}-val_{i:05d}" for i in range(4)]
