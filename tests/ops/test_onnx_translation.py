@@ -112,6 +112,18 @@ def test_16_bit_types_keep_float32_coordinates(dtype):
         assert run(model, tensors)[0, 0, 0].tolist() == [0.25, 0.75]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bit_types_give_their_own_type_back(dtype):
+    """0.1 is what float32 makes of it, and the type's nearest value what the operator returns."""
+    image = torch.tensor([[0.0, 1.0]]).expand(1, 1, 2, 2).contiguous()
+    offset = torch.tensor([0, 0.1]).reshape(1, 2, 1, 1).expand(1, 2, 2, 1).contiguous()
+    tensors = [image, offset, torch.ones(1, 1, 1, 1)]
+    model = to_onnx(Call(NAMES[:3], dtype, stride=(1, 2)), tensors)
+    nearest = torch.tensor(0.1).to(dtype).item()
+    for run in RUNS:
+        assert run(model, tensors).flatten().tolist() == [nearest, nearest]
+
+
 def moved(network):
     """The network with offsets that are not zero."""
     for module in network.modules():
