@@ -25,17 +25,16 @@ def operators_figure(results: list[dict[str, Any]]) -> Figure:
     panels = figure.subplots(len(results), len(PANELS), squeeze=False)
     for row_of_panels, result in zip(panels, results, strict=True):
         machine = result["machine"]
+        rows = sorted(result["rows"], key=_place)
         name = (
             machine["gpu"]
             or f"{machine['processor']}, {machine['vector_unit']}, {machine['threads']} threads"
         )
         for axes, (panel, title) in zip(row_of_panels, PANELS.items(), strict=True):
             if panel == "torchvision":
-                _draw_torchvision(axes, result["rows"])
+                _draw_torchvision(axes, rows)
             else:
-                _draw(
-                    axes, [(row, row[panel], "ratio", _case(row)) for row in result["rows"] if panel in row]
-                )
+                _draw(axes, [(row, row[panel], "ratio", _case(row)) for row in rows if panel in row])
                 axes.set_ylabel("time / time of conv2d")
                 axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
             axes.set_title(f"{title}\n{name}", fontsize=9)
@@ -68,7 +67,7 @@ def _draw(axes: Axes, points: list[tuple[dict[str, Any], dict[str, Any], str, st
         contiguous = row["memory_format"] == "contiguous"
         x = places[label] + shift + (-0.07 if contiguous else 0.07)
         filling = colour if contiguous else "white"
-        axes.plot(x, found[name], marker, color=colour, markerfacecolor=filling, markersize=6)
+        axes.plot(x, found[name], marker, color=colour, markerfacecolor=filling, markersize=6, clip_on=False)
         limit = found.get("most", found.get("least"))
         if limit is not None:
             axes.hlines(limit, places[label] - 0.38, places[label] + 0.38, color="black", linewidth=1.6)
@@ -77,6 +76,11 @@ def _draw(axes: Axes, points: list[tuple[dict[str, Any], dict[str, Any], str, st
     axes.set_xlim(-0.6, len(places) - 0.4)
     axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _place(row: dict[str, Any]) -> tuple[int, int]:
+    """Rows stand in the order of the tables, in whatever order they were measured."""
+    return list(SHAPES).index(row["shape"]), list(SHORT).index(row["dtype"])
 
 
 def _case(row: dict[str, Any]) -> str:
