@@ -1,6 +1,6 @@
 """How much of effective dilation is where a filter is in the image, and how much what it sees there.
 
-    python scripts/dilation_by_place.py RUN [--output FILE.csv]
+    python scripts/dilation_by_place.py RUN [RUN ...] [--output FILE.csv]
 
 In road scenes small objects are near the horizon, and a network may have learned to look further there
 whatever stands there. So each filter's effective dilation is compared with that of the filter at the same
@@ -57,19 +57,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="run folder of a deformable network")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run of a deformable network")
     parser.add_argument("--output", type=Path, help="CSV file for the table")
     options = parser.parse_args()
-    network = load_network(options.run)
-    if not network.deformable_layers:
-        parser.error(f"{options.run}: has no deformable layers, whose effective dilation could differ")
-    if network.object_sizes == "thirds":
-        parser.error(f"{options.run}: objects are sized by thirds; this script needs borders in pixels")
-    rows = [{"layer": name, **row} for name, filters in measure(network).items() for row in table(filters)]
-    for row in rows:
-        low, high = row["low"], row["high"]
-        interval = "" if low is None else f" [{low:.2f}, {high:.2f}]"
-        print(f"{row['layer']:<16} {row['of']:<17} {row['value']:<22} {row['mean']:5.2f}{interval}")
+    networks = [load_network(run) for run in options.runs]
+    for run, network in zip(options.runs, networks, strict=True):
+        if not network.deformable_layers:
+            parser.error(f"{run}: has no deformable layers, whose effective dilation could differ")
+        if network.object_sizes == "thirds":
+            parser.error(f"{run}: objects are sized by thirds; this script needs borders in pixels")
+    rows = []
+    for network in networks:
+        print(network.name)
+        for layer, filters in measure(network).items():
+            found = [{"network": network.name, "layer": layer, **row} for row in table(filters)]
+            print(*map(line, found), sep="\n")
+            rows += found
     if options.output:
         with options.output.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -78,6 +81,13 @@ def main() -> None:
                 {key: f"{cell:.4f}" if isinstance(cell, float) else cell for key, cell in row.items()}
                 for row in rows
             )
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of the table for the terminal."""
+    low, high = row["low"], row["high"]
+    interval = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{row['layer']:<16} {row['of']:<17} {row['value']:<22} {row['mean']:5.2f}{interval}"
 
 
 def measure(network: TrainedNetwork) -> dict[str, Filters]:

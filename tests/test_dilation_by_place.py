@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deformlab.inspection import load_network
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "dilation_by_place.py"
 
 
@@ -57,8 +59,12 @@ def test_growth_with_size_by_place_alone_is_told_from_growth_by_content(script):
 
 def test_the_filters_of_a_run_are_those_of_its_table(trained_run, tmp_path):
     output = tmp_path / "place.csv"
-    subprocess.run([sys.executable, SCRIPT, trained_run, "--output", output], check=True, capture_output=True)
-    rows = {(row["layer"], row["of"], row["value"]): row for row in csv.DictReader(output.open())}
+    twice = [trained_run, trained_run]
+    subprocess.run([sys.executable, SCRIPT, *twice, "--output", output], check=True, capture_output=True)
+    found = list(csv.DictReader(output.open()))
+    assert {row["network"] for row in found} == {load_network(trained_run).name}
+    assert found[: len(found) // 2] == found[len(found) // 2 :]
+    rows = {(row["layer"], row["of"], row["value"]): row for row in found}
     table = list(csv.DictReader((trained_run / "effective_dilation.csv").open()))
     assert table
     for row in table:

@@ -159,6 +159,11 @@ def renamed(state, old, new):
             r"conv2, take",
         ),
         (nn.Conv2d(4, 4, 3), Ours().state_dict(), r"conv2.conv_offset.weight .* layers X, none, take"),
+        (
+            nn.Sequential(*(Ours() for _ in range(4))),
+            Ours().state_dict(),
+            r"conv2.conv_offset.weight .* layers X, 0.conv2, 1.conv2 \.\.\. 3.conv2, take",
+        ),
     ],
 )
 def test_names_that_are_mixed_or_unknown_give_one_line(network, state, message):
