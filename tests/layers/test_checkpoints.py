@@ -106,6 +106,8 @@ def test_a_layer_on_its_own_is_a_network_too():
     layer, other = DeformConv2d(4, 6, 3), DeformConv2d(4, 6, 3)
     other.load_state_dict(convert_offset_names(other, layer.state_dict()))
     assert torch.equal(other.weight, layer.weight)
+    with pytest.raises(CheckpointError, match=r"^conv_offset.weight is \[18, 4, 3, 3\] in the checkpoint"):
+        convert_offset_names(DeformConv2d(4, 6, 3, modulated=True), layer.state_dict())
 
 
 def test_the_given_state_dict_is_not_changed():
@@ -120,6 +122,7 @@ def test_a_plain_checkpoint_and_other_offsets_pass_as_they_are():
     network.offset_head = nn.Conv2d(6, 2, 1)
     plain = {name: value for name, value in network.state_dict().items() if "conv_offset" not in name}
     plain["head.loc_offset.weight"] = torch.zeros(1)
+    plain["head.offset_branch.weight"] = torch.zeros(1)
     assert convert_offset_names(network, plain) == plain
 
 
