@@ -15,17 +15,16 @@ filters away from the border of the map:
 Intervals are of 95 %, from 1,000 resamplings of the images. All images must have one size.
 """
 
-import argparse
-import csv
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from dilation_of_runs import Row, load_networks, margin_of, parser_for_runs, tabulate
 
-from deformlab.inspection import TrainedNetwork, load_network
+from deformlab.inspection import TrainedNetwork
 from deformlab.layers import DeformConv2d, record_offsets
-from deformlab.metrics import LayerGeometry, distance_from_border, effective_dilation
+from deformlab.metrics import distance_from_border, effective_dilation
 from deformlab.metrics.image_objects import find_objects, owner_of_cells
 from deformlab.objects.bootstrap import draws, ratio_interval
 from deformlab.objects.correlation import spearman
@@ -54,40 +53,19 @@ class Filters(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run of a deformable network")
-    parser.add_argument("--output", type=Path, help="CSV file for the table")
+    parser = parser_for_runs(__doc__)
     options = parser.parse_args()
-    networks = [load_network(run) for run in options.runs]
+    networks = load_networks(parser, options.runs)
     for run, network in zip(options.runs, networks, strict=True):
-        if not network.deformable_layers:
-            parser.error(f"{run}: has no deformable layers, whose effective dilation could differ")
         if network.object_sizes == "thirds":
             parser.error(f"{run}: objects are sized by thirds; this script needs borders in pixels")
-    rows = []
-    for network in networks:
-        print(network.name)
-        for layer, filters in measure(network).items():
-            found = [{"network": network.name, "layer": layer, **row} for row in table(filters)]
-            print(*map(line, found), sep="\n")
-            rows += found
-    if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(
-                {key: f"{cell:.4f}" if isinstance(cell, float) else cell for key, cell in row.items()}
-                for row in rows
-            )
+    tabulate(networks, rows_of, options.output)
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row of the table for the terminal."""
-    low, high = row["low"], row["high"]
-    interval = "" if low is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{row['layer']:<16} {row['of']:<17} {row['value']:<22} {row['mean']:5.2f}{interval}"
+def rows_of(network: TrainedNetwork) -> Iterator[Row]:
+    for layer, filters in measure(network).items():
+        for found in table(filters):
+            yield {"layer": layer, **found}
 
 
 def measure(network: TrainedNetwork) -> dict[str, Filters]:
@@ -127,16 +105,12 @@ def together(images: list[tuple[Any, ...]], area: np.ndarray, layer: DeformConv2
         raise SystemExit(
             f"the images give maps of {len(sizes)} sizes; a place is one only in maps of one size"
         )
-    of_offsets = cast("tuple[int, int]", layer.conv_offset.dilation)
-    geometry = LayerGeometry(
-        layer.kernel_size, layer.dilation, 1, offset_dilation=of_offsets, step=layer.stride[0]
-    )
     dilation, size, item = (torch.stack(parts).numpy() for parts in zip(*images, strict=True))
-    inside = (distance_from_border(*dilation.shape[1:]) >= geometry.margin).numpy()
+    inside = (distance_from_border(*dilation.shape[1:]) >= margin_of(layer)).numpy()
     return Filters(dilation, size, item, area, inside)
 
 
-def table(filters: Filters) -> list[dict[str, Any]]:
+def table(filters: Filters) -> list[Row]:
     """The rows of one layer, of the filters away from the border; bounds are None where there are none."""
     relative = relative_to_place(filters.dilation)
     rows = [row("place", "share of variance", share_of_place(filters.dilation[:, filters.inside]))]
@@ -167,7 +141,7 @@ def row(
     low: float | None = None,
     high: float | None = None,
     count: int | None = None,
-) -> dict[str, Any]:
+) -> Row:
     low, high = (None if bound is None else float(bound) for bound in (low, high))
     return {"of": of, "value": value, "mean": float(mean), "low": low, "high": high, "count": count}
 

@@ -1,0 +1,84 @@
+"""Effective dilation when the image is moved: what goes with the content, what stays with the place."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "dilation_by_shift.py"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import dilation_by_shift
+
+    return dilation_by_shift
+
+
+@pytest.mark.parametrize("direction", ["vertical", "horizontal"])
+def test_counterparts_have_the_same_pixels_or_the_same_place(script, direction):
+    # Each pixel is a map's cell and says where in the large image it is.
+    images = torch.arange(18 * 24.0).reshape(1, 1, 18, 24)
+    before, after = script.windows(images, direction, 1.5, 2)
+    assert before.shape == after.shape == images.shape
+    filters, content, place = script.counterparts(before[:, 0], after[:, 0], direction, shift=2, margin=3)
+    assert torch.equal(filters, content)
+    moved = after[0, 0, 3, 3] - before[0, 0, 3, 3]
+    assert moved > 0
+    assert torch.allclose(filters - place, moved, atol=1e-3)
+    assert filters.numel() == (
+        (18 - 6 - 2) * (24 - 6) if direction == "vertical" else (18 - 6) * (24 - 6 - 2)
+    )
+
+
+def test_correlations_are_those_of_numpy_for_any_choice_of_images(script):
+    generator = np.random.default_rng(0)
+    first = generator.normal(5, 1, (6, 20))
+    second = first + generator.normal(0, 1, (6, 20))
+    drawn = np.array([[1, 1, 1, 1, 1, 1], [2, 0, 0, 3, 1, 0]])
+    expected = [
+        np.corrcoef(first.repeat(times, 0).ravel(), second.repeat(times, 0).ravel())[0, 1] for times in drawn
+    ]
+    assert script.correlations(first, second, drawn) == pytest.approx(expected)
+
+
+def run(*arguments):
+    command = [sys.executable, SCRIPT, *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True)
+
+
+def test_a_run_seen_through(trained_run, tmp_path):
+    # Images on whose maps something is away from the border; weights fit any size.
+    larger = shutil.copytree(trained_run, tmp_path / "larger")
+    config = yaml.safe_load((larger / "config.yaml").read_text())
+    config["data"]["options"]["size"] = 192
+    (larger / "config.yaml").write_text(yaml.safe_dump(config))
+    output = tmp_path / "shift.csv"
+    done = run(larger, "--output", output)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(output.open()))
+    assert {row["value"] for row in rows} == {"same content", "same place"}
+    assert {row["direction"] for row in rows} == {"vertical", "horizontal"}
+    for row in rows:
+        assert -1 <= float(row["low"]) <= float(row["mean"]) <= float(row["high"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scale", 1), "--scale must be above 1"),
+        (("--shift", 500), "have no room for windows"),
+        (("--shift", 3, "--scale", 2), "no filter is away from the border"),
+    ],
+)
+def test_windows_that_cannot_be_give_one_line(trained_run, arguments, message):
+    done = run(trained_run, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr.splitlines()[-1]
