@@ -9,6 +9,7 @@ filters away from the border of the map:
 
 - `place`: share of the variance over all filters and images that the means of the places explain, less what
   they would explain by chance.
+- `class`: the same of the classes of the pixels at the filters' centres.
 - `small`, `medium`, `large`, `background`: effective dilation in cells, and relative to the place's.
 - `rank correlation` (Spearman's) of an object's size and the mean of its filters, of both.
 
@@ -25,7 +26,7 @@ from dilation_of_runs import Row, load_networks, margin_of, parser_for_runs, tab
 from deformlab.inspection import TrainedNetwork
 from deformlab.layers import DeformConv2d, record_offsets
 from deformlab.metrics import distance_from_border, effective_dilation
-from deformlab.metrics.image_objects import find_objects, owner_of_cells
+from deformlab.metrics.image_objects import IGNORE_INDEX, find_objects, owner_of_cells
 from deformlab.objects.bootstrap import draws, ratio_interval
 from deformlab.objects.correlation import spearman
 
@@ -40,6 +41,7 @@ class Filters(NamedTuple):
     Attributes:
         dilation: (I, H_f, W_f) effective dilation in cells.
         size: (I, H_f, W_f) positions in `SIZES`, or NOTHING.
+        label: (I, H_f, W_f) class of the pixel at the filter's centre, `IGNORE_INDEX` where it has none.
         item: (I, H_f, W_f) a number for each object, different in each image; -1 on no object.
         area: (items,) the objects' bounding boxes in pixels of the label map.
         inside: (H_f, W_f) whether a filter is away from the border.
@@ -47,6 +49,7 @@ class Filters(NamedTuple):
 
     dilation: np.ndarray
     size: np.ndarray
+    label: np.ndarray
     item: np.ndarray
     area: np.ndarray
     inside: np.ndarray
@@ -77,7 +80,7 @@ def measure(network: TrainedNetwork) -> dict[str, Filters]:
     areas: list[torch.Tensor] = []
     for batch in network.data.val_dataloader():
         with torch.no_grad(), record_offsets(layers) as offsets:
-            network.model(batch["image"])
+            network.model(batch["image"].to(network.device))
         seen = batch["image"].shape[-2], batch["image"].shape[-1]
         for i, (instance, label) in enumerate(zip(batch["instance"], batch["label"], strict=True)):
             objects = find_objects(instance, label.to(torch.uint8))
@@ -88,32 +91,41 @@ def measure(network: TrainedNetwork) -> dict[str, Filters]:
             areas.append(objects.box_area)
             for name, layer in layers.items():
                 values = effective_dilation(offsets[name][i : i + 1], layer.kernel_size, layer.dilation)
-                values = values.mean(1)[0].double()
+                values = values.mean(1)[0].double().cpu()
                 stride = network.model.backbone.pixels_per_cell(name) * layer.stride[0]
-                owner, _ = owner_of_cells(objects, (values.shape[0], values.shape[1]), stride, seen, "mask")
-                found[name].append(
-                    (values, size_of_owner[owner].view_as(values), item_of_owner[owner].view_as(values))
-                )
+                cells = values.shape[0], values.shape[1]
+                owner, place = owner_of_cells(objects, cells, stride, seen, "mask")
+                of_filters = size_of_owner[owner], label.flatten()[place], item_of_owner[owner]
+                found[name].append((values, *(part.view_as(values) for part in of_filters)))
     area = torch.cat(areas).double().numpy()
     return {name: together(found[name], area, layer) for name, layer in layers.items()}
 
 
 def together(images: list[tuple[Any, ...]], area: np.ndarray, layer: DeformConv2d) -> Filters:
     """The images of one layer, stacked."""
-    sizes = {tuple(values.shape) for values, _, _ in images}
+    sizes = {tuple(values.shape) for values, *_ in images}
     if len(sizes) > 1:
         raise SystemExit(
             f"the images give maps of {len(sizes)} sizes; a place is one only in maps of one size"
         )
-    dilation, size, item = (torch.stack(parts).numpy() for parts in zip(*images, strict=True))
+    dilation, size, label, item = (torch.stack(parts).numpy() for parts in zip(*images, strict=True))
     inside = (distance_from_border(*dilation.shape[1:]) >= margin_of(layer)).numpy()
-    return Filters(dilation, size, item, area, inside)
+    if not inside.any():
+        cells = "x".join(map(str, inside.shape))
+        raise SystemExit(f"maps of {cells} cells have no filter away from the border; take larger images")
+    return Filters(dilation, size, label, item, area, inside)
 
 
 def table(filters: Filters) -> list[Row]:
     """The rows of one layer, of the filters away from the border; bounds are None where there are none."""
     relative = relative_to_place(filters.dilation)
-    rows = [row("place", "share of variance", share_of_place(filters.dilation[:, filters.inside]))]
+    values, label = filters.dilation[:, filters.inside], filters.label[:, filters.inside]
+    place = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    known = label != IGNORE_INDEX
+    rows = [
+        row("place", "share of variance", share_explained(values.ravel(), place.ravel())),
+        row("class", "share of variance", share_explained(values[known], label[known])),
+    ]
     drawn = draws(len(relative))
     for number, size in enumerate(SIZES):
         chosen = (filters.size == number) & filters.inside
@@ -151,12 +163,13 @@ def relative_to_place(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(0)) * len(values) / (len(values) - 1)
 
 
-def share_of_place(values: np.ndarray) -> float:
-    """Share of the variance of (I, places) that the places' means explain, adjusted for their number."""
-    images, places = values.shape
-    within = ((values - values.mean(0)) ** 2).sum() / (places * (images - 1))
-    overall = ((values - values.mean()) ** 2).sum() / (values.size - 1)
-    return float(1 - within / overall)
+def share_explained(values: np.ndarray, groups: np.ndarray) -> float:
+    """Share of the variance of values (n,) that their groups' means explain, adjusted for their number."""
+    _, group = np.unique(groups, return_inverse=True)
+    count = np.bincount(group)
+    mean = np.bincount(group, values) / count
+    within = ((values - mean[group]) ** 2).sum() / (len(values) - len(count))
+    return float(1 - within / values.var(ddof=1))
 
 
 if __name__ == "__main__":

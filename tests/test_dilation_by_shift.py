@@ -1,7 +1,6 @@
 """Effective dilation when the image is moved: what goes with the content, what stays with the place."""
 
 import csv
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "dilation_by_shift.py"
 
@@ -54,14 +52,9 @@ def run(*arguments):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 
 
-def test_a_run_seen_through(trained_run, tmp_path):
-    # Images on whose maps something is away from the border; weights fit any size.
-    larger = shutil.copytree(trained_run, tmp_path / "larger")
-    config = yaml.safe_load((larger / "config.yaml").read_text())
-    config["data"]["options"]["size"] = 192
-    (larger / "config.yaml").write_text(yaml.safe_dump(config))
+def test_a_run_seen_through(run_on_larger_images, tmp_path):
     output = tmp_path / "shift.csv"
-    done = run(larger, "--output", output)
+    done = run(run_on_larger_images, "--output", output)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(output.open()))
     assert {row["value"] for row in rows} == {"same content", "same place"}
