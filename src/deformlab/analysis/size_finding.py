@@ -100,7 +100,9 @@ def _by_seed(trial: Trial, further: Estimate, gain: Estimate) -> tuple[str, ...]
             "–" if points is None else f"{points:+.1f}",
         )
         parts.append(f"seed {run.seed}: {' and '.join(numbers)}")
-    return (f"Spearman and gain on large objects by seed: {'; '.join(parts)}.",)
+    return (
+        f"Spearman and gain on large objects by seed (above, seeds averaged per object): {'; '.join(parts)}.",
+    )
 
 
 def _words(estimate: Estimate | None) -> str:
