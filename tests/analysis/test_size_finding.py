@@ -13,7 +13,8 @@ def test_further_and_better_on_large_objects_is_found(compared):
     assert "large +22.7 ± 6.4 [+22.7, +22.7]" in finding.sentence
     assert finding.certainty == "95 % over images, in 2 of 2 seeds"
     assert finding.evidence == (
-        "Spearman and gain on large objects by seed (above, seeds averaged per object): seed 0: 1.00 and +18.2; seed 1: 0.88 and +27.3.",
+        "Spearman and gain on large objects by seed (above, seeds averaged per object): "
+        "seed 0: 1.00 and +18.2; seed 1: 0.88 and +27.3.",
     )
     assert finding in find(read_runs(compared.folder))
 
