@@ -73,7 +73,6 @@ def rows_of(network: TrainedNetwork) -> Iterator[Row]:
 
 def measure(network: TrainedNetwork) -> dict[str, Filters]:
     """The filters of every deformable layer in the validation images."""
-    network.data.setup("validate")
     borders = torch.tensor(network.object_sizes)
     layers = network.deformable_layers
     found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in layers}

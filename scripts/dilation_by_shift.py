@@ -66,7 +66,6 @@ def main() -> None:
 
 def measure(network: TrainedNetwork, direction: str, scale: float, shift: int) -> dict[str, Filters]:
     """The filters of every deformable layer in the validation images."""
-    network.data.setup("validate")
     by_stride: dict[int, dict[str, DeformConv2d]] = {}
     for name, layer in network.deformable_layers.items():
         stride = network.model.backbone.pixels_per_cell(name) * layer.stride[0]

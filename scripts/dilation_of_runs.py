@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from deformlab.errors import DeformlabError
 from deformlab.inspection import TrainedNetwork, load_network
 from deformlab.layers import DeformConv2d
 from deformlab.metrics import LayerGeometry
@@ -27,7 +28,10 @@ def load_networks(parser: argparse.ArgumentParser, runs: Iterable[Path]) -> list
     """The runs' networks, all of them deformable."""
     networks = []
     for run in runs:
-        network = load_network(run)
+        try:
+            network = load_network(run)
+        except DeformlabError as error:
+            parser.error(str(error))
         if not network.deformable_layers:
             parser.error(f"{run}: has no deformable layers, whose effective dilation could differ")
         networks.append(network)
@@ -54,7 +58,11 @@ def tabulate(
     """
     rows: list[Row] = []
     for network in networks:
-        print(network.name)
+        print(network.name, flush=True)
+        try:
+            network.data.setup("validate")
+        except DeformlabError as error:
+            raise SystemExit(f"{network.name}: {error}") from error
         for row in rows_of(network):
             names = [str(value) for key, value in row.items() if key not in ("mean", "low", "high", "count")]
             interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"

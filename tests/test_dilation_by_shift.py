@@ -4,10 +4,13 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+
+from deformlab.errors import DatasetError
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "dilation_by_shift.py"
 
@@ -75,3 +78,18 @@ def test_windows_that_cannot_be_give_one_line(trained_run, arguments, message):
     done = run(trained_run, *arguments)
     assert done.returncode != 0
     assert message in done.stderr.splitlines()[-1]
+
+
+def test_a_run_that_is_not_there_gives_one_line(tmp_path):
+    done = run(tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("there is no such run folder or checkpoint")
+
+
+def test_data_that_have_gone_give_one_line(script):
+    def setup(stage):
+        raise DatasetError("/data/camvid: there is no folder val")
+
+    network = SimpleNamespace(name="deformable-2, seed 0", data=SimpleNamespace(setup=setup))
+    with pytest.raises(SystemExit, match=r"^deformable-2, seed 0: /data/camvid: there is no folder val$"):
+        script.tabulate([network], rows_of=list, output=None)
