@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from dilation_of_runs import Row, load_networks, margin_of, parser_for_runs, tabulate
+from dilation_of_runs import Row, load_networks, margin_of, parser_for_runs, run_script, tabulate
 
 from deformlab.inspection import TrainedNetwork
 from deformlab.layers import DeformConv2d, record_offsets
@@ -58,7 +58,7 @@ class Filters(NamedTuple):
 def main() -> None:
     parser = parser_for_runs(__doc__)
     options = parser.parse_args()
-    networks = load_networks(parser, options.runs)
+    networks = load_networks(parser, options)
     for run, network in zip(options.runs, networks, strict=True):
         if network.object_sizes == "thirds":
             parser.error(f"{run}: objects are sized by thirds; this script needs borders in pixels")
@@ -72,7 +72,7 @@ def rows_of(network: TrainedNetwork) -> Iterator[Row]:
 
 
 def measure(network: TrainedNetwork) -> dict[str, Filters]:
-    """The filters of every deformable layer in the validation images."""
+    """The filters of every deformable layer in the validation images, which are open."""
     borders = torch.tensor(network.object_sizes)
     layers = network.deformable_layers
     found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in layers}
@@ -172,4 +172,4 @@ def share_explained(values: np.ndarray, groups: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from dilation_of_runs import Row, load_networks, margin_of, parser_for_runs, tabulate
+from dilation_of_runs import Row, load_networks, margin_of, parser_for_runs, run_script, tabulate
 from torch import Tensor
 
 from deformlab.inspection import TrainedNetwork
@@ -61,11 +61,11 @@ def main() -> None:
                 for row in table(filters):
                     yield {"direction": direction, "layer": layer, **row}
 
-    tabulate(load_networks(parser, options.runs), rows_of, options.output)
+    tabulate(load_networks(parser, options), rows_of, options.output)
 
 
 def measure(network: TrainedNetwork, direction: str, scale: float, shift: int) -> dict[str, Filters]:
-    """The filters of every deformable layer in the validation images."""
+    """The filters of every deformable layer in the validation images, which are open."""
     by_stride: dict[int, dict[str, DeformConv2d]] = {}
     for name, layer in network.deformable_layers.items():
         stride = network.model.backbone.pixels_per_cell(name) * layer.stride[0]
@@ -162,4 +162,4 @@ def correlations(first: np.ndarray, second: np.ndarray, drawn: np.ndarray) -> np
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,12 +24,18 @@ def parser_for_runs(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def load_networks(parser: argparse.ArgumentParser, runs: Iterable[Path]) -> list[TrainedNetwork]:
-    """The runs' networks, all of them deformable."""
+def load_networks(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[TrainedNetwork]:
+    """The runs' networks, all of them deformable, with their validation images opened.
+
+    What would fail after minutes of measuring is looked for first: every run, its data, the table's folder.
+    """
+    if options.output and not options.output.absolute().parent.is_dir():
+        parser.error(f"--output {options.output}: there is no folder {options.output.parent}; make it first")
     networks = []
-    for run in runs:
+    for run in options.runs:
         try:
             network = load_network(run)
+            network.data.setup("validate")
         except DeformlabError as error:
             parser.error(str(error))
         if not network.deformable_layers:
@@ -59,10 +65,6 @@ def tabulate(
     rows: list[Row] = []
     for network in networks:
         print(network.name, flush=True)
-        try:
-            network.data.setup("validate")
-        except DeformlabError as error:
-            raise SystemExit(f"{network.name}: {error}") from error
         for row in rows_of(network):
             names = [str(value) for key, value in row.items() if key not in ("mean", "low", "high", "count")]
             interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
@@ -79,3 +81,11 @@ def tabulate(
                 {key: f"{cell:.4f}" if isinstance(cell, float) else cell for key, cell in row.items()}
                 for row in rows
             )
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """A script's `main`; Ctrl-C ends it in one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: no table was written") from None

@@ -86,10 +86,30 @@ def test_a_run_that_is_not_there_gives_one_line(tmp_path):
     assert done.stderr.splitlines()[-1].endswith("there is no such run folder or checkpoint")
 
 
-def test_data_that_have_gone_give_one_line(script):
+def test_data_that_have_gone_give_one_line(script, monkeypatch, capsys):
+    import dilation_of_runs
+
     def setup(stage):
         raise DatasetError("/data/camvid: there is no folder val")
 
-    network = SimpleNamespace(name="deformable-2, seed 0", data=SimpleNamespace(setup=setup))
-    with pytest.raises(SystemExit, match=r"^deformable-2, seed 0: /data/camvid: there is no folder val$"):
-        script.tabulate([network], rows_of=list, output=None)
+    network = SimpleNamespace(data=SimpleNamespace(setup=setup))
+    monkeypatch.setattr(dilation_of_runs, "load_network", lambda run: network)
+    monkeypatch.setattr(sys, "argv", ["dilation_by_shift.py", "runs/mine"])
+    with pytest.raises(SystemExit) as end:
+        script.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith("error: /data/camvid: there is no folder val\n")
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_measuring(trained_run, tmp_path):
+    done = run(trained_run, "--output", tmp_path / "nowhere" / "table.csv")
+    assert done.returncode == 2
+    assert f"there is no folder {tmp_path / 'nowhere'}" in done.stderr.splitlines()[-1]
+
+
+def test_an_interrupt_ends_in_one_line(script):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match=r"^interrupted: no table was written$"):
+        script.run_script(main)

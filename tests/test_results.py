@@ -58,3 +58,25 @@ def test_the_readme_has_the_measured_cost_of_a_training_step():
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert f"takes {new['32-true']:.2f} times that of the atrous one in float32" in readme
     assert f"it took {old['bf16-mixed']:.2f} times in bf16 and {old['32']:.2f} times in float32" in readme
+
+
+def test_the_readme_has_the_measured_cost_of_bfloat16_without_avx512():
+    rows = json.loads((RESULTS / "benchmarks" / "operators-avx2.json").read_text())["rows"]
+    of_case = {
+        (row["dtype"], row["shape"], row["memory_format"], row["modulated"], direction): row[direction]
+        for row in rows
+        for direction in ("forward", "forward_backward")
+    }
+    slower = {
+        name: [
+            found[name] / of_case[("float32", *case)][name]
+            for (dtype, *case), found in of_case.items()
+            if dtype == "bfloat16"
+        ]
+        for name in ("dense_ms", "deformable_ms")
+    }
+    dense, ours = slower["dense_ms"], slower["deformable_ms"]
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"convolution is {min(dense):.1f} to {max(dense):.0f} times slower than its float32 one" in readme
+    assert f"the operator itself takes {min(ours):.1f} to {max(ours):.1f} times as long" in readme
+    assert len(ours) == 2 * 11  # of twelve rows: the sentence about the missing one holds
