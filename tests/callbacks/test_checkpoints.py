@@ -1,6 +1,5 @@
 import pytest
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from deformlab.callbacks import AtomicCheckpointIO
 from deformlab.errors import CheckpointError
@@ -19,12 +18,22 @@ def test_the_previous_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, fai
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
 
-    def half_written(self, checkpoint, file, options=None):
-        file.write_bytes(b"half")
+    def half_written(checkpoint, file):
+        file.write(b"half")
         raise failure
 
-    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", half_written)
+    monkeypatch.setattr(torch, "save", half_written)
     with pytest.raises(CheckpointError, match="previous checkpoint is kept"):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_no_previous_checkpoint_is_promised_where_there_is_none(tmp_path, monkeypatch):
+    def full(checkpoint, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError) as e:
+        AtomicCheckpointIO().save_checkpoint({"epoch": 0}, tmp_path / "last.ckpt")
+    assert "previous checkpoint" not in str(e.value)

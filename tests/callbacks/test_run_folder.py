@@ -6,9 +6,8 @@ import pytest
 import torch
 import yaml
 
-from deformlab.callbacks import RunIdentity, write_atomically
+from deformlab.callbacks import RunIdentity
 from deformlab.cli import main
-from deformlab.errors import RunFolderError
 
 
 def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
@@ -189,16 +188,3 @@ def test_a_sweep_names_the_run_through_the_environment():
     )
     assert identity == RunIdentity("atrous-2", "dilation", "trial", "pretrain")
     assert RunIdentity.from_environment({}, "folder").trial == "folder"
-
-
-def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "result.json"
-    write_atomically(path, "old")
-
-    def full(self, text):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.write_text", full)
-    with pytest.raises(RunFolderError, match=r"result.json: cannot be written \(No space left"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"

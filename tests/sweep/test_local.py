@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from deformlab.errors import RunFolderError
+from deformlab.run_folder.lock import acquire
 from deformlab.sweep import Trial, make_trials, read_sweep
 from deformlab.sweep.local import LocalExecutor, LocalTrial, visible_gpus
-from deformlab.sweep.lock import acquire
 from deformlab.sweep.run_folder import prepare_run_folder, read_result
 
 

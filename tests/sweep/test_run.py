@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deformlab.errors import ConfigError, RunFolderError
+from deformlab.run_folder.lock import acquire, locked
 from deformlab.sweep import run_sweep, sweep_folder
-from deformlab.sweep.lock import acquire, locked
 from deformlab.sweep.run_folder import mark, read_result
 
 Run = Callable[..., int]

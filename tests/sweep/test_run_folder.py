@@ -1,12 +1,10 @@
-import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from deformlab.errors import RunFolderError
+from deformlab.run_folder.files import write_atomically
 from deformlab.sweep import Trial
 from deformlab.sweep.run_folder import (
     LOG_HEADER,
@@ -16,7 +14,6 @@ from deformlab.sweep.run_folder import (
     prepare_run_folder,
     read_epoch,
     read_result,
-    write_atomically,
 )
 
 
@@ -57,30 +54,6 @@ def test_a_result_that_cannot_be_read_is_none(tmp_path: Path, content: str | Non
     if content is not None:
         (tmp_path / "result.json").write_text(content)
     assert read_result(tmp_path) == {}
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_half_of_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def no_space(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "result.json"
-    write_atomically(path, "old")
-    monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(
-        RunFolderError, match=r"cannot write .*result\.json: No space left on device; mend that"
-    ) as e:
-        write_atomically(path, "new")
-    assert "\n" not in str(e.value)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
-    (tmp_path / "run").write_text("a file in the way")
-    with pytest.raises(RunFolderError, match=r"cannot write .*: (Not a directory|File exists)"):
-        write_atomically(tmp_path / "run" / "result.json", "x")
 
 
 def test_progress_is_the_newest_epoch_with_the_newest_value_of_each(tmp_path: Path):

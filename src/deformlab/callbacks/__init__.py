@@ -2,7 +2,6 @@
 
 from deformlab.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
 from deformlab.callbacks.console import EpochLines
-from deformlab.callbacks.files import write_atomically
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
@@ -22,5 +21,4 @@ __all__ = [
     "RunIdentity",
     "check_checkpoint",
     "colourise",
-    "write_atomically",
 ]

@@ -1,6 +1,5 @@
 """Checkpoints that survive a full disk: the old file stays until the new one is whole."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from deformlab.errors import CheckpointError
+from deformlab.run_folder.files import replacing
 
 __all__ = ["AtomicCheckpointIO", "check_checkpoint"]
 
@@ -29,19 +29,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: The disk is full or the folder cannot be written.
         """
         target = Path(path)
-        part = target.with_name(target.name + ".part")
+        kept = "the previous checkpoint is kept: " if target.is_file() else ""
         try:
-            super().save_checkpoint(checkpoint, part, storage_options)
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(part, target)
+            with replacing(target) as file:
+                torch.save(checkpoint, file)
         # torch's own writer reports a full disk as a RuntimeError.
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise CheckpointError(
-                f"{target}: cannot be written ({reason}); the previous checkpoint is kept: free space and "
-                "start the same command again to resume from it"
+                f"{target}: cannot be written ({reason}); {kept}free space and start the same command again"
             ) from error
 
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deformlab.callbacks.files import csv_text, write_atomically
 from deformlab.data import SegmentationDataset
 from deformlab.metrics import EffectiveDilationRow, image_key
 from deformlab.objects import ObjectRecords, records_text, summarize
+from deformlab.run_folder.files import csv_text, write_atomically
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["ObjectFiles"]

@@ -9,10 +9,10 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from deformlab.callbacks.files import csv_text, write_atomically
 from deformlab.errors import ConfigError
 from deformlab.layers import DeformConv2d
 from deformlab.metrics import FilterSample, OffsetStatistics, offset_statistics, sample_filters
+from deformlab.run_folder.files import csv_text, write_atomically
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["OffsetMonitor"]

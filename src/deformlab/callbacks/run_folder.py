@@ -14,9 +14,9 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from deformlab import ops, provenance
-from deformlab.callbacks.files import csv_text, write_atomically
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.metrics import EffectiveDilationRow
+from deformlab.run_folder.files import csv_text, write_atomically
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["RunFolder", "RunIdentity"]

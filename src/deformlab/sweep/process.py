@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deformlab.errors import RunFolderError
-from deformlab.sweep.lock import acquire, sign
+from deformlab.run_folder.lock import acquire, sign
 from deformlab.sweep.run_folder import LOG_HEADER
 
 # Data loader workers look for their parent every few seconds; until then they hold their trial's lock.

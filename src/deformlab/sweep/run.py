@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from deformlab.errors import ConfigError
+from deformlab.run_folder.lock import locked
 from deformlab.sweep.display import counts, make_display
 from deformlab.sweep.executor import FIT, Executor, trial_command
 from deformlab.sweep.interruption import watch_signals
 from deformlab.sweep.local import LocalExecutor
-from deformlab.sweep.lock import locked
 from deformlab.sweep.run_folder import last_log_lines, read_result, write_atomically
 from deformlab.sweep.schedule import run_trials
 from deformlab.sweep.settings import format_settings

@@ -3,7 +3,6 @@
 Files are replaced as a whole: a full disk or a crash leaves the old content and never half of the new.
 """
 
-import contextlib
 import csv
 import json
 import os
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from deformlab.errors import RunFolderError
+from deformlab.run_folder.files import write_atomically
 from deformlab.sweep.trials import Trial
 
 LOG_HEADER = "deformlab sweep runs: "
@@ -32,28 +31,6 @@ class EpochRow:
     epochs: int = 0
     miou: float | None = None
     images_per_second: float | None = None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file as a whole.
-
-    Raises:
-        RunFolderError: The folder or the file cannot be written; what was there before is unharmed.
-    """
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(draft, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise RunFolderError(
-            f"cannot write {path}: {error.strerror}; mend that and run the same command again"
-        ) from error
 
 
 def read_result(folder: Path) -> dict[str, Any]:

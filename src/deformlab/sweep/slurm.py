@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.errors import ConfigError, RunFolderError
+from deformlab.run_folder.files import write_atomically
 from deformlab.sweep.executor import FIT, trial_command, trial_environment
 from deformlab.sweep.process import start_process
-from deformlab.sweep.run_folder import write_atomically
 from deformlab.sweep.trials import Trial
 
 # submitit's own five minutes are over before the first epoch.

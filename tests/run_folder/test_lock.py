@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deformlab.errors import RunFolderError
-from deformlab.sweep.lock import acquire, locked, sign
+from deformlab.run_folder.lock import acquire, locked, sign
 
 
 def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path):
@@ -29,7 +29,7 @@ def test_a_lock_is_free_again_after_the_block(tmp_path: Path):
 def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from deformlab.sweep.lock import acquire, sign\n"
+        "from deformlab.run_folder.lock import acquire, sign\n"
         "lock = acquire(Path(sys.argv[1]), 'it')\n"
         "sign(lock, os.getpid()); os.kill(os.getpid(), signal.SIGKILL)"
     )

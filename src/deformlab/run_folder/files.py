@@ -1,0 +1,152 @@
+"""How files of a run folder are written and read: whole or not at all, on disk before they are announced."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from deformlab.errors import RunFolderError
+
+__all__ = ["csv_cell", "csv_text", "from_csv_cell", "read_csv", "read_json", "replacing", "write_atomically"]
+
+# Spreadsheets take a cell that begins with one of these for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` when the block ends without an error.
+
+    Until then it is `.<name>.part` beside it. A crash or a full disk leaves the old file as it was. The data
+    is on disk before the old file goes.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full.
+    """
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # What lies there may be a leftover, or a link to a file of somebody else, which must not be followed.
+    part.unlink(missing_ok=True)
+    try:
+        with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    # The new name is on disk only when its folder is; some file systems cannot sync a folder.
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a text file (UTF-8), so that a reader sees the old text or the new one, never half of it.
+
+    Raises:
+        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder, then run "
+            "the same command again"
+        ) from error
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table as CSV; a column that a row does not have is left empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([csv_cell(column) for column in columns])
+    writer.writerows([[csv_cell(row.get(column, "")) for column in columns] for row in rows])
+    return buffer.getvalue()
+
+
+def csv_cell(value: Any) -> str:
+    """A value as a CSV cell; text that a spreadsheet takes for a formula gets an apostrophe in front."""
+    text = str(value)
+    if text.startswith("'") or (text.startswith(FORMULA_STARTS) and not _is_number(text)):
+        return f"'{text}"
+    return text
+
+
+def from_csv_cell(cell: str) -> str:
+    """The text that `csv_cell` made a cell of."""
+    return cell.removeprefix("'")
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file.
+
+    Args:
+        path: The file.
+        columns: Columns that it must have.
+
+    Raises:
+        RunFolderError: The file is missing, is not UTF-8 or not CSV, lacks a column, has no rows, or has a
+            row of another length than its header.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            header = [from_csv_cell(cell) for cell in next(reader, [])]
+            absent = [name for name in columns if name not in header]
+            if absent:
+                raise RunFolderError(f"{path}: lacks the column {', '.join(absent)}")
+            rows = []
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise RunFolderError(
+                        f"{path}: line {reader.line_num} has {len(cells)} values for {len(header)} columns"
+                    )
+                rows.append(dict(zip(header, map(from_csv_cell, cells), strict=True)))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunFolderError(f"{path}: not readable as CSV ({_first_line(error)})") from error
+    if not rows:
+        raise RunFolderError(f"{path}: has no rows")
+    return rows
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        RunFolderError: The file is missing, is not JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: no such file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path}: not readable as JSON ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path}: holds {type(content).__name__}, expected an object")
+    return content
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _first_line(error: object) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,42 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deformlab.errors import ConfigError
+from deformlab.run_folder.evaluations import Evaluation, read_evaluations, write_evaluation
+
+EVALUATION = Evaluation(
+    name="other-drive",
+    split="val",
+    score={"name": "miou", "value": 0.25, "mode": "max"},
+    iou={"Sky": 0.5, "Car": None},
+    images=3,
+    data={"dataset": "camvid", "root": "/data", "fingerprint": "0123"},
+    checkpoint={"file": "checkpoints/last.ckpt", "epochs": 2},
+)
+
+
+def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path):
+    path = write_evaluation(tmp_path, EVALUATION)
+    assert path == tmp_path / "evaluations" / "other-drive.json"
+    assert read_evaluations(tmp_path) == ([EVALUATION], [])
+
+
+def test_a_run_without_evaluations_has_none(tmp_path: Path):
+    assert read_evaluations(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 1, "name": "x"}'])
+def test_a_damaged_evaluation_is_a_line_and_the_others_are_read(tmp_path: Path, content: str):
+    write_evaluation(tmp_path, EVALUATION)
+    (tmp_path / "evaluations" / "broken.json").write_text(content)
+    found, (problem,) = read_evaluations(tmp_path)
+    assert found == [EVALUATION]
+    assert "broken.json" in problem
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b"])
+def test_a_name_that_cannot_be_a_files_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match="--name"):
+        write_evaluation(tmp_path, replace(EVALUATION, name=name))
