@@ -54,6 +54,27 @@ def run_notebook(monkeypatch):
     return run
 
 
+@pytest.fixture
+def interrupted_fit(monkeypatch):
+    """Runs the command line and interrupts the training when an epoch begins, as Ctrl-C does."""
+    from deformlab.cli import main
+    from deformlab.tasks import SemanticSegmentation
+
+    def run(arguments: list[str], epoch: int) -> None:
+        step = SemanticSegmentation.training_step
+
+        def interrupt(self, *batch):
+            if self.current_epoch == epoch:
+                raise KeyboardInterrupt
+            return step(self, *batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SemanticSegmentation, "training_step", interrupt)
+            assert main(arguments) == 130
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory) -> Path:
     """A YAML file that trains in about a second."""

@@ -111,18 +111,20 @@ def full_disk(bytes_per_file):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(tiny_config, tmp_path, capsys):
+def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(
+    tiny_config, tmp_path, capsys, interrupted_fit
+):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
-    assert main([*arguments, "--trainer.max_epochs", "1"]) == 0
+    interrupted_fit(arguments, epoch=1)
     limit = (run_dir / "checkpoints" / "last.ckpt").stat().st_size // 2
     capsys.readouterr()
     with full_disk(limit):
-        assert main([*arguments, "--trainer.max_epochs", "2"]) == 2
+        assert main(arguments) == 2
     (error,) = capsys.readouterr().err.strip().splitlines()
     assert "previous checkpoint is kept" in error
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["epoch"] == 0
     assert json.loads((run_dir / "result.json").read_text())["status"] == "failed"
-    assert main([*arguments, "--trainer.max_epochs", "2"]) == 0
+    assert main(arguments) == 0
     assert json.loads((run_dir / "result.json").read_text())["status"] == "finished"

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from deformlab.sweep import make_trials, read_sweep
-from deformlab.sweep.yaml_file import read_yaml
 from deformlab.training_cli import ConfigurationResolver
+from deformlab.yaml_file import read_yaml
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CONFIGURATIONS = sorted(EXPERIMENTS.glob("*.yaml"))

@@ -1,5 +1,6 @@
 """`OffsetMonitor`: what it writes, what it warns of, and that it changes nothing."""
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 
 from deformlab.callbacks import OffsetMonitor
 from deformlab.cli import main
-from deformlab.errors import ConfigError
+from deformlab.errors import ConfigError, RunFolderError
 from deformlab.layers import DeformConv2d
 from deformlab.tasks import Optimization, SemanticSegmentation
 
@@ -36,6 +37,13 @@ def shift_all_samples(module: SemanticSegmentation, cells: float) -> None:
             layer.conv_offset.bias.zero_()[0 : 2 * layer.num_samples : 2] = cells
 
 
+def resume(monitor: OffsetMonitor, state: dict | None, epochs: int) -> None:
+    """What Lightning does with a checkpoint; None for one of an older version."""
+    progress = {"epoch_progress": {"current": {"processed": epochs}}}
+    callbacks = {} if state is None else {monitor.state_key: state}
+    monitor.on_load_checkpoint(None, None, {"callbacks": callbacks, "loops": {"fit_loop": progress}})
+
+
 class Training:
     """The hooks of a trainer, in its order, on a map of 12x16 cells."""
 
@@ -52,7 +60,6 @@ class Training:
         self.monitor, self.module = monitor, module
         self.network = module.model
         monitor.setup(self.trainer, module, "fit")
-        monitor.on_train_start(self.trainer, module)
 
     def epoch(self) -> None:
         self.monitor.on_train_epoch_start(self.trainer, self.module)
@@ -139,7 +146,9 @@ def test_each_layer_is_warned_of_once_in_a_run_also_when_it_is_resumed(tmp_path,
     training.epoch()
     training.epoch()
     training.end()
-    Training(OffsetMonitor(tmp_path), module, first_epoch=2).epoch()
+    resumed = Training(OffsetMonitor(tmp_path), module, first_epoch=2)
+    resume(resumed.monitor, training.monitor.state_dict(), epochs=2)
+    resumed.epoch()
     assert len(caplog.messages) == 2
 
 
@@ -160,11 +169,30 @@ def test_a_limit_that_means_nothing_is_refused(limit):
 def test_epochs_that_are_trained_again_take_the_place_of_the_old_ones(tmp_path):
     module = task()
     training = Training(OffsetMonitor(tmp_path), module)
-    for _ in range(3):
-        training.epoch()
+    training.epoch()
+    checkpoint = copy.deepcopy(training.monitor.state_dict())
+    training.epoch()
     training.end()
-    Training(OffsetMonitor(tmp_path), module, first_epoch=1).epoch()
+    # What became of the file meanwhile does not matter.
+    (tmp_path / "offsets.csv").write_bytes(b"\0" * 100)
+    resumed = Training(OffsetMonitor(tmp_path), module, first_epoch=1)
+    resume(resumed.monitor, checkpoint, epochs=1)
+    resumed.epoch()
     assert [row["epoch"] for row in rows(tmp_path)] == ["0", "0", "1", "1"]
+
+
+def test_a_checkpoint_of_an_older_version_leaves_the_history_to_the_file(tmp_path):
+    training = Training(OffsetMonitor(tmp_path), task())
+    training.epoch()
+    training.epoch()
+    training.end()
+    resumed = Training(OffsetMonitor(tmp_path), task(), first_epoch=1)
+    resume(resumed.monitor, None, epochs=1)
+    resumed.epoch()
+    assert [row["epoch"] for row in rows(tmp_path)] == ["0", "0", "1", "1"]
+    (tmp_path / "offsets.csv").write_bytes(b"\0" * 100)
+    with pytest.raises(RunFolderError, match=r"offsets\.csv.*restore"):
+        resume(OffsetMonitor(tmp_path), None, epochs=1)
 
 
 def test_a_compiled_network_is_followed(tmp_path):

@@ -89,7 +89,7 @@ def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
         assert (older / name).read_text() == (trained_run / name).read_text()
     printed = capsys.readouterr().out
     assert "rank correlation" in printed
-    assert f"written to {older}: objects.json and objects.csv" in printed
+    assert f"written to {older}: the score in result.json; objects.json" in printed
 
 
 def test_thirds_are_recorded_as_numbers(tiny_config, tmp_path):
@@ -132,11 +132,16 @@ def test_the_last_checkpoint_is_of_the_last_epoch_whatever_the_best_one_was(tiny
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (2, 6)
 
 
-def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path):
+@pytest.mark.parametrize("damage", [None, b"", b"\0" * 200, b"epoch,step\n0", b"[1]"])
+def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path, interrupted_fit, damage):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
-    assert main([*arguments, "--trainer.max_epochs", "1"]) == 0
-    assert main([*arguments, "--trainer.max_epochs", "3"]) == 0
+    arguments += ["--trainer.max_epochs", "3"]
+    interrupted_fit(arguments, epoch=2)
+    if damage is not None:
+        for name in ("metrics.csv", "offsets.csv", "result.json"):
+            (run_dir / name).write_bytes(damage)
+    assert main(arguments) == 0
     rows = list(csv.DictReader((run_dir / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert [row["step"] for row in rows] == ["2", "4", "6"]
@@ -188,3 +193,159 @@ def test_a_sweep_names_the_run_through_the_environment():
     )
     assert identity == RunIdentity("atrous-2", "dilation", "trial", "pretrain")
     assert RunIdentity.from_environment({}, "folder").trial == "folder"
+
+
+def test_the_score_of_a_finished_run_is_that_of_its_finished_network(tiny_config, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    interval = ["--trainer.max_epochs", "5", "--trainer.check_val_every_n_epoch", "3"]
+    assert main([*arguments, *interval]) == 0
+    rows = list(csv.DictReader((run_dir / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["2", "4"]
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["epochs"] == 5
+    capsys.readouterr()
+    assert main(["validate", "--run_dir", str(run_dir)]) == 0
+    assert json.loads((run_dir / "result.json").read_text())["miou"] == pytest.approx(
+        result["miou"], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "4"],
+        ["--trainer.max_epochs", "-1", "--trainer.max_steps", "3"],  # within the second epoch of two steps
+        [
+            *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "null"),
+            *("--trainer.val_check_interval", "3"),
+        ],
+    ],
+)
+def test_however_a_training_ends_its_network_is_measured(tiny_config, tmp_path, ending):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, *ending]) == 0
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["miou"] is not None
+    steps = [row["step"] for row in csv.DictReader((run_dir / "metrics.csv").open())]
+    last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    assert int(steps[-1]) == last["global_step"]
+
+
+def test_a_network_that_was_trained_but_not_measured_is_measured(trained_run, tiny_config, tmp_path):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    for name in ("result.json", "objects.csv", "objects.json", "effective_dilation.csv"):
+        (run_dir / name).unlink()
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main(arguments) == 0
+    ours, theirs = (json.loads((run / "result.json").read_text()) for run in (run_dir, trained_run))
+    for key in ("status", "miou", "best_miou", "iou", "epochs", "thresholds", "measurement", "data"):
+        assert ours[key] == theirs[key]
+    assert (run_dir / "objects.csv").read_text() == (trained_run / "objects.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--model.dilation", "4"],
+        ["--trainer.max_epochs", "4"],
+        ["--seed_everything", "1"],
+        ["--data.train_transform.flip", "0"],
+        ["--model.optimization.learning_rate", "0.1"],
+    ],
+)
+def test_other_options_on_a_run_are_named_and_nothing_is_touched(
+    trained_run, tiny_config, tmp_path, capsys, option
+):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, *option]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert option[0].removeprefix("--") in error
+    assert "new --run_dir" in error
+    after = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before if path.name != ".lock"} == {
+        path: content for path, content in before.items() if path.name != ".lock"
+    }
+
+
+def test_other_options_are_seen_by_the_checkpoint_whatever_config_yaml_says(
+    trained_run, tiny_config, tmp_path, capsys
+):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["model"]["dilation"] = 4
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments = ["fit", "--config", str(run_dir / "config.yaml"), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main(arguments) == 2
+    assert "model.dilation (2 then, 4 now)" in capsys.readouterr().err
+
+
+def test_what_does_not_change_the_result_may_change(tiny_config, tmp_path, interrupted_fit):
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    interrupted_fit(arguments, epoch=1)
+    assert main([*arguments, "--data.num_workers", "1", "--trainer.log_every_n_steps", "3"]) == 0
+
+
+def test_a_training_does_not_go_on_with_other_images(tiny_config, tmp_path, interrupted_fit, capsys):
+    from PIL import Image
+
+    root, run_dir = tmp_path / "data", tmp_path / "run"
+    for split, count in (("train", 8), ("val", 2)):
+        for index in range(count):
+            for kind in ("images", "labels"):
+                (root / split / kind).mkdir(parents=True, exist_ok=True)
+                Image.new("L", (64, 64), color=index % 2).save(root / split / kind / f"{index}.png")
+    (root / "classes.txt").write_text("a\nb\n")
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    arguments += ["--data.dataset", "folder", "--data.root", str(root), "--data.options", "null"]
+    interrupted_fit(arguments, epoch=1)
+    (root / "train" / "images" / "7.png").unlink()
+    (root / "train" / "labels" / "7.png").unlink()
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert "the training images are not those" in capsys.readouterr().err
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "interrupted"
+
+
+def test_a_finished_run_is_not_trained_again(trained_run, tiny_config, caplog, monkeypatch):
+    from deformlab.tasks import SemanticSegmentation
+
+    def built(*arguments, **options):
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr(SemanticSegmentation, "configure_optimizers", built)
+    monkeypatch.setattr(SemanticSegmentation, "validation_step", built)
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(trained_run), "--wandb", "off"]
+    with caplog.at_level("INFO"):
+        assert main(arguments) == 0
+    assert "finished before, nothing to train" in caplog.text
+
+
+def test_a_finished_run_is_measured_anew_with_other_options_of_measuring(trained_run, tiny_config, tmp_path):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    weights = (run_dir / "checkpoints" / "last.ckpt").read_bytes()
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    assert main([*arguments, "--model.evaluation.object_sizes", "[200, 500]"]) == 0
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["thresholds"] == [200, 500]
+    assert result["measurement"]["options"] == {"model.evaluation.object_sizes": [200, 500]}
+    assert json.loads((run_dir / "objects.json").read_text())["rule"]["thresholds"] == [200, 500]
+    assert (run_dir / "checkpoints" / "last.ckpt").read_bytes() == weights
+
+
+def test_two_trainings_in_one_folder_are_refused(tiny_config, tmp_path, capsys, monkeypatch):
+    from deformlab import training_cli
+    from deformlab.run_folder.lock import locked
+
+    monkeypatch.setattr(training_cli, "ORPHAN_PATIENCE", 0)
+    run_dir = tmp_path / "run"
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
+    with locked(run_dir / ".lock", "the other one"):
+        assert main(arguments) == 2
+    assert f"run folder {run_dir} is in use by process" in capsys.readouterr().err
+    assert [path.name for path in run_dir.iterdir()] == [".lock"]

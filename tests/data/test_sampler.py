@@ -30,3 +30,11 @@ def test_another_epoch_or_seed_changes_order_and_augmentation(change):
 def test_processes_share_an_epoch_without_overlap():
     first, second = order(0, replicas=2, rank=0), order(0, replicas=2, rank=1)
     assert sorted(index for index, _ in first + second) == list(range(20))
+
+
+def test_a_resumed_epoch_leaves_out_what_was_seen_and_the_next_one_is_whole():
+    sampler = SeededSampler(Shapes(train_images=20), num_replicas=1, rank=0, drop_last=True)
+    sampler.resume(epoch=3, seen=8)
+    assert list(sampler) == order(epoch=3)[8:]
+    sampler.set_epoch(4)
+    assert list(sampler) == order(epoch=4)

@@ -5,10 +5,11 @@ from deformlab.callbacks.console import EpochLines
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
-from deformlab.callbacks.run_folder import RunFolder, RunIdentity
+from deformlab.callbacks.run_folder import RECORD, RunFolder, RunIdentity, Scores
 from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
 
 __all__ = [
+    "RECORD",
     "AtomicCheckpointIO",
     "EpochLines",
     "LogTablesAndPictures",
@@ -19,6 +20,7 @@ __all__ = [
     "ResilientWandbLogger",
     "RunFolder",
     "RunIdentity",
+    "Scores",
     "check_checkpoint",
     "colourise",
 ]

@@ -41,11 +41,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-def check_checkpoint(path: Path) -> None:
+def check_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint's index, so that a broken file is named before anything is built.
 
     Args:
         path: A checkpoint of a training.
+
+    Returns:
+        Its content; tensors have shapes but no values.
 
     Raises:
         CheckpointError: The file is not there, is damaged or holds no training.
@@ -63,3 +66,4 @@ def check_checkpoint(path: Path) -> None:
         raise CheckpointError(
             f"{path}: holds weights but no training; to start from them use --model.init_weights instead"
         )
+    return checkpoint

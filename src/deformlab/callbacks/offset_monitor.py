@@ -1,6 +1,5 @@
 """Follows the offsets of every deformable layer while it trains, and says so when they run away."""
 
-import csv
 import logging
 import math
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
+from deformlab.callbacks.run_folder import rows_of_an_older_version
 from deformlab.errors import ConfigError
 from deformlab.layers import DeformConv2d
 from deformlab.metrics import FilterSample, OffsetStatistics, offset_statistics, sample_filters
@@ -78,10 +78,20 @@ class OffsetMonitor(pl.Callback):
 
             self._hooks.append(layer.conv_offset.register_forward_hook(keep))
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far: a checkpoint holds what it has seen, whatever becomes of the file."""
+        return {"rows": self._rows}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Takes up the epochs that the checkpoint has seen; later ones are trained again."""
-        if self._layers:
-            self._rows = [row for row in self._previous_rows() if int(row["epoch"]) < trainer.current_epoch]
+        state = checkpoint["callbacks"].get(self.state_key)
+        if state is None:
+            epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            self._rows = rows_of_an_older_version(self.directory / "offsets.csv", epochs)
+        else:
+            self._rows = list(state["rows"])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forgets what an epoch that was interrupted has left."""
@@ -145,13 +155,6 @@ class OffsetMonitor(pl.Callback):
         )
         # Written so that nan has run away, too.
         return not (statistics.length_over_side <= self.limit or statistics.length_q50 <= reach)
-
-    def _previous_rows(self) -> list[dict[str, Any]]:
-        try:
-            with (self.directory / "offsets.csv").open(newline="") as file:
-                return list(csv.DictReader(file))
-        except OSError:
-            return []
 
 
 def _warn(

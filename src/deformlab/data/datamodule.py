@@ -85,6 +85,27 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.seed = seed
         self.options = dict(options or {})
         self.predict_root = predict_root
+        self._position = (0, 0)
+        self._fingerprints: dict[str, dict[str, Any]] = {}
+
+    def resume(self, loops: Mapping[str, Any]) -> None:
+        """Makes the next training loader begin where a checkpoint ended.
+
+        Lightning makes and iterates that loader before it restores its loops, and where a training is resumed
+        it does not iterate it anew, so the loader has to know its place by itself.
+
+        Args:
+            loops: The entry `loops` of a checkpoint of Lightning.
+        """
+        fit = loops["fit_loop"]
+        epochs, batches = fit["epoch_progress"]["current"], fit["epoch_loop.batch_progress"]
+        epoch, seen = epochs["processed"], 0
+        if epochs["started"] > epoch:  # saved within an epoch
+            if batches["is_last_batch"]:
+                epoch += 1
+            else:
+                seen = batches["current"]["processed"]
+        self._position = epoch, seen
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,6 +126,18 @@ class SegmentationDataModule(pl.LightningDataModule):
     def palette(self) -> npt.NDArray[np.uint8]:
         """One RGB colour per class, shape (C, 3)."""
         return self.dataset_class.palette
+
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """What the open splits hold: by split the data set's name, its fingerprint and number of images."""
+        for split in ("train", "val", "test"):
+            dataset = getattr(self, f"{split}_dataset", None)
+            if dataset is not None and split not in self._fingerprints:
+                self._fingerprints[split] = {
+                    "dataset": dataset.name,
+                    "fingerprint": dataset.fingerprint(),
+                    "images": len(dataset),
+                }
+        return dict(self._fingerprints)
 
     def setup(self, stage: str) -> None:
         """Open the splits that `stage` (fit, validate, test or predict) needs."""
@@ -131,6 +164,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         sampler = SeededSampler(
             self.train_dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=True
         )
+        epoch, batches = max(self._position, (self.trainer.current_epoch if self.trainer else 0, 0))
+        sampler.resume(epoch, batches * self.batch_size)
         return DataLoader(
             AugmentedDataset(self.train_dataset, self.train_transform),
             batch_size=self.batch_size,

@@ -1,5 +1,6 @@
 """Order and random seeds of training samples, the same for any number of workers and after a restart."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,21 @@ class SeededSampler(DistributedSampler[Any]):
     augmentation. Also right for a single process: `num_replicas=1, rank=0`.
     """
 
+    _resumed_epoch = -1
+    _seen = 0
+
+    def resume(self, epoch: int, seen: int) -> None:
+        """Begins with `epoch`, whose first `seen` samples of this process were trained on before.
+
+        To be called before anything iterates: data workers fetch ahead as soon as a loader's iterator is
+        made, which is earlier than a training loop calls `set_epoch`.
+        """
+        self.set_epoch(epoch)
+        self._resumed_epoch, self._seen = epoch, seen
+
     def __iter__(self) -> Iterator[Any]:
-        for index in super().__iter__():
+        seen = self._seen if self.epoch == self._resumed_epoch else 0
+        for index in itertools.islice(super().__iter__(), seen, None):
             state = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)
             yield index, int(state[0])
 

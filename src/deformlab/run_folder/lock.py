@@ -11,6 +11,12 @@ from typing import IO
 
 from deformlab.errors import RunFolderError
 
+__all__ = ["INHERITED", "ORPHAN_PATIENCE", "acquire", "inherited", "locked", "sign"]
+
+INHERITED = "DEFORMLAB_LOCK"
+# Data loader workers look for their parent every few seconds; until then they hold their training's lock.
+ORPHAN_PATIENCE = 15.0
+
 
 def acquire(path: Path, what: str, patience: float = 0.0) -> IO[str]:
     """An open file that holds an exclusive lock until it is closed here and in all processes that inherit it.
@@ -45,6 +51,18 @@ def acquire(path: Path, what: str, patience: float = 0.0) -> IO[str]:
                 f"cannot lock {path}: {error.strerror}; choose an --output folder on a file system with locks"
             ) from error
         time.sleep(0.05)
+
+
+def inherited(path: Path) -> bool:
+    """Whether the process that started this one holds the lock and passed it on.
+
+    It names the descriptor in the environment variable `DEFORMLAB_LOCK`.
+    """
+    try:
+        descriptor = int(os.environ.get(INHERITED, ""))
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (ValueError, OSError):
+        return False
 
 
 def sign(file: IO[str], pid: int) -> None:

@@ -12,11 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deformlab.errors import RunFolderError
-from deformlab.run_folder.lock import acquire, sign
+from deformlab.run_folder.lock import INHERITED, ORPHAN_PATIENCE, acquire, sign
 from deformlab.sweep.run_folder import LOG_HEADER
-
-# Data loader workers look for their parent every few seconds; until then they hold their trial's lock.
-ORPHAN_PATIENCE = 15.0
 
 
 def start_process(
@@ -45,7 +42,7 @@ def start_process(
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=dict(environment),
+                    env={**environment, INHERITED: str(lock.fileno())},
                     start_new_session=True,
                     pass_fds=(lock.fileno(),),
                 )

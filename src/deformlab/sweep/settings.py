@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from deformlab.errors import ConfigError
-from deformlab.sweep.yaml_file import parse_yaml
+from deformlab.yaml_file import parse_yaml
 
 
 def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from deformlab.errors import ConfigError
 from deformlab.sweep.settings import apply_settings
-from deformlab.sweep.yaml_file import read_yaml
+from deformlab.yaml_file import read_yaml
 
 SWEEP_KEYS = ("name", "base", "seeds", "trials", "set", "slurm")
 TRIAL_KEYS = ("name", "role", "init_from", "set", "grid")

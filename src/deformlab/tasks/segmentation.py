@@ -298,7 +298,7 @@ class SemanticSegmentation(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another architecture in one line.
+        """Refuses a checkpoint of another architecture in one line, and tells the data where it goes on.
 
         Raises:
             CheckpointError: A weight is missing, unknown or of another shape.
@@ -312,6 +312,9 @@ class SemanticSegmentation(pl.LightningModule):
                     f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint "
                     f"and {ours_shape} in this network; use the config.yaml beside the checkpoint's folder"
                 )
+        datamodule = getattr(self._trainer, "datamodule", None)
+        if datamodule is not None and checkpoint.get("loops"):
+            datamodule.resume(checkpoint["loops"])
 
     def _log_scores(self, split: str) -> None:
         result = self.mean_iou.compute()

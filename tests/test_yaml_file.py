@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from deformlab.errors import ConfigError
-from deformlab.sweep.yaml_file import parse_yaml, read_yaml
+from deformlab.yaml_file import parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
