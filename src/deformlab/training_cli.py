@@ -94,6 +94,7 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Chooses the run folder and the checkpoint."""
         config = self.config[self.subcommand]
+        _check_trainer(config.trainer)
         # What a run's own checkpoint scores belongs into its folder.
         self._of_run = config.run_dir is not None and config.ckpt_path is None
         if self.subcommand == "fit":
@@ -112,6 +113,12 @@ class TrainingCLI(LightningCLI):
         if config.ckpt_path is not None:
             check_checkpoint(Path(config.ckpt_path))
         config.weights_only = True
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise ConfigError(f"seed_everything: {error}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Adds the run folder's callbacks and the logger."""
@@ -290,6 +297,23 @@ def _check_yaml(arguments: list[str]) -> None:
             except yaml.YAMLError as error:
                 reason = one_line(str(error)).replace('in "<unicode string>", ', "")
                 raise ConfigError(f"{name}: not valid YAML: {reason}") from error
+
+
+def _check_trainer(options: Any) -> None:
+    """Refuses numbers that Lightning ends on with a traceback or takes without a word.
+
+    Raises:
+        ConfigError: A number is below its least legal value.
+    """
+    for name, least in (
+        ("accumulate_grad_batches", 1),
+        ("check_val_every_n_epoch", 1),
+        ("gradient_clip_val", 0),
+        ("log_every_n_steps", 0),
+    ):
+        value = options[name]
+        if value is not None and value < least:
+            raise ConfigError(f"trainer.{name} must be >= {least}, got {value}")
 
 
 def one_line(message: str) -> str:

@@ -136,8 +136,15 @@ def test_object_sizes_and_scales_must_mean_something():
         Evaluation(object_pixels="cells")
     with pytest.raises(ConfigError, match="object_region must be mask or box"):
         Evaluation(object_region="hull")
-    with pytest.raises(ConfigError, match="scales"):
-        Evaluation(scales=())
+    for scales in ((), (0.0,), (1.0, float("nan")), (float("inf"),), (1e9,)):
+        with pytest.raises(ConfigError, match="scales"):
+            Evaluation(scales=scales)
+
+
+def test_a_scale_that_leaves_no_pixel_is_named():
+    module = task(conv5="atrous", evaluation=Evaluation(scales=(1.0, 0.01))).eval()
+    with pytest.raises(ConfigError, match=r"scales.*0\.01"):
+        module.scores(batch()["image"], (32, 32))
 
 
 def test_deformable_training_starts_from_an_atrous_networks_weights(tmp_path):

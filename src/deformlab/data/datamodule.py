@@ -75,6 +75,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         ):
             if value < least:
                 raise ConfigError(f"data.{argument}={value}: must be at least {least}")
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"data.seed={seed}: must be in 0 to {2**32 - 1}")
         _check_options(self.dataset_class, options or {})
         self.root = root
         self.batch_size = batch_size

@@ -22,6 +22,7 @@ from deformlab.tasks.optimization import Optimization, sgd_with_schedule
 __all__ = ["Evaluation", "SemanticSegmentation"]
 
 IGNORED = 255
+MAX_SCALE = 16
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Evaluation:
     """How the network is validated, always on whole images at the labels' own resolution.
 
     Args:
-        scales: Factors on the network's input size, each > 0; softmax scores are averaged over them.
+        scales: Factors on the network's input size, each > 0 and <= 16; softmax scores are averaged
+            over them.
         flip: Whether each scale is also run mirrored.
         object_sizes: Two increasing areas in pixels; objects below the first are small, above the second
             large (DCNv1 table 2: 96² and 224²). `thirds`: as many of the validated objects in each.
@@ -53,8 +55,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         """Refuses scales and rules of object size that mean nothing."""
-        if not self.scales or min(self.scales) <= 0:
-            raise ConfigError(f"scales must be one or more factors > 0, got {list(self.scales)}")
+        if not self.scales or not all(0 < scale <= MAX_SCALE for scale in self.scales):
+            raise ConfigError(
+                f"scales must be one or more factors > 0 and <= {MAX_SCALE}, got {list(self.scales)}"
+            )
         if self.object_region not in ("mask", "box"):
             raise ConfigError(f"object_region must be mask or box, got {self.object_region!r}")
         SizeRule(self.object_sizes, self.object_area, self.object_pixels)
@@ -227,11 +231,20 @@ class SemanticSegmentation(pl.LightningModule):
         Returns:
             (N, C, *size): logits for a single pass, probabilities where several were averaged; the largest
             is the prediction in either case.
+
+        Raises:
+            ConfigError: A scale leaves no pixel of the image.
         """
         if self.evaluation.single_pass:
             return self(image, size=size).float()
         flips = (False, True) if self.evaluation.flip else (False,)
         passes = [(scale, flip) for scale in self.evaluation.scales for flip in flips]
+        smallest, side = min(self.evaluation.scales), min(image.shape[-2:])
+        if int(smallest * side) < 1:
+            raise ConfigError(
+                f"evaluation.scales: a factor of {smallest} leaves nothing of an image with a side of {side} "
+                "pixels; leave it out"
+            )
         total = image.new_zeros((len(image), self.num_classes, *size), dtype=torch.float32)
         for scale, flip in passes:
             scaled = F.interpolate(image, scale_factor=scale, mode="bilinear", antialias=scale < 1)
