@@ -12,13 +12,15 @@ from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from deformlab.callbacks import (
     AtomicCheckpointIO,
+    BestCheckpoint,
     EpochLines,
+    LastCheckpoint,
     LogTablesAndPictures,
     ObjectFiles,
     OffsetMonitor,
@@ -151,20 +153,8 @@ class TrainingCLI(LightningCLI):
             run_folder,
             OffsetMonitor(run_dir, config.offset_limit),
             PredictionPictures(run_dir),
-            ModelCheckpoint(
-                run_dir / "checkpoints",
-                filename="best",
-                monitor="val/miou",
-                mode="max",
-                enable_version_counter=False,
-            ),
-            # Not the first one's save_last: Lightning then writes last.ckpt only when the best one changes.
-            ModelCheckpoint(
-                run_dir / "checkpoints",
-                filename="last",
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            ),
+            BestCheckpoint(run_dir / "checkpoints"),
+            LastCheckpoint(run_dir / "checkpoints"),
         ]
         if config.wandb != "off":
             logger = ResilientWandbLogger(config.wandb, run_dir, identity.trial, identity.sweep, resolved)
