@@ -49,3 +49,18 @@ def test_two_processes_validate_and_end(two_process_run):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("mIoU") == 1
     assert "layer4.0.conv2" in finished.stdout
+
+
+def test_a_diverged_training_of_two_processes_is_one_line(tiny_config, tmp_path):
+    run_dir = tmp_path / "run"
+    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "2"]
+    command = [sys.executable, "-m", "deformlab", "fit", "--config", str(tiny_config), *options]
+    command += ["--model.optimization.learning_rate", "1e30", "--run_dir", str(run_dir), "--wandb", "off"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    (line,) = ended.stderr.strip().splitlines()
+    assert ended.returncode == 2
+    assert "learning_rate" in line
+    # Two images of either process.
+    assert line.count("train_0") == 4
+    assert not list(run_dir.rglob("*.ckpt"))

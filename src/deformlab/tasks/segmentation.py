@@ -7,16 +7,18 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from deformlab.errors import CheckpointError, ConfigError, DatasetError
 from deformlab.layers import DeformConv2d, record_modulation, record_offsets
 from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
 from deformlab.objects import NO_OBJECTS, SizeRule
-from deformlab.tasks.divergence import LossWatch
+from deformlab.tasks.divergence import DivergenceWatch, training_state
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule
 
 __all__ = ["Evaluation", "SemanticSegmentation"]
@@ -157,7 +159,7 @@ class SemanticSegmentation(pl.LightningModule):
         # Convolutions in low precision and deformable sampling both read a pixel's channels at once.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="sum")
-        self._loss_watch = LossWatch()
+        self._divergence = DivergenceWatch()
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
@@ -199,27 +201,45 @@ class SemanticSegmentation(pl.LightningModule):
         """
         return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Notes the batch, so that an error can name its images."""
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._divergence.begin(self.global_step, self.current_epoch, rate, batch["name"])
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy over all pixels that are not ignored; 0 where all of them are."""
         label = batch["label"]
         total = self.loss(self(batch["image"]).float(), label)
         # A mean over no pixels would be nan, and to ask whether there are any would wait for the device.
         loss = total / (label != IGNORED).sum().clamp_min(1)
-        self._loss_watch.observe(loss, self.global_step)
-        if loss.device.type == "cpu":
-            self._loss_watch.check()
+        self._divergence.observe_loss(loss, self.global_step)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(label))
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Looks at the gradients, as the optimizer is about to take them."""
+        # With float16 they are infinite now and then: the scaler skips such a step and scales less.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+            self._divergence.observe_gradients(gradients, self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stops a training that has diverged, where the logger reads the loss anyway."""
         interval = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if (batch_idx + 1) % interval == 0:
-            self._loss_watch.check()
+        if self.device.type == "cpu" or (batch_idx + 1) % interval == 0:
+            self._divergence.check()
 
     def on_train_epoch_end(self) -> None:
-        """As after a batch: no checkpoint of a diverged training takes a good one's place."""
-        self._loss_watch.check()
+        """As after a batch."""
+        self._divergence.check()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """No checkpoint of a diverged training takes a good one's place.
+
+        Raises:
+            TrainingError: The loss, a gradient, a weight, a buffer or the momentum is not finite.
+        """
+        self._check_state()
 
     def scores(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Class scores at a given resolution, averaged over the evaluation's scales and mirror images.
@@ -281,7 +301,8 @@ class SemanticSegmentation(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Starts both metrics anew; their last values stay readable until here."""
-        self._loss_watch.check()
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._check_state()
         self.mean_iou.reset()
         self.effective_dilation.reset()
 
@@ -314,7 +335,7 @@ class SemanticSegmentation(pl.LightningModule):
         """Refuses a checkpoint of another architecture in one line.
 
         Raises:
-            CheckpointError: A weight is missing, unknown or of another shape.
+            CheckpointError: A weight is missing, unknown, of another shape or not finite.
         """
         theirs, ours = checkpoint["state_dict"], self.state_dict()
         for name in sorted(set(theirs) | set(ours)):
@@ -325,6 +346,15 @@ class SemanticSegmentation(pl.LightningModule):
                     f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint "
                     f"and {ours_shape} in this network; use the config.yaml beside the checkpoint's folder"
                 )
+            if not torch.isfinite(theirs[name]).all():
+                raise CheckpointError(
+                    f"the checkpoint is of a training that diverged: {name} is infinite or nan in it; use "
+                    "another one, for example best.ckpt beside it"
+                )
+
+    def _check_state(self) -> None:
+        self._divergence.check()
+        self._divergence.check_state(training_state(self, self.trainer.optimizers))
 
     def _log_scores(self, split: str) -> None:
         result = self.mean_iou.compute()
