@@ -63,7 +63,6 @@ class RunFolder(pl.Callback):
         self._started = time.monotonic()
         self._epoch_started = 0.0
         self._images = 0
-        self._losses: list[Any] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Makes the folder and says that the run has begun."""
@@ -87,14 +86,12 @@ class RunFolder(pl.Callback):
         """Starts the epoch's clock."""
         self._epoch_started = time.monotonic()
         self._images = 0
-        self._losses = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts images and keeps the loss, without waiting for the device."""
+        """Counts the images of all processes, whose batches have equal size."""
         self._images += len(batch["label"]) * trainer.world_size
-        self._losses.append(outputs["loss"].detach())
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops the epoch's clock: images per second are those of training."""
@@ -117,7 +114,7 @@ class RunFolder(pl.Callback):
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "train/loss": float(sum(float(loss) for loss in self._losses) / max(1, len(self._losses))),
+            "train/loss": pl_module.train_loss,
             "lr": optimizer.param_groups[0]["lr"],
             "images_per_second": self._images / max(self._train_seconds, 1e-9),
             **logged,

@@ -28,7 +28,7 @@ class Optimization:
     Every number must be finite in float32, the learning rates with their multipliers too.
 
     Args:
-        learning_rate: Base learning rate, > 0.
+        learning_rate: Base learning rate, > 0; not scaled by the number of processes.
         momentum: SGD momentum in [0, 1).
         weight_decay: L2 penalty, >= 0.
         decay_norms_and_biases: Whether normalisation parameters and biases are decayed too (the papers: yes).

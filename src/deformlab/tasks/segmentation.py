@@ -19,6 +19,7 @@ from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
 from deformlab.objects import NO_OBJECTS, SizeRule
 from deformlab.tasks.divergence import DivergenceWatch, training_state
+from deformlab.tasks.epoch_loss import EpochLoss
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule
 
 __all__ = ["Evaluation", "SemanticSegmentation"]
@@ -92,6 +93,10 @@ class SemanticSegmentation(pl.LightningModule):
             have start at zero.
         optimization: Learning rates and schedule.
         evaluation: Scales, flip, and how the size of objects is measured.
+
+    Attributes:
+        train_loss: Mean loss of the epoch's batches over all processes, as far as the epoch has come at the
+            latest validation or at its end; nan before. See `EpochLoss`.
     """
 
     def __init__(
@@ -160,6 +165,8 @@ class SemanticSegmentation(pl.LightningModule):
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="sum")
         self._divergence = DivergenceWatch()
+        self._epoch_loss = EpochLoss()
+        self.train_loss = float("nan")
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
@@ -201,6 +208,22 @@ class SemanticSegmentation(pl.LightningModule):
         """
         return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
+    def on_fit_start(self) -> None:
+        """Says what several processes make of the batch size, which is that of one of them."""
+        processes, datamodule = self.trainer.world_size, getattr(self.trainer, "datamodule", None)
+        if processes == 1 or datamodule is None:
+            return
+        images, accumulated = datamodule.batch_size, self.trainer.accumulate_grad_batches
+        rank_zero_info(
+            f"effective batch size {images * processes * accumulated}: {images} images x {processes} "
+            f"processes x {accumulated} accumulated; learning rate {self.optimization.learning_rate:g}, "
+            "which is not scaled"
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Begins the epoch's loss."""
+        self._epoch_loss.reset()
+
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Notes the batch, so that an error can name its images."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -213,7 +236,9 @@ class SemanticSegmentation(pl.LightningModule):
         # A mean over no pixels would be nan, and to ask whether there are any would wait for the device.
         loss = total / (label != IGNORED).sum().clamp_min(1)
         self._divergence.observe_loss(loss, self.global_step)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(label))
+        self._epoch_loss.add(loss)
+        # The batch's loss in the first process; train/loss is the epoch's over all of them.
+        self.log("train/loss_step", loss, on_step=True, on_epoch=False)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -230,8 +255,10 @@ class SemanticSegmentation(pl.LightningModule):
             self._divergence.check()
 
     def on_train_epoch_end(self) -> None:
-        """As after a batch."""
+        """As after a batch; logs the epoch's loss."""
         self._divergence.check()
+        self.train_loss = self._epoch_loss.mean()
+        self.log("train/loss", self.train_loss)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """No checkpoint of a diverged training takes a good one's place.
@@ -303,6 +330,7 @@ class SemanticSegmentation(pl.LightningModule):
         """Starts both metrics anew; their last values stay readable until here."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._check_state()
+            self.train_loss = self._epoch_loss.mean()
         self.mean_iou.reset()
         self.effective_dilation.reset()
 
