@@ -52,6 +52,22 @@ def test_the_data_set_trains_when_nothing_is_wrong(fit):
     assert (code, errors, result["status"]) == (0, [], "finished")
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("trainer.accumulate_grad_batches", "0"),
+        ("trainer.check_val_every_n_epoch", "0"),
+        ("trainer.gradient_clip_val", "-1"),
+        ("seed_everything", "-1"),
+        ("model.optimization.learning_rate", "1e39"),
+    ],
+)
+def test_a_number_that_cannot_train_is_named(fit, option, value):
+    code, errors, result = fit(f"--{option}", value)
+    assert (code, len(errors), result) == (2, 1, {})
+    assert option.rpartition(".")[2] in errors[0]
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_corrupt_image_in_the_middle_of_an_epoch(fit, data_root, workers):
     path = data_root / "train" / "images" / "5.png"

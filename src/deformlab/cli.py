@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import deformlab
-from deformlab.errors import ConfigError, DeformlabError
+from deformlab.errors import ConfigError, DeformlabError, TrainingError
 
 __all__ = ["main"]
 
@@ -77,12 +77,18 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from deformlab.training_cli import one_line, run_training_verb
 
     try:
         run_training_verb(arguments)
+    except TrainingError:
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            raise
+        # The first process says it. Lightning would kill that one if another ended with a failure before.
+        return 0
     except MisconfigurationException as error:
         raise ConfigError(one_line(str(error))) from error
     return 0

@@ -40,4 +40,4 @@ class RunFolderError(DeformlabError):
 
 
 class TrainingError(DeformlabError):
-    """A training cannot go on."""
+    """A training cannot go on; all of its processes raise this together."""

@@ -42,7 +42,11 @@ def silence_developer_messages() -> None:
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
     ):
         warnings.filterwarnings("ignore", message=text)
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric.utilities.seed",
+        "lightning_fabric.utilities.distributed",
+    ):
         logging.getLogger(name).addFilter(_says_something_to_users)
 
 

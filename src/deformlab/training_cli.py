@@ -15,14 +15,16 @@ from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from deformlab import provenance
 from deformlab.callbacks import (
     AtomicCheckpointIO,
+    BestCheckpoint,
     EpochLines,
+    LastCheckpoint,
     LogTablesAndPictures,
     ObjectFiles,
     OffsetMonitor,
@@ -136,6 +138,7 @@ class TrainingCLI(LightningCLI):
                 f"config_version {config.config_version}: this deformlab reads {identities.VERSION}; use the "
                 "version that wrote the configuration"
             )
+        _check_trainer(config.trainer)
         if self.subcommand == "fit":
             self._before_fit(config)
         else:
@@ -221,6 +224,12 @@ class TrainingCLI(LightningCLI):
         of_run = Path(self.config.fit.run_dir).resolve() == self.recorded.run_dir.resolve()
         return of_run and result.get("status") == "finished" and measured == self.identity.measurement
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise ConfigError(f"seed_everything: {error}") from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Adds the run folder's callbacks and the logger."""
         config = self.config[self.subcommand]
@@ -252,20 +261,8 @@ class TrainingCLI(LightningCLI):
             run_folder,
             OffsetMonitor(run_dir, config.offset_limit),
             PredictionPictures(run_dir),
-            ModelCheckpoint(
-                run_dir / "checkpoints",
-                filename="best",
-                monitor="val/miou",
-                mode="max",
-                enable_version_counter=False,
-            ),
-            # Not the first one's save_last: Lightning then writes last.ckpt only when the best one changes.
-            ModelCheckpoint(
-                run_dir / "checkpoints",
-                filename="last",
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            ),
+            BestCheckpoint(run_dir / "checkpoints"),
+            LastCheckpoint(run_dir / "checkpoints"),
         ]
         if config.wandb != "off":
             logger = ResilientWandbLogger(config.wandb, run_dir, identity.trial, identity.sweep, resolved)
@@ -506,6 +503,23 @@ def _check_yaml(arguments: list[str]) -> None:
             except yaml.YAMLError as error:
                 reason = one_line(str(error)).replace('in "<unicode string>", ', "")
                 raise ConfigError(f"{name}: not valid YAML: {reason}") from error
+
+
+def _check_trainer(options: Any) -> None:
+    """Refuses numbers that Lightning ends on with a traceback or takes without a word.
+
+    Raises:
+        ConfigError: A number is below its least legal value.
+    """
+    for name, least in (
+        ("accumulate_grad_batches", 1),
+        ("check_val_every_n_epoch", 1),
+        ("gradient_clip_val", 0),
+        ("log_every_n_steps", 0),
+    ):
+        value = options[name]
+        if value is not None and value < least:
+            raise ConfigError(f"trainer.{name} must be >= {least}, got {value}")
 
 
 def one_line(message: str) -> str:

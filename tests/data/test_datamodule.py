@@ -163,6 +163,8 @@ def test_a_configuration_sets_the_transforms_field_by_field():
         ({"options": {"sise": 3}}, "'shapes' has no option 'sise'; it has cache, train_images"),
         ({"batch_size": 0}, r"data\.batch_size=0: must be at least 1"),
         ({"num_workers": -1}, r"data\.num_workers=-1"),
+        ({"seed": -1}, r"data\.seed=-1"),
+        ({"seed": 10**30}, r"data\.seed=1000"),
     ],
 )
 def test_an_unknown_name_or_number_is_one_line_that_lists_the_legal_ones(arguments, message):

@@ -92,7 +92,8 @@ def test_compiles_as_one_graph_forward_and_backward(conv5):
     ("arguments", "message"),
     [
         ({"num_classes": 0}, "num_classes must be >= 1, got 0"),
-        ({"num_classes": 5, "head_channels": 0}, "head_channels must be >= 1, got 0"),
+        ({"num_classes": 5, "head_channels": 0}, "head_channels must be in 1 to 65536, got 0"),
+        ({"num_classes": 5, "head_channels": 10**20}, "head_channels must be in 1 to 65536, got 1000"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, message):

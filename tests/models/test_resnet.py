@@ -164,12 +164,16 @@ def test_bottlenecks_start_alike_too():
         ({"conv5": "dcn"}, "conv5 must be one of atrous, deformable, modulated, got 'dcn'"),
         ({"batch_norm": "group"}, "batch_norm must be one of trainable, frozen, sync, got 'group'"),
         ({"freeze_at": 6}, "freeze_at must be one of 0, 1, 2, 3, 4, 5, got 6"),
-        ({"width": 0.0}, "width must be > 0, got 0"),
-        ({"dilation": 0}, "dilation must be >= 1, got 0"),
+        ({"width": 0.0}, "width must be > 0 and <= 64, got 0"),
+        ({"width": 1e9}, "width must be .* got 1000000000"),
+        ({"width": float("nan")}, "width must be .* got nan"),
+        ({"dilation": 0}, "dilation must be in 1 to 4096, got 0"),
+        ({"dilation": 10**13}, "dilation must be in 1 to 4096, got 10000000000000"),
         ({"conv5": "deformable", "num_deformable_layers": 17}, "'all' or 0 to 16, .*, got 17"),
         ({"conv5": "deformable", "num_deformable_layers": "last"}, "num_deformable_layers .* got 'last'"),
         ({"conv5": "deformable", "deform_groups": 3}, r"layer4\.0\.conv2: deform_groups must divide"),
         ({"conv5": "deformable", "offset_dilation": 0}, "offset_dilation must be"),
+        ({"conv5": "deformable", "offset_dilation": 10**13}, "offset_dilation must be"),
     ],
 )
 def test_a_bad_option_is_one_line_that_names_it(options, message):

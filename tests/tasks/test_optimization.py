@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +8,8 @@ from torch import nn
 from deformlab.errors import ConfigError
 from deformlab.layers import DeformConv2d
 from deformlab.tasks.optimization import Optimization, parameter_groups, schedule_factor, sgd_with_schedule
+
+NUMBERS = [field.name for field in dataclasses.fields(Optimization) if field.type in (float, float | None)]
 
 
 def network() -> nn.Module:
@@ -101,9 +106,21 @@ def test_the_schedule_is_applied_per_step_and_per_group():
         ("step_at", 0.0),
         ("offset_lr_multiplier", -0.1),
         ("warmup_steps", -1),
+        # Finite as Python's numbers, infinite in the optimizer's float32.
+        ("learning_rate", 1e39),
+        ("weight_decay", 1e39),
+        ("offset_lr_multiplier", 1e39),
+        ("offset_bias_lr_multiplier", 1e39),
+        ("warmup_steps", 10**400),
+        *((name, value) for value in (math.nan, math.inf) for name in NUMBERS),
     ],
 )
 def test_an_illegal_value_is_named_with_what_would_be_legal(argument, value):
     with pytest.raises(ConfigError, match=argument) as error:
         Optimization(**{argument: value})
     assert str(value) in str(error.value)
+
+
+def test_a_multiplied_learning_rate_must_be_finite_too():
+    with pytest.raises(ConfigError, match="offset_lr_multiplier"):
+        Optimization(learning_rate=1e20, offset_lr_multiplier=1e20)

@@ -1,6 +1,11 @@
 """What is logged, drawn and saved while training."""
 
-from deformlab.callbacks.checkpoints import AtomicCheckpointIO, check_checkpoint
+from deformlab.callbacks.checkpoints import (
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    LastCheckpoint,
+    check_checkpoint,
+)
 from deformlab.callbacks.console import EpochLines
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.offset_monitor import OffsetMonitor
@@ -11,7 +16,9 @@ from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, Resilie
 __all__ = [
     "RECORD",
     "AtomicCheckpointIO",
+    "BestCheckpoint",
     "EpochLines",
+    "LastCheckpoint",
     "LogTablesAndPictures",
     "ObjectFiles",
     "OffsetMonitor",

@@ -100,7 +100,6 @@ class RunFolder(pl.Callback):
         self._epoch_started = 0.0
         self._train_seconds = 0.0
         self._images = 0
-        self._losses: list[Any] = []
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -157,14 +156,12 @@ class RunFolder(pl.Callback):
         """Starts the epoch's clock."""
         self._epoch_started = time.monotonic()
         self._images = 0
-        self._losses = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts images and keeps the loss, without waiting for the device; validates after the last step."""
+        """Counts images, of all processes in equal batches; makes sure that the last step is validated."""
         self._images += len(batch["label"]) * trainer.world_size
-        self._losses.append(outputs["loss"].detach())
         if _is_last_step(trainer):
             # A finished run has its finished network's score, whatever the interval between validations.
             trainer.check_val_every_n_epoch = 1
@@ -186,7 +183,7 @@ class RunFolder(pl.Callback):
         row: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "train/loss": float(sum(float(loss) for loss in self._losses) / max(1, len(self._losses))),
+            "train/loss": pl_module.train_loss,
             "lr": optimizer.param_groups[0]["lr"],
             "images_per_second": self._images / max(self._train_seconds, 1e-9),
             **logged,

@@ -35,7 +35,8 @@ class SegmentationDataModule(pl.LightningDataModule):
     Args:
         dataset: one of `DATASETS`.
         root: folder of the data set; none is needed for shapes.
-        batch_size: training images per process.
+        batch_size: training images per process; a step sees batch_size x processes x
+            accumulate_grad_batches.
         val_batch_size: evaluation images per process; above 1 only where all images have one size.
         num_workers: processes that load and transform; 0 does it in the training process.
         train_transform: random transform of training samples; None flips and normalises.
@@ -75,6 +76,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         ):
             if value < least:
                 raise ConfigError(f"data.{argument}={value}: must be at least {least}")
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"data.seed={seed}: must be in 0 to {2**32 - 1}")
         _check_options(self.dataset_class, options or {})
         self.root = root
         self.batch_size = batch_size

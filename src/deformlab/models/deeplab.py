@@ -11,6 +11,8 @@ from deformlab.models.resnet import ResNet
 
 __all__ = ["DeepLab"]
 
+MAX_HEAD_CHANNELS = 65536
+
 
 class DeepLab(nn.Module):
     """Class scores of every pixel.
@@ -18,7 +20,7 @@ class DeepLab(nn.Module):
     Args:
         backbone: The network whose feature map is classified.
         num_classes: Classes C, >= 1.
-        head_channels: Channels of the 1x1 reduction, >= 1.
+        head_channels: Channels of the 1x1 reduction, 1 to 65536.
         head_relu: Whether a ReLU follows the reduction (the authors' code; the paper names none).
 
     Raises:
@@ -31,8 +33,8 @@ class DeepLab(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ConfigError(f"num_classes must be >= 1, got {num_classes}")
-        if head_channels < 1:
-            raise ConfigError(f"head_channels must be >= 1, got {head_channels}")
+        if not 1 <= head_channels <= MAX_HEAD_CHANNELS:
+            raise ConfigError(f"head_channels must be in 1 to {MAX_HEAD_CHANNELS}, got {head_channels}")
         self.backbone = backbone
         self.reduce = nn.Conv2d(backbone.out_channels, head_channels, 1)
         self.relu = nn.ReLU(inplace=True) if head_relu else nn.Identity()

@@ -30,6 +30,9 @@ ARCHITECTURES = {
     "resnet101": _Architecture(Bottleneck, (3, 4, 23, 3)),
     "resnet152": _Architecture(Bottleneck, (3, 8, 36, 3)),
 }
+# Beyond every network and every feature map; far larger numbers overflow sizes and memory.
+MAX_WIDTH = 64
+MAX_DILATION = 4096
 CONV5 = ("atrous", "deformable", "modulated")
 # Strides of layer1 to layer4 and layer3's dilation, which keeps its reach where its stride is gone.
 STRIDES = {8: ((1, 2, 1, 1), 2), 16: ((1, 2, 2, 1), 1), 32: ((1, 2, 2, 2), 1)}
@@ -41,16 +44,17 @@ class ResNet(nn.Module):
     Args:
         name: `resnet10` (one basic block per stage, for small machines), `resnet18`, `resnet34`,
             `resnet50`, `resnet101` or `resnet152`.
-        width: Factor on all channels, > 0; they become multiples of 8.
+        width: Factor on all channels, > 0 and <= 64; they become multiples of 8.
         output_stride: Input pixels per cell of the feature map: 8, 16 or 32. At 8, layer3 has no stride and
             dilation 2.
         conv5: What the last 3x3 convolutions are: `atrous`, `deformable` (DCNv1) or `modulated` (DCNv2).
-        dilation: Dilation of every 3x3 convolution of layer4 in cells of its output map, >= 1.
+        dilation: Dilation of every 3x3 convolution of layer4 in cells of its output map, 1 to 4096.
         num_deformable_layers: How many 3x3 convolutions are deformable, counted from the end of the network
             (a basic block has two); `all` for every one of layer2 to layer4 (DCNv2; 13 in resnet50, where
             its text says 12). No meaning for `atrous`.
         deform_groups: Channel groups with offsets of their own, >= 1.
-        offset_dilation: Dilation of the convolutions that predict offsets; None for that of their layer.
+        offset_dilation: Dilation of the convolutions that predict offsets, 1 to 4096; None for that of their
+            layer.
         modulation_scale: Largest modulation: 1 (DCNv2's paper) or 2 (its code).
         boundary: Which samples of a deformable layer count at the border of its input: `zeros` (the authors'
             v2 operator) or `clamp` (their v1 operator, DCNv1's code).
@@ -92,10 +96,11 @@ class ResNet(nn.Module):
         _check_choice("conv5", conv5, CONV5)
         _check_choice("batch_norm", batch_norm, BATCH_NORMS)
         _check_choice("freeze_at", freeze_at, range(6))
-        if not width > 0:
-            raise ConfigError(f"width must be > 0, got {width}")
-        if dilation < 1:
-            raise ConfigError(f"dilation must be >= 1, got {dilation}")
+        if not 0 < width <= MAX_WIDTH:
+            raise ConfigError(f"width must be > 0 and <= {MAX_WIDTH}, got {width}")
+        for argument, cells in (("dilation", dilation), ("offset_dilation", offset_dilation)):
+            if cells is not None and not 1 <= cells <= MAX_DILATION:
+                raise ConfigError(f"{argument} must be in 1 to {MAX_DILATION}, got {cells}")
         self.name = name
         self.width = width
         block, depths = ARCHITECTURES[name]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,14 +17,18 @@ from deformlab.errors import ConfigError
 __all__ = ["Optimization", "parameter_groups", "schedule_factor", "sgd_with_schedule"]
 
 OFFSET_MODULE = "conv_offset"
+# The optimizer multiplies weights and gradients by these numbers in float32.
+LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass
 class Optimization:
     """How the network is trained.
 
+    Every number must be finite in float32, the learning rates with their multipliers too.
+
     Args:
-        learning_rate: Base learning rate, > 0.
+        learning_rate: Base learning rate, > 0; not scaled by the number of processes.
         momentum: SGD momentum in [0, 1).
         weight_decay: L2 penalty, >= 0.
         decay_norms_and_biases: Whether normalisation parameters and biases are decayed too (the papers: yes).
@@ -53,8 +58,8 @@ class Optimization:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot train."""
-        if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate must be > 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate <= LARGEST:
+            raise ConfigError(f"learning_rate must be > 0 and finite in float32, got {self.learning_rate}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum must be in [0, 1), got {self.momentum}")
         if not 0 < self.step_at <= 1:
@@ -67,8 +72,10 @@ class Optimization:
             "offset_bias_lr_multiplier",
         ):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigError(f"{name} must be >= 0, got {value}")
+            if value is not None and not 0 <= value <= LARGEST:
+                raise ConfigError(f"{name} must be >= 0 and finite in float32, got {value}")
+            if value is not None and name.endswith("_multiplier") and value * self.learning_rate > LARGEST:
+                raise ConfigError(f"learning_rate times {name} must be finite in float32, got {name}={value}")
         for name, legal in (("schedule", ("step", "poly")), ("warmup", ("linear", "constant"))):
             if getattr(self, name) not in legal:
                 raise ConfigError(f"{name} must be one of {', '.join(legal)}, got {getattr(self, name)!r}")

@@ -7,21 +7,25 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from deformlab.errors import CheckpointError, ConfigError, DatasetError
 from deformlab.layers import DeformConv2d, record_modulation, record_offsets
 from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
 from deformlab.objects import NO_OBJECTS, SizeRule
-from deformlab.tasks.divergence import LossWatch
+from deformlab.tasks.divergence import DivergenceWatch, training_state
+from deformlab.tasks.epoch_loss import EpochLoss
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule
 
 __all__ = ["Evaluation", "SemanticSegmentation"]
 
 IGNORED = 255
+MAX_SCALE = 16
 
 
 @dataclass
@@ -29,7 +33,8 @@ class Evaluation:
     """How the network is validated, always on whole images at the labels' own resolution.
 
     Args:
-        scales: Factors on the network's input size, each > 0; softmax scores are averaged over them.
+        scales: Factors on the network's input size, each > 0 and <= 16; softmax scores are averaged
+            over them.
         flip: Whether each scale is also run mirrored.
         object_sizes: Two increasing areas in pixels; objects below the first are small, above the second
             large (DCNv1 table 2: 96² and 224²). `thirds`: as many of the validated objects in each.
@@ -53,8 +58,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         """Refuses scales and rules of object size that mean nothing."""
-        if not self.scales or min(self.scales) <= 0:
-            raise ConfigError(f"scales must be one or more factors > 0, got {list(self.scales)}")
+        if not self.scales or not all(0 < scale <= MAX_SCALE for scale in self.scales):
+            raise ConfigError(
+                f"scales must be one or more factors > 0 and <= {MAX_SCALE}, got {list(self.scales)}"
+            )
         if self.object_region not in ("mask", "box"):
             raise ConfigError(f"object_region must be mask or box, got {self.object_region!r}")
         SizeRule(self.object_sizes, self.object_area, self.object_pixels)
@@ -86,6 +93,10 @@ class SemanticSegmentation(pl.LightningModule):
             have start at zero.
         optimization: Learning rates and schedule.
         evaluation: Scales, flip, and how the size of objects is measured.
+
+    Attributes:
+        train_loss: Mean loss of the epoch's batches over all processes, as far as the epoch has come at the
+            latest validation or at its end; nan before. See `EpochLoss`.
     """
 
     def __init__(
@@ -153,7 +164,9 @@ class SemanticSegmentation(pl.LightningModule):
         # Convolutions in low precision and deformable sampling both read a pixel's channels at once.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="sum")
-        self._loss_watch = LossWatch()
+        self._divergence = DivergenceWatch()
+        self._epoch_loss = EpochLoss()
+        self.train_loss = float("nan")
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
@@ -195,27 +208,65 @@ class SemanticSegmentation(pl.LightningModule):
         """
         return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
+    def on_fit_start(self) -> None:
+        """Says what several processes make of the batch size, which is that of one of them."""
+        processes, datamodule = self.trainer.world_size, getattr(self.trainer, "datamodule", None)
+        if processes == 1 or datamodule is None:
+            return
+        images, accumulated = datamodule.batch_size, self.trainer.accumulate_grad_batches
+        rank_zero_info(
+            f"effective batch size {images * processes * accumulated}: {images} images x {processes} "
+            f"processes x {accumulated} accumulated; learning rate {self.optimization.learning_rate:g}, "
+            "which is not scaled"
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Begins the epoch's loss."""
+        self._epoch_loss.reset()
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Notes the batch, so that an error can name its images."""
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._divergence.begin(self.global_step, self.current_epoch, rate, batch["name"])
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy over all pixels that are not ignored; 0 where all of them are."""
         label = batch["label"]
         total = self.loss(self(batch["image"]).float(), label)
         # A mean over no pixels would be nan, and to ask whether there are any would wait for the device.
         loss = total / (label != IGNORED).sum().clamp_min(1)
-        self._loss_watch.observe(loss, self.global_step)
-        if loss.device.type == "cpu":
-            self._loss_watch.check()
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(label))
+        self._divergence.observe_loss(loss, self.global_step)
+        self._epoch_loss.add(loss)
+        # The batch's loss in the first process; train/loss is the epoch's over all of them.
+        self.log("train/loss_step", loss, on_step=True, on_epoch=False)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Looks at the gradients, as the optimizer is about to take them."""
+        # With float16 they are infinite now and then: the scaler skips such a step and scales less.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+            self._divergence.observe_gradients(gradients, self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stops a training that has diverged, where the logger reads the loss anyway."""
         interval = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if (batch_idx + 1) % interval == 0:
-            self._loss_watch.check()
+        if self.device.type == "cpu" or (batch_idx + 1) % interval == 0:
+            self._divergence.check()
 
     def on_train_epoch_end(self) -> None:
-        """As after a batch: no checkpoint of a diverged training takes a good one's place."""
-        self._loss_watch.check()
+        """As after a batch; logs the epoch's loss."""
+        self._divergence.check()
+        self.train_loss = self._epoch_loss.mean()
+        self.log("train/loss", self.train_loss)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """No checkpoint of a diverged training takes a good one's place.
+
+        Raises:
+            TrainingError: The loss, a gradient, a weight, a buffer or the momentum is not finite.
+        """
+        self._check_state()
 
     def scores(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Class scores at a given resolution, averaged over the evaluation's scales and mirror images.
@@ -227,11 +278,20 @@ class SemanticSegmentation(pl.LightningModule):
         Returns:
             (N, C, *size): logits for a single pass, probabilities where several were averaged; the largest
             is the prediction in either case.
+
+        Raises:
+            ConfigError: A scale leaves no pixel of the image.
         """
         if self.evaluation.single_pass:
             return self(image, size=size).float()
         flips = (False, True) if self.evaluation.flip else (False,)
         passes = [(scale, flip) for scale in self.evaluation.scales for flip in flips]
+        smallest, side = min(self.evaluation.scales), min(image.shape[-2:])
+        if int(smallest * side) < 1:
+            raise ConfigError(
+                f"evaluation.scales: a factor of {smallest} leaves nothing of an image with a side of {side} "
+                "pixels; leave it out"
+            )
         total = image.new_zeros((len(image), self.num_classes, *size), dtype=torch.float32)
         for scale, flip in passes:
             scaled = F.interpolate(image, scale_factor=scale, mode="bilinear", antialias=scale < 1)
@@ -268,7 +328,9 @@ class SemanticSegmentation(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Starts both metrics anew; their last values stay readable until here."""
-        self._loss_watch.check()
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._check_state()
+            self.train_loss = self._epoch_loss.mean()
         self.mean_iou.reset()
         self.effective_dilation.reset()
 
@@ -301,7 +363,7 @@ class SemanticSegmentation(pl.LightningModule):
         """Refuses a checkpoint of another architecture in one line, and tells the data where it goes on.
 
         Raises:
-            CheckpointError: A weight is missing, unknown or of another shape.
+            CheckpointError: A weight is missing, unknown, of another shape or not finite.
         """
         theirs, ours = checkpoint["state_dict"], self.state_dict()
         for name in sorted(set(theirs) | set(ours)):
@@ -312,9 +374,19 @@ class SemanticSegmentation(pl.LightningModule):
                     f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint "
                     f"and {ours_shape} in this network; use the config.yaml beside the checkpoint's folder"
                 )
+            if not torch.isfinite(theirs[name]).all():
+                raise CheckpointError(
+                    f"the checkpoint is of a training that diverged: {name} is infinite or nan in it; use "
+                    "another one, for example best.ckpt beside it"
+                )
+
         datamodule = getattr(self._trainer, "datamodule", None)
         if datamodule is not None and checkpoint.get("loops"):
             datamodule.resume(checkpoint["loops"])
+
+    def _check_state(self) -> None:
+        self._divergence.check()
+        self._divergence.check_state(training_state(self, self.trainer.optimizers))
 
     def _log_scores(self, split: str) -> None:
         result = self.mean_iou.compute()
