@@ -112,7 +112,6 @@ def fit(tiny_config, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("options", [[], ["--trainer.precision", "bf16-mixed"]], ids=["float32", "bfloat16"])
 def test_a_nan_gradient_in_an_epochs_last_step_leaves_the_checkpoint_before(fit, options):
-    assert fit(1, *options)[0] == 0
     code, errors, run_dir = fit(2, *options, spoilt=3)
     assert code == 2
     (error,) = [line for line in errors if line.startswith("deformlab: error")]
@@ -168,6 +167,7 @@ def test_a_checkpoint_of_a_diverged_training_is_refused(fit):
     checkpoint = torch.load(path, weights_only=True)
     next(iter(checkpoint["state_dict"].values())).fill_(float("nan"))
     torch.save(checkpoint, path)
-    code, errors, _ = fit(2)
+    (run_dir / "result.json").unlink()  # else it is known to be finished
+    code, errors, _ = fit(1)
     assert code == 2
     assert "diverged" in errors[-1]
