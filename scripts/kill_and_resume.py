@@ -118,7 +118,10 @@ class Case(NamedTuple):
 
 
 class Training:
-    """One start of a training, in a session of its own, with its output in a file beside the run folder."""
+    """One start of a training, in a session of its own, with its output in a file beside the run folder.
+
+    Use it in a `with` block, which leaves nothing of it running.
+    """
 
     _number = itertools.count()
 
@@ -142,6 +145,15 @@ class Training:
                 start_new_session=True,
             )
 
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process, _ in self._alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait()
+
     def wait_for(self, condition: Callable[[], bool]) -> bool:
         """Waits until something has happened; returns whether it did before the training ended."""
         while self.process.poll() is None:
@@ -157,18 +169,19 @@ class Training:
         (os.killpg if target == "group" else os.kill)(self.process.pid, number)
         return True
 
-    def end(self, timeout: float | None = None) -> int:
-        """Waits for the main process; returns its exit code as a shell gives it."""
-        code = self.process.wait(timeout)
+    def end(self, timeout: float | None = None) -> int | None:
+        """Waits for the main process; returns its exit code as a shell gives it, None if it did not end."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
         return 128 - code if code < 0 else code
 
     def orphans(self) -> list[str]:
-        """Command lines of the processes that outlived the main one by `PATIENCE` seconds; ends them."""
+        """Command lines of the processes that outlived the main one by `PATIENCE` seconds."""
         give_up = time.monotonic() + PATIENCE
         while (alive := list(self._alive())) and time.monotonic() < give_up:
             time.sleep(0.1)
-        for process, _ in alive:
-            os.kill(process, signal.SIGKILL)
         return [f"{process} {command}" for process, command in alive]
 
     def _alive(self) -> Iterator[tuple[int, str]]:
@@ -246,15 +259,17 @@ def train_once(case: Case, run_dir: Path) -> Pace:
     Raises:
         RuntimeError: The training failed.
     """
-    training = Training(case, run_dir)
-    training.wait_for(lambda: training.changed("metrics.csv"))
-    first_row = time.monotonic() - training.started
-    code = training.end()
+    with Training(case, run_dir) as training:
+        training.wait_for(lambda: training.changed("metrics.csv"))
+        first_row = time.monotonic() - training.started
+        code = training.end()
+        total = time.monotonic() - training.started
+        orphans = training.orphans()
     if code != 0:
         raise RuntimeError(f"{training.log}: a training that nobody stopped ended with exit code {code}")
-    if orphans := training.orphans():
+    if orphans:
         raise RuntimeError(f"{training.log}: processes outlived their training: {orphans}")
-    return Pace(first_row, (time.monotonic() - training.started - first_row) / max(1, case.epochs - 1))
+    return Pace(first_row, (total - first_row) / max(1, case.epochs - 1))
 
 
 def deal(cards: tuple[Any, ...], rng: random.Random) -> Iterator[Any]:
@@ -277,31 +292,25 @@ def train_with_kills(
     without_progress = 0
     stopped = 0
     while True:
-        training = Training(case, run_dir)
-        start: dict[str, Any] = {"log": str(training.log), "stopped": False}
-        starts.append(start)
-        if stopped < kills:
-            moment, (number, target) = next(moments), next(signals)
-            patient = without_progress >= MOST_WITHOUT_PROGRESS
-            wait_for_moment(training, moment, pace, rng, patient)
-            if training.send(number, target):
-                stopped += 1
-                start |= {"stopped": True, "moment": moment, "signal": number.name, "target": target}
-        start["after"] = round(time.monotonic() - training.started, 2)
-        start["had_checkpoint"] = (run_dir / "checkpoints" / "last.ckpt").is_file()
-        try:
+        with Training(case, run_dir) as training:
+            start: dict[str, Any] = {"log": str(training.log), "stopped": False}
+            starts.append(start)
+            if stopped < kills:
+                moment, (number, target) = next(moments), next(signals)
+                patient = without_progress >= MOST_WITHOUT_PROGRESS
+                wait_for_moment(training, moment, pace, rng, patient)
+                start["after"] = round(time.monotonic() - training.started, 2)
+                if training.send(number, target):
+                    stopped += 1
+                    start |= {"stopped": True, "moment": moment, "signal": number.name, "target": target}
+            start["had_checkpoint"] = (run_dir / "checkpoints" / "last.ckpt").is_file()
             start["exit_code"] = training.end(timeout=HUNG if start["stopped"] else None)
-        except subprocess.TimeoutExpired:
-            start["exit_code"] = None
-            os.killpg(training.process.pid, signal.SIGKILL)
-            training.end()
-        start["took"] = round(time.monotonic() - training.started, 2)
-        start["orphans"] = training.orphans()
+            start["took"] = round(time.monotonic() - training.started, 2)
+            start["orphans"] = [] if start["exit_code"] is None else training.orphans()
         start["status"], start["epochs"] = status_of(run_dir)
-        start["faults"] = faults_of(start, training) + unreadable(run_dir)
         start["last_line"] = last_line(training.log)
-        progress = training.changed("checkpoints/last.ckpt")
-        without_progress = 0 if progress else without_progress + 1
+        start["faults"] = faults_of(start, training) + unreadable(run_dir)
+        without_progress = 0 if training.changed("checkpoints/last.ckpt") else without_progress + 1
         if start["exit_code"] == 0 or not start["stopped"]:
             return starts
 
@@ -437,6 +446,8 @@ def main() -> None:
         parser.error("--kills must be at least 1 and --epochs at least 2")
     if options.folder is not None and options.folder.is_dir() and any(options.folder.iterdir()):
         parser.error(f"{options.folder}: not empty; a training there would be continued")
+    # So that the trainings end with the script.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_CODES[signal.SIGTERM]))
     with tempfile.TemporaryDirectory() as temporary:
         sys.exit(run(options, options.folder or Path(temporary)))
 

@@ -28,14 +28,14 @@ def compare_runs(script):
 
 def killed_and_resumed(script, case, run_dir):
     """Trains with a kill after the second epoch's row, and looks for processes that outlive it."""
-    killed = script.Training(case, run_dir)
     metrics = run_dir / "metrics.csv"
-    assert killed.wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 2)
-    assert killed.send(signal.SIGKILL, "process")
-    killed.end()
-    assert killed.orphans() == []
-    resumed = script.Training(case, run_dir)
-    assert resumed.end() == 0, resumed.log.read_text()
+    with script.Training(case, run_dir) as killed:
+        assert killed.wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 2)
+        assert killed.send(signal.SIGKILL, "process")
+        killed.end()
+        assert killed.orphans() == []
+    with script.Training(case, run_dir) as resumed:
+        assert resumed.end() == 0, resumed.log.read_text()
     return run_dir
 
 
@@ -45,13 +45,14 @@ def runs(script, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with ThreadPoolExecutor() as pool:
         never_stopped = folder / "reference" / "run"
-        pool.submit(script.train_once, script.Case(0, epochs=3), never_stopped)
+        reference = pool.submit(script.train_once, script.Case(0, epochs=3), never_stopped)
         killed = {
             workers: pool.submit(
                 killed_and_resumed, script, script.Case(workers, epochs=3), folder / f"{workers}" / "run"
             )
             for workers in (0, 2)
         }
+    reference.result()
     return never_stopped, killed
 
 
