@@ -217,10 +217,11 @@ class Changes:
 
 
 class Pace(NamedTuple):
-    """Seconds of the training that was never stopped: until its first row, and between two rows."""
+    """Seconds of the training that was never stopped: to its first row, between two rows, to its end."""
 
     first_row: float
     epoch: float
+    total: float
 
 
 def wait_for_moment(training: Training, moment: str, pace: Pace, rng: random.Random, patient: bool) -> None:
@@ -246,7 +247,7 @@ def wait_for_moment(training: Training, moment: str, pace: Pace, rng: random.Ran
         "tables": ("metrics.csv", 0.03),
         "best.ckpt": ("checkpoints/best.ckpt.part", 0.03),
         "last.ckpt": ("checkpoints/last.ckpt.part", 0.03),
-        "anywhere": (None, pace.first_row + 7 * pace.epoch),
+        "anywhere": (None, pace.total),
     }[moment]
     training.wait_for(lambda: pattern is None or changed(pattern))
     until = time.monotonic() + rng.uniform(0, longest)
@@ -266,10 +267,10 @@ def train_once(case: Case, run_dir: Path) -> Pace:
         total = time.monotonic() - training.started
         orphans = training.orphans()
     if code != 0:
-        raise RuntimeError(f"{training.log}: a training that nobody stopped ended with exit code {code}")
+        raise RuntimeError(f"a training that nobody stopped ended with {code}: {last_line(training.log)}")
     if orphans:
-        raise RuntimeError(f"{training.log}: processes outlived their training: {orphans}")
-    return Pace(first_row, (total - first_row) / max(1, case.epochs - 1))
+        raise RuntimeError(f"these outlived a training that nobody stopped: {', '.join(orphans)}")
+    return Pace(first_row, (total - first_row) / (case.epochs - 1), total)
 
 
 def deal(cards: tuple[Any, ...], rng: random.Random) -> Iterator[Any]:
@@ -384,10 +385,9 @@ def examine(case: Case, folder: Path, kills: int, seed: int) -> dict[str, Any]:
     while missing > 0:
         run_dir = folder / f"round-{len(rounds)}" / "run"
         starts = train_with_kills(case, run_dir, missing, pace, signals, moments, rng)
-        stopped = sum(start["stopped"] for start in starts)
-        missing -= stopped
+        missing -= sum(start["stopped"] for start in starts)
         rounds.append({"starts": starts, "differences": differences(reference, run_dir)})
-        if starts[-1]["exit_code"] != 0 or not stopped:
+        if starts[-1]["exit_code"] != 0:
             break
     starts = [start for one in rounds for start in one["starts"]]
     return {
@@ -448,8 +448,13 @@ def main() -> None:
         parser.error(f"{options.folder}: not empty; a training there would be continued")
     # So that the trainings end with the script.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_CODES[signal.SIGTERM]))
-    with tempfile.TemporaryDirectory() as temporary:
-        sys.exit(run(options, options.folder or Path(temporary)))
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            sys.exit(run(options, options.folder or Path(temporary)))
+    except RuntimeError as error:
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(EXIT_CODES[signal.SIGINT], f"{parser.prog}: interrupted\n")
 
 
 def run(options: argparse.Namespace, folder: Path) -> int:

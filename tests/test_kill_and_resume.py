@@ -1,6 +1,7 @@
 """A training that is killed and started again ends with the bits of one that was never stopped."""
 
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_so_it_does_in_bfloat16_and_on_two_processes(script, compare_runs, tmp_p
     script.train_once(case, never_stopped)
     run_dir = killed_and_resumed(script, case, tmp_path / "killed" / "run")
     assert compare_runs.differences(never_stopped, run_dir) == []
+
+
+def test_a_process_that_outlives_its_training_is_found_and_ended(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "PATIENCE", 0.1)
+    left = tmp_path / "left"
+    detached = f"import os, signal; os.setsid(); open({str(left)!r}, 'w').close(); signal.pause()"
+    command = [
+        "sh",
+        "-c",
+        f'{sys.executable} -c "{detached}" & while [ ! -e {left} ]; do :; done',
+    ]
+    monkeypatch.setattr(script.Case, "command", lambda case, run_dir: command)
+    with script.Training(script.Case(0), tmp_path / "run") as training:
+        assert training.end() == 0
+        (orphan,) = training.orphans()
+    assert "setsid" in orphan
+    assert training.orphans() == []
 
 
 @pytest.fixture
