@@ -18,7 +18,7 @@ At the end the two run folders must have the same files, and in them
 - result.json: the same, except time, speed, memory, machine and revision.
 
 Besides, every stop is looked at: exit code, status in result.json, a traceback where a user asked to stop, a
-file that cannot be read, and processes that are still there after `PATIENCE` seconds. Each is a fault.
+file that cannot be read, and processes that are still there 15 seconds later. Each is a fault.
 
 `bf16` is what Lightning calls `bf16-mixed` too. Under this name deformlab does not replace it by float32 on
 processors that are slow in bfloat16; the table says in which precision a case was in fact trained.
