@@ -12,10 +12,12 @@ SPEED = "images_per_second"
 # The score when a checkpoint was last saved: Lightning writes it, does not restore it, and does not use it.
 NOT_RESTORED = "current_score"
 OF_THE_RUN = ("seconds", SPEED, "peak_memory_bytes", "machine", "git_revision")
+NOT_COMPARED = {*OF_THE_RUN, NOT_RESTORED, "num_workers"}
 
 
 def files_of(run_dir: Path) -> list[Path]:
-    return sorted(path for path in run_dir.rglob("*") if path.is_file())
+    """The files of a run, without the lock that names its last process."""
+    return sorted(path for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def differences(reference: Path, other: Path) -> list[str]:
@@ -73,12 +75,12 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """A checkpoint without the run folder's own path, which its callbacks keep, and `NOT_RESTORED`."""
+    """A checkpoint without the run folder's own path, which its callbacks keep, and `NOT_COMPARED`."""
     run_dir = str(path.parents[1])
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
-            return {strip(key): strip(entry) for key, entry in value.items() if key != NOT_RESTORED}
+            return {strip(key): strip(entry) for key, entry in value.items() if key not in NOT_COMPARED}
         if isinstance(value, list):
             return [strip(entry) for entry in value]
         return value.replace(run_dir, "RUN") if isinstance(value, str) else value
