@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deformlab.sweep import make_trials, read_sweep
+from deformlab.sweep import Identify, make_trials, read_sweep
 from deformlab.training_cli import ConfigurationResolver
 from deformlab.yaml_file import read_yaml
 
@@ -52,7 +52,7 @@ def test_a_configuration_is_legal_and_validates_its_last_epoch(path, resolve):
 
 @pytest.mark.parametrize("path", SWEEPS, ids=by_name)
 def test_a_sweep_resolves_and_every_trial_validates_its_last_epoch(path, resolve, tmp_path):
-    trials = make_trials(read_sweep(path), tmp_path, {}, resolve)
+    trials = make_trials(read_sweep(path), tmp_path, {}, Identify(resolve))
     assert len({trial.folder for trial in trials}) == len(trials) > 1
     assert all(epochs_are_validated_to_the_last(trial.config["trainer"]) for trial in trials)
 
@@ -135,7 +135,7 @@ def test_the_sweep_over_layers_has_the_rows_of_table_1(resolve, tmp_path):
     sweep = read_sweep(EXPERIMENTS / "sweeps" / "deformable_layers.yaml")
     models = [
         trial.config["model"]
-        for trial in make_trials(sweep, tmp_path, {}, resolve)
+        for trial in make_trials(sweep, tmp_path, {}, Identify(resolve))
         if trial.role == "trial" and trial.seed == sweep.seeds[0]
     ]
     assert models[0]["conv5"] == "atrous"

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from deformlab.run_folder.identity import Identity
 from deformlab.sweep import Trial
 from deformlab.sweep.display import LiveTable, PlainLines, counts, duration, make_display, rows_that_fit
 from deformlab.sweep.run_folder import EpochRow
@@ -11,7 +12,9 @@ from deformlab.sweep.state import TrialState
 
 
 def make_state(name: str, status: str = "running", progress: EpochRow | None = None) -> TrialState:
-    trial = Trial(name, 1, "trial", "study", {}, {"trainer": {"max_epochs": 24}}, "0" * 8, Path(name), None)
+    config = {"trainer": {"max_epochs": 24}}
+    identity = Identity({}, {})
+    trial = Trial(name, 1, "trial", "study", {}, config, identity, "0" * 8, Path(name), None)
     return TrialState(trial, status, progress=progress or EpochRow(), seconds=75.0)  # type: ignore[arg-type]
 
 

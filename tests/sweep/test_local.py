@@ -7,7 +7,7 @@ import pytest
 
 from deformlab.errors import RunFolderError
 from deformlab.run_folder.lock import acquire
-from deformlab.sweep import Trial, make_trials, read_sweep
+from deformlab.sweep import Identify, Trial, make_trials, read_sweep
 from deformlab.sweep.local import LocalExecutor, LocalTrial, visible_gpus
 from deformlab.sweep.run_folder import prepare_run_folder, read_result
 
@@ -15,7 +15,7 @@ from deformlab.sweep.run_folder import prepare_run_folder, read_result
 @pytest.fixture
 def trials(write_sweep: Callable[..., Path], tmp_path: Path) -> list[Trial]:
     sweep = read_sweep(write_sweep("seeds: [0]\ntrials: [{name: a}, {name: b}, {name: c}]"))
-    return make_trials(sweep, tmp_path / "runs", {}, dict)
+    return make_trials(sweep, tmp_path / "runs", {}, Identify(dict))
 
 
 def environment_of(trial: Trial, executor: LocalExecutor) -> dict[str, str]:

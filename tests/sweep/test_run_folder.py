@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from deformlab.run_folder.files import write_atomically
+from deformlab.run_folder.identity import Identity
 from deformlab.sweep import Trial
 from deformlab.sweep.run_folder import (
     LOG_HEADER,
@@ -20,7 +21,8 @@ from deformlab.sweep.run_folder import (
 @pytest.fixture
 def trial(tmp_path: Path) -> Trial:
     return Trial(
-        "atrous-2", 3, "trial", "study", {}, {"model": {"dilation": 2}}, "0123abcd", tmp_path / "run", None
+        *("atrous-2", 3, "trial", "study", {}, {"model": {"dilation": 2}}, Identity({}, {}), "0123abcd"),
+        *(tmp_path / "run", None),
     )
 
 

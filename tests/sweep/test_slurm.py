@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deformlab.errors import ConfigError, RunFolderError
-from deformlab.sweep import Trial, make_trials, read_sweep, run_sweep
+from deformlab.sweep import Identify, Trial, make_trials, read_sweep, run_sweep
 from deformlab.sweep.display import PlainLines
 from deformlab.sweep.interruption import Interruption
 from deformlab.sweep.run_folder import prepare_run_folder, read_result
@@ -25,7 +25,7 @@ FAKE_SLURM = {
 @pytest.fixture
 def trials(write_sweep: Callable[..., Path], tmp_path: Path) -> list[Trial]:
     rest = "seeds: [0]\ntrials: [{name: fail}, {name: a}, {name: child, init_from: a}]"
-    return make_trials(read_sweep(write_sweep(rest)), tmp_path / "runs", {}, dict)
+    return make_trials(read_sweep(write_sweep(rest)), tmp_path / "runs", {}, Identify(dict))
 
 
 @pytest.fixture

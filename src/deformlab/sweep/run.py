@@ -21,7 +21,7 @@ from deformlab.sweep.settings import format_settings
 from deformlab.sweep.slurm import SlurmExecutor
 from deformlab.sweep.specification import SweepSpecification, read_sweep
 from deformlab.sweep.state import TrialState
-from deformlab.sweep.trials import Resolve, Trial, make_trials
+from deformlab.sweep.trials import Identify, Resolve, make_trials
 
 EXECUTORS = ("local", "slurm")
 FINISHED, FAILED, INTERRUPTED = 0, 1, 130
@@ -68,17 +68,19 @@ def run_sweep(
         raise ConfigError(f"--jobs {jobs}: must be at least 1")
     sweep = read_sweep(path)
     folder = _folder(sweep, output)
-    trials = make_trials(sweep, folder, overrides or {}, resolve)
+    identify = Identify(resolve)
+    trials = make_trials(sweep, folder, overrides or {}, identify)
+    states = [TrialState(trial) for trial in trials]
+    for state in states:
+        state.look(identify)
     if dry_run:
-        print_plan(trials, command)
+        print_plan(states, overrides or {}, command)
         return FINISHED
     with locked(folder / ".lock", f"sweep folder {folder}"):
         write_atomically(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
         names = [trial.folder.name for trial in trials]
+        print_leavers(folder, names)
         write_atomically(folder / "trials.json", json.dumps(names, indent=2) + "\n")
-        states = [TrialState(trial) for trial in trials]
-        for state in states:
-            state.look()
         todo = sum(state.status != "finished" for state in states)
         place = _place(executor, max(1, todo), jobs, sweep, folder, command)
         return _run(sweep, folder, states, place, poll_seconds)
@@ -121,6 +123,12 @@ def _run(
     display = make_display(sweep.name, place.slots, console)
     done = sum(state.status == "finished" for state in states)
     display.event(f"sweep {sweep.name}: {len(states)} trials, {done} finished before, in {folder}")
+    older = [state.trial.folder.name for state in states if state.measured_by_an_older_version]
+    if older:
+        display.event(
+            f"{len(older)} of them were measured by an older version; deformlab validate --run_dir "
+            f"{folder / older[0]} measures one again"
+        )
     with watch_signals() as interruption:
         try:
             run_trials(states, place, display, interruption, poll_seconds)
@@ -149,15 +157,42 @@ def print_failures(states: Sequence[TrialState], console: Console) -> None:
             console.print(f"    whole log: {log}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_plan(trials: Sequence[Trial], command: Sequence[str]) -> None:
+def print_leavers(folder: Path, names: Sequence[str]) -> None:
+    """Says which run folders leave the sweep, before anything is trained."""
+    try:
+        before = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
+    leaving = [name for name in known if name not in names and (folder / name).is_dir()]
+    if leaving:
+        shown = ", ".join(leaving[:3]) + (f" and {len(leaving) - 3} more" if len(leaving) > 3 else "")
+        print(
+            f"{len(leaving)} trials of before are not in the sweep file as it is now and leave the report: "
+            f"{shown}; their folders stay. --output FOLDER keeps both apart.",
+            flush=True,
+        )
+
+
+def print_plan(states: Sequence[TrialState], overrides: Mapping[str, Any], command: Sequence[str]) -> None:
     """The trials, what makes each differ from the base, and the command line of each."""
-    width = max(len(trial.name) for trial in trials)
+    width = max(len(state.trial.name) for state in states)
+    if overrides:
+        print(f"every trial: {format_settings(overrides)}")
     print(f"{'trial':{width}}  seed  id        state        differs by")
-    for trial in trials:
+    for state in states:
+        trial = state.trial
         status = read_result(trial.folder).get("status", "new")
+        if status == "finished" and state.status != "finished":
+            status = "to measure"
+        elif state.measured_by_an_older_version:
+            status = "finished*"
         origin = f" (starts from {trial.parent.name})" if trial.parent else ""
         note = f"{format_settings(trial.settings)}{origin}"
-        print(f"{trial.name:{width}}  {trial.seed:>4}  {trial.digest}  {status:11}  {note}".rstrip())
+        digits = trial.folder.name.rpartition("-")[2]
+        print(f"{trial.name:{width}}  {trial.seed:>4}  {digits}  {status:11}  {note}".rstrip())
+    if any(state.measured_by_an_older_version for state in states):
+        print("* measured by an older version; deformlab validate --run_dir RUN measures it again")
     print()
-    for trial in trials:
-        print(shlex.join(trial_command(trial, command)))
+    for state in states:
+        print(shlex.join(trial_command(state.trial, command)))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deformlab.run_folder.measurement import VERSION, version_of
 from deformlab.sweep.run_folder import EpochRow, read_epoch, read_result
-from deformlab.sweep.trials import Trial
+from deformlab.sweep.trials import Identify, Trial
 
 Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -21,6 +22,7 @@ class TrialState:
         error: Why it failed, one line.
         progress: The newest row of its metrics.csv.
         seconds: Since it was started; for a trial that was finished before, as its result.json says.
+        measured_with: Version with which a trial that was finished before was measured.
     """
 
     trial: Trial
@@ -28,17 +30,33 @@ class TrialState:
     error: str | None = None
     progress: EpochRow = field(default_factory=EpochRow)
     seconds: float | None = None
+    measured_with: int | None = None
     _started: float = 0.0
     _epochs_at_start: int = 0
     _seconds_at_epoch: float = 0.0
 
-    def look(self) -> None:
-        """Reads the run folder as an earlier sweep left it."""
+    def look(self, identify: Identify) -> None:
+        """Reads the run folder as an earlier sweep left it.
+
+        A finished training that was measured with other options is not finished: its process will measure it.
+        """
         result = read_result(self.trial.folder)
         self.progress = read_epoch(self.trial.folder)
-        if result.get("status") == "finished":
+        if result.get("status") != "finished":
+            return
+        measured = (result.get("measurement") or {}).get("options")
+        if measured is None:
+            recorded = identify.of_run(self.trial.folder)
+            measured = recorded.measurement if recorded else None
+        if measured == self.trial.identity.measurement:
             self.status = "finished"
             self.seconds = result.get("seconds")
+            self.measured_with = version_of(result)
+
+    @property
+    def measured_by_an_older_version(self) -> bool:
+        """Whether its numbers may mean something else than those of trials that are measured now."""
+        return self.measured_with is not None and self.measured_with < VERSION
 
     def start(self) -> None:
         """Notes that the trial runs from now on."""

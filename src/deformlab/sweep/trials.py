@@ -1,38 +1,25 @@
-"""Trials of a sweep: one configuration, one seed, one folder, named by a hash of what decides the result.
+"""Trials of a sweep: one configuration, one seed, one folder, named by a hash of what decides the weights.
 
-The same configuration gives the same folder, which is how a sweep that is run again knows what is finished.
+A run folder that is there already is a trial's if its configuration means the same training, whatever version
+of deformlab wrote it. That is how a sweep that is run again knows what is finished.
 """
 
-import copy
-import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deformlab.errors import ConfigError
+from deformlab.errors import ConfigError, DeformlabError
+from deformlab.run_folder.files import read_json
+from deformlab.run_folder.identity import Identity, digest, skeleton
+from deformlab.run_folder.identity import identify as identify_configuration
 from deformlab.sweep.settings import apply_settings
 from deformlab.sweep.specification import SweepSpecification
+from deformlab.yaml_file import read_yaml
 
 Resolve = Callable[[dict[str, Any]], dict[str, Any]]
-
-# Where things lie, how fast they are read and what is warned of does not change a result, so it must not
-# change a trial's id.
-NOT_IN_ID = (
-    "config",
-    "ckpt_path",
-    "run_dir",
-    "wandb",
-    "offset_limit",
-    "data.root",
-    "data.predict_root",
-    "data.num_workers",
-    "trainer.default_root_dir",
-    "trainer.logger",
-    "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +33,10 @@ class Trial:
         sweep: The sweep's name.
         settings: What differs from the base, dotted.
         config: The resolved configuration that the trial's process reads.
-        digest: Eight hexadecimal digits of SHA-256 over the configuration and the parent's digest.
-        folder: The run folder, `<sweep folder>/<name>-seed<seed>-<digest>`.
+        identity: What of the configuration decides the weights, and what the score.
+        digest: Eight hexadecimal digits of SHA-256 over what decides the weights, and the parent's digest.
+        folder: The run folder, `<sweep folder>/<name>-seed<seed>-<digest>`; of an older version with other
+            digits where there is one that means the same.
         parent: The trial whose last weights this one starts from.
     """
 
@@ -57,6 +46,7 @@ class Trial:
     sweep: str
     settings: dict[str, Any]
     config: dict[str, Any]
+    identity: Identity
     digest: str
     folder: Path
     parent: "Trial | None"
@@ -73,8 +63,39 @@ class Trial:
         return epochs if isinstance(epochs, int) and epochs > 0 else None
 
 
+class Identify:
+    """Says what decides the result of configurations, and asks once for the defaults of the same sections.
+
+    Args:
+        resolve: Checks a configuration and returns it with all defaults filled in.
+    """
+
+    def __init__(self, resolve: Resolve) -> None:
+        self.resolve = resolve
+        self._defaults: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, config: Mapping[str, Any]) -> Identity:
+        """The identity of a configuration.
+
+        Raises:
+            ConfigError: It has a section that this version does not know.
+        """
+        sections = skeleton(config)
+        key = json.dumps(sections, sort_keys=True)
+        if key not in self._defaults:
+            self._defaults[key] = self.resolve(sections)
+        return identify_configuration(config, self._defaults[key])
+
+    def of_run(self, run_dir: Path) -> Identity | None:
+        """The identity of a run; None where its config.yaml does not say."""
+        try:
+            return self(read_yaml(run_dir / "config.yaml", "configuration"))
+        except DeformlabError:
+            return None
+
+
 def make_trials(
-    sweep: SweepSpecification, folder: Path, overrides: Mapping[str, Any], resolve: Resolve
+    sweep: SweepSpecification, folder: Path, overrides: Mapping[str, Any], identify: Identify
 ) -> list[Trial]:
     """All trials of a sweep, seed after seed, a parent before its children.
 
@@ -82,7 +103,7 @@ def make_trials(
         sweep: The checked sweep file.
         folder: The sweep's folder.
         overrides: Dotted settings for every trial; they win over the file's.
-        resolve: Checks a merged configuration and returns it with all defaults filled in.
+        identify: Checks merged configurations, fills in their defaults and says what decides their results.
 
     Raises:
         ConfigError: A configuration is illegal; the message names the file and the trial.
@@ -96,11 +117,14 @@ def make_trials(
             try:
                 config = apply_settings(sweep.base, specification.settings)
                 config = apply_settings(config, {**overrides, "seed_everything": seed})
-                config = _plain(resolve(config))
+                config = _plain(identify.resolve(config))
             except ConfigError as error:
                 raise ConfigError(f"{sweep.path}: trial {specification.name}: {error}") from error
             parent = by_name[specification.init_from] if specification.init_from else None
-            digest = trial_digest(config, parent.digest if parent else None)
+            identity = identify(config)
+            name = f"{specification.name}-seed{seed}"
+            trial_digest = digest(identity.training, parent.digest if parent else None)
+            run_dir = _folder_of_before(folder, name, trial_digest, identity, parent, identify)
             if parent:
                 weights = parent.folder / "checkpoints" / "last.ckpt"
                 config = apply_settings(config, {"model.init_weights": str(weights)})
@@ -109,28 +133,39 @@ def make_trials(
                 seed=seed,
                 role=specification.role,
                 sweep=sweep.name,
-                settings=specification.settings,
+                settings={key: overrides.get(key, value) for key, value in specification.settings.items()},
                 config=config,
-                digest=digest,
-                folder=folder / f"{specification.name}-seed{seed}-{digest}",
+                identity=identity,
+                digest=trial_digest,
+                folder=run_dir or folder / f"{name}-{trial_digest}",
                 parent=parent,
             )
         trials += by_name.values()
     return trials
 
 
-def trial_digest(config: Mapping[str, Any], parent_digest: str | None) -> str:
-    """Eight hexadecimal digits that stand for everything which decides a trial's result."""
-    decisive = copy.deepcopy(dict(config))
-    for key in NOT_IN_ID:
-        *sections, last = key.split(".")
-        section: Any = decisive
-        for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
-        if isinstance(section, dict):
-            section.pop(last, None)
-    canonical = json.dumps([decisive, parent_digest], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+def _folder_of_before(
+    folder: Path, name: str, digits: str, identity: Identity, parent: Trial | None, identify: Identify
+) -> Path | None:
+    """The run folder of a trial that is there already: a finished one, else the one named by its digest."""
+    training = dict(identity.training)
+    if parent:
+        training["model.init_weights"] = f"{parent.folder.name}/checkpoints/last.ckpt"
+    pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{8}}")
+    found = [path for path in sorted(folder.glob("*")) if pattern.fullmatch(path.name)]
+    same = []
+    for path in found:
+        recorded = identify.of_run(path)
+        if recorded is not None and recorded.training == training:
+            same.append(path)
+    return max(same, key=lambda path: (_is_finished(path), path.name.endswith(digits)), default=None)
+
+
+def _is_finished(run_dir: Path) -> bool:
+    try:
+        return read_json(run_dir / "result.json").get("status") == "finished"
+    except DeformlabError:
+        return False
 
 
 def _plain(value: Any) -> Any:
