@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from deformlab.data.components import connected_objects
-from deformlab.data.dataset import IGNORE_INDEX, Sample
+from deformlab.data.dataset import Sample
 from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem
 from deformlab.data.reading import read_image, read_label
-
-_UNLABELLED = 11
 
 
 class CamVid(FileDataset):
@@ -38,6 +36,7 @@ class CamVid(FileDataset):
         "Pedestrian",
         "Bicyclist",
     )
+    ignored = (11,)  # unlabelled
     things = ("Car", "Pedestrian", "Bicyclist", "SignSymbol", "Pole")
     palette = np.array(
         [
@@ -66,8 +65,7 @@ class CamVid(FileDataset):
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:
         """One sample; the unlabelled value 11 becomes 255."""
-        label = read_label(files.label)
-        label[label == _UNLABELLED] = IGNORE_INDEX
+        label = read_label(files.label, cls.ignored)
         return Sample(
             image=read_image(files.image),
             label=label,

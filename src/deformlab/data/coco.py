@@ -14,7 +14,7 @@ import numpy as np
 
 from deformlab.data.coco_masks import decode_mask
 from deformlab.data.dataset import IGNORE_INDEX, Sample
-from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
+from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles, file_size
 from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image
 from deformlab.errors import DatasetError
@@ -85,6 +85,11 @@ class Coco(FileDataset):
             if not path.exists():
                 raise DatasetError(f"{path}: no such {'file' if path.suffix else 'folder'}; unpack {archive}")
         return _read_annotations(images, annotations, annotations.stat().st_mtime_ns)
+
+    def contents(self) -> list[list[Any]]:
+        """The size of the annotation file, and each image's name and size."""
+        annotations = [["annotations", file_size(file)] for file in {files.label for files in self.files}]
+        return [*annotations, *([files.name, file_size(files.image)] for files in self.files)]
 
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:

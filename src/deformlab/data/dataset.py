@@ -3,8 +3,11 @@
 A data set is one file with one class: it lists its samples once, and `load` reads one of them.
 """
 
+import hashlib
+import json
+import unicodedata
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
@@ -42,6 +45,7 @@ class SegmentationDataset(Dataset[Any]):
         name: what the data set is called in a configuration.
         classes: class names in the order of their label values.
         things: the classes that come as countable objects.
+        ignored: label values of the files that become 255, besides 255 itself.
         palette: one RGB colour per class, shape (C, 3).
         splits: legal values of `split`.
         train_split: the split that training uses when nothing else is said.
@@ -62,6 +66,7 @@ class SegmentationDataset(Dataset[Any]):
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
     things: ClassVar[tuple[str, ...]]
+    ignored: ClassVar[tuple[int, ...]] = ()
     palette: ClassVar[npt.NDArray[np.uint8]]
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     train_split: ClassVar[str] = "train"
@@ -123,6 +128,31 @@ class SegmentationDataset(Dataset[Any]):
     def load(self, index: int) -> Sample:
         """Read or generate sample `index`."""
 
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that say on which data a number was measured.
+
+        A SHA-256 digest of the data set's name, the split, the classes, the things, the ignored values and
+        `contents`. It does not depend on the folder's path, the order of files on the disk or the machine. It
+        differs where a file was added, removed, renamed or replaced by one of another size. Nothing is
+        decoded: a file that was replaced by another one of the same size is not noticed.
+
+        Raises:
+            DatasetError: a file has gone since the data set was opened.
+        """
+        described = {
+            "name": self.name,
+            "split": self.split,
+            "classes": self.classes,
+            "things": self.things,
+            "ignored": sorted({*self.ignored, IGNORE_INDEX}),
+            "contents": sorted(_plain(entry) for entry in self.contents()),
+        }
+        return hashlib.sha256(_plain(described).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    @abstractmethod
+    def contents(self) -> Sequence[Sequence[Any]]:
+        """What `fingerprint` covers of the samples: entries of names and numbers, in any order."""
+
     def source(self, index: int) -> str:
         """Where the labels of sample `index` come from, for error messages."""
         return self.names[index]
@@ -149,6 +179,11 @@ class SegmentationDataset(Dataset[Any]):
                 f"{source}: label values {_shortened(np.unique(illegal))} are illegal; "
                 f"data set {cls.name!r} has 0 to {len(cls.classes) - 1} and {IGNORE_INDEX} (ignored)"
             )
+
+
+def _plain(value: Any) -> str:
+    """The same JSON on every machine: some file systems store a letter and its accent as two characters."""
+    return unicodedata.normalize("NFC", json.dumps(value, sort_keys=True, ensure_ascii=False))
 
 
 def _shortened(values: npt.NDArray[Any], limit: int = 8) -> str:

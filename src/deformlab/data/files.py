@@ -105,9 +105,28 @@ class FileDataset(SegmentationDataset):
         """Read sample `index` from its files."""
         return self.read(self.files[index])
 
+    def contents(self) -> list[list[Any]]:
+        """Each sample's name and the sizes of its files in bytes, 0 for a file that it does not have."""
+        return [
+            [files.name, *(file_size(file) for file in (files.image, files.label, files.instance))]
+            for files in self.files
+        ]
+
     def source(self, index: int) -> str:
         """The label map's file."""
         return str(self.files[index].label)
+
+
+def file_size(file: Path | None) -> int:
+    """Size in bytes; 0 for None.
+
+    Raises:
+        DatasetError: the file is not there.
+    """
+    try:
+        return file.stat().st_size if file is not None else 0
+    except OSError as error:
+        raise DatasetError(f"{file}: {error.strerror}; restore the file") from None
 
 
 def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str) -> list[SampleFiles]:

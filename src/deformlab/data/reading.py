@@ -1,6 +1,6 @@
 """Image and label files as arrays; a file that cannot be read is a DatasetError that names it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from deformlab.data.dataset import IGNORE_INDEX
 from deformlab.errors import DatasetError
 
 
@@ -16,11 +17,17 @@ def read_image(file: Path) -> npt.NDArray[np.uint8]:
     return _decode(file, lambda image: np.asarray(image.convert("RGB"), dtype=np.uint8))
 
 
-def read_label(file: Path) -> npt.NDArray[np.uint8]:
-    """An 8-bit single-channel label map, palette indices unchanged, shape (H, W)."""
+def read_label(file: Path, ignored: Sequence[int] = ()) -> npt.NDArray[np.uint8]:
+    """An 8-bit single-channel label map, palette indices unchanged, shape (H, W).
+
+    Args:
+        file: the label map.
+        ignored: values that become 255.
+    """
     values = _read_single_channel(file)
     if values.dtype != np.uint8:
         raise DatasetError(f"{file}: is a {values.dtype} image; a label map is an 8-bit PNG, 0 to 255")
+    values[np.isin(values, ignored)] = IGNORE_INDEX
     return values
 
 

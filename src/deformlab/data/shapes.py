@@ -95,6 +95,11 @@ class Shapes(SegmentationDataset):
         self.noise = noise
         self.seed = seed
 
+    def contents(self) -> list[list[Any]]:
+        """The arguments that the images depend on, and how many images there are."""
+        numbers = (self.size, *self.radius, self.rim, *self.shapes, self.tint, self.noise, self.seed)
+        return [["images", len(self)], ["arguments", *map(float, numbers)]]
+
     def load(self, index: int) -> Sample:
         """Generate sample `index`."""
         rng = np.random.default_rng((self.seed, self.splits.index(self.split), index))
