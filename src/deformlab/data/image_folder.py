@@ -23,8 +23,7 @@ class ImageFolder(Dataset[Any]):
         transform: makes the network's input.
 
     Raises:
-        DatasetError: the folder is missing or holds no image, or two have the same stem; on indexing: an
-            image is unreadable.
+        DatasetError: the folder is missing or holds no image; on indexing: an image is unreadable.
     """
 
     def __init__(self, root: str | Path, transform: EvalTransform) -> None:
@@ -36,14 +35,6 @@ class ImageFolder(Dataset[Any]):
             raise DatasetError(
                 f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); those in subfolders are not read"
             )
-        of_stem: dict[str, Path] = {}
-        for file in self.files:
-            other = of_stem.setdefault(file.stem, file)
-            if other != file:
-                raise DatasetError(
-                    f"{file}: has the same name as {other.name}, and both would be written to "
-                    f"{file.stem}.png; rename one of them"
-                )
         self.transform = transform
 
     def __len__(self) -> int:
