@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import numpy as np
@@ -239,3 +240,20 @@ def test_an_image_that_exif_turns_has_a_label_map_as_a_viewer_shows_it(folder_ro
     assert check_dataset("folder", folder_root).notes == []
     _label(folder_root / "val" / "labels", "c.png", np.zeros((32, 24), dtype=np.uint8))
     assert "24x32 but its image is 32x24; turn it as a viewer shows" in _problem(folder_root)
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"\xff"])
+def test_a_name_that_no_table_can_hold_is_refused(folder_root, name):
+    for kind in ("images", "labels"):
+        folder = folder_root / "val" / kind
+        os.rename(folder / "c.png", os.fsencode(folder) + b"/" + name + b".png")
+    with pytest.raises(DatasetError, match="rename its files in plain text") as caught:
+        Folder(folder_root, "val")
+    assert str(caught.value).isprintable()
+
+
+def test_a_link_to_itself_is_a_missing_file(folder_root):
+    file = folder_root / "val" / "images" / "c.png"
+    file.unlink()
+    file.symlink_to(file)
+    assert "c.png: the image is missing" in _problem(folder_root)

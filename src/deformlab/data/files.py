@@ -1,6 +1,6 @@
 """Data sets that are folders of files: what belongs together, and what is missing."""
 
-import os
+import unicodedata
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -103,12 +103,18 @@ class FileDataset(SegmentationDataset):
 
     @classmethod
     def listed(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """The samples of `split` as `find` returns them, no two of one name.
+        """The samples of `split` as `find` returns them, no two of one name, no name that tables cannot hold.
 
         Raises:
-            DatasetError: two have the same name; also as for `find`.
+            DatasetError: two have the same name, or a name is not UTF-8; also as for `find`.
         """
         found = cls.find(folder, split)
+        for files in found:
+            # Control characters, and bytes that are no UTF-8.
+            if any(unicodedata.category(character) in ("Cc", "Cs") for character in files.name):
+                raise DatasetError(
+                    f"{folder}: a sample of {split} is called {files.name!a}; rename its files in plain text"
+                )
         name, count = Counter(files.name for files in found).most_common(1)[0]
         if count > 1:
             raise DatasetError(
@@ -226,11 +232,16 @@ def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The files right in a folder by name, without hidden ones (macOS puts `._a.png` beside `a.png`)."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            folder / entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()
-        )
+    """The files right in a folder by name, without hidden ones (macOS puts `._a.png` beside `a.png`).
+
+    Raises:
+        DatasetError: the folder cannot be listed.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+    return [entry for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
 
 
 def refuse_subfolders(folder: Path) -> None:
