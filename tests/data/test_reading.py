@@ -149,7 +149,10 @@ TURNED = {
     1: lambda shown: shown,
     2: np.fliplr,
     3: lambda shown: np.rot90(shown, 2),
+    4: np.flipud,
+    5: lambda shown: np.swapaxes(shown, 0, 1),
     6: np.rot90,
+    7: lambda shown: np.rot90(np.swapaxes(shown, 0, 1), 2),
     8: lambda shown: np.rot90(shown, -1),
 }
 
@@ -162,6 +165,18 @@ def test_an_image_is_turned_as_a_viewer_turns_it(tmp_path, photograph, kind, suf
     _save_turned(TURNED[orientation](shown), tmp_path / f"phone.{suffix}", orientation)
     expected = np.broadcast_to(shown.reshape(24, 32, -1), (24, 32, 3))
     assert (read_image(tmp_path / f"phone.{suffix}") == expected).all()
+
+
+def test_a_16_bit_image_is_turned_too(tmp_path, photograph):
+    _save_turned(np.rot90(photograph["grey"].astype(np.uint16) * 257), tmp_path / "camera.png", 6)
+    assert (read_image(tmp_path / "camera.png") == photograph["grey"][..., None]).all()
+
+
+def test_an_image_whose_exif_data_is_broken_is_read_as_stored(tmp_path, photograph, recwarn):
+    exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x05\x01\x12"
+    Image.fromarray(photograph["colour"]).save(tmp_path / "phone.jpg", exif=exif)
+    assert read_image(tmp_path / "phone.jpg").shape == (24, 32, 3)
+    assert not recwarn.list
 
 
 def test_a_label_map_is_turned_likewise(tmp_path, photograph):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from deformlab.data.dataset import IGNORE_INDEX
 from deformlab.errors import DatasetError
@@ -25,6 +25,16 @@ MAX_PIXELS = 2**26
 _TOO_LARGE = f"at most {MAX_PIXELS:,} (8192x8192) are read, cut the image into tiles"
 # A 16-bit image whose values fit into 14 bits may come from a camera of 10, 12 or 14 bits, or be dark.
 _BITS_OF_CAMERAS = 14
+# What each EXIF orientation asks a viewer to do.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
 _MIN_IS_WHITE = 0
 
@@ -86,7 +96,7 @@ def turned_without_trace(file: Path) -> bool:
         # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
         if image.format == "PNG" and "exif" not in image.info:
             return False
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = _orientation(image)
         return orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and image.width == image.height)
 
     return bool(_decode(file, look))
@@ -114,13 +124,14 @@ def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         raise _Refusal("has 32-bit or signed values, whose white is not known; save it with 8 bits a channel")
     raw = _raw_mode(image)
     _check_pages(image)
+    white_is_0 = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _MIN_IS_WHITE
+    image = _as_shown(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:
             raise _Refusal("has transparent pixels, whose colour depends on what is behind them; flatten it")
-    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
-        if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _MIN_IS_WHITE:
+        if white_is_0:
             raise _Refusal("stores white as 0 in 16 bits; save it with 8 bits a channel")
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         pixels = np.repeat(grey[:, :, None], 3, axis=2)
@@ -142,11 +153,24 @@ def _numbers(image: Image.Image) -> npt.NDArray[Any]:
     if image.mode == "1" or (image.mode == "L" and raw != "L"):
         raise _Refusal(f"stores its values as {raw!r}, not as plain 8-bit numbers; save it as an 8-bit PNG")
     _check_pages(image)
-    ImageOps.exif_transpose(image, in_place=True)
-    values = np.array(image)
+    values = np.array(_as_shown(image))
     if values.ndim != 2:
         raise _Refusal(f"has {values.shape[-1]} channels; such a map has one (numbers, not colours)")
     return values
+
+
+def _as_shown(image: Image.Image) -> Image.Image:
+    """The image, turned as its EXIF data says; Pillow does that by itself for TIFF."""
+    turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # Viewers show an image whose EXIF data is broken as it is stored.
+    except Exception:
+        return 1
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -175,7 +199,8 @@ def _decode(file: Path, look: Callable[[Image.Image], Any]) -> Any:
     try:
         # Given a name, Pillow maps the file into memory, and then reads turned TIFF files wrongly.
         with file.open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of large images, which are refused below, and of broken EXIF data.
+            warnings.simplefilter("ignore")
             with Image.open(stream) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise _Refusal(f"has {image.width}x{image.height} pixels; {_TOO_LARGE}")
