@@ -22,6 +22,7 @@ from rich.progress import track
 from scipy.io import loadmat
 
 from deformlab.data import PascalVOC
+from deformlab.data.pascal_voc import read_names
 from deformlab.data.reading import read_label
 from deformlab.errors import DatasetError
 
@@ -136,7 +137,7 @@ def _sbd_masks(root: Path) -> dict[str, Path]:
 def _names(file: Path) -> list[str]:
     if not file.is_file():
         raise DatasetError(f"{file}: no such file; unpack VOCtrainval_11-May-2012.tar again")
-    return file.read_text().split()
+    return read_names(file)
 
 
 if __name__ == "__main__":

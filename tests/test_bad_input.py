@@ -144,3 +144,46 @@ def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(
     assert json.loads((run_dir / "result.json").read_text())["status"] == "failed"
     assert main(arguments) == 0
     assert json.loads((run_dir / "result.json").read_text())["status"] == "finished"
+
+
+def ignore_all(folder, names):
+    for name in names:
+        Image.fromarray(np.full((48, 64), 255, dtype=np.uint8)).save(folder / f"{name}.png")
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 8), ("val", 2)])
+def test_a_split_whose_labels_are_all_ignored_stops_before_the_training(fit, data_root, split, count):
+    ignore_all(data_root / split / "labels", range(count))
+    code, errors, _ = fit()
+    assert code == 2
+    (error,) = errors
+    assert f"every pixel of {split}'s label maps is ignored" in error
+
+
+def test_a_validation_without_labelled_pixels_does_not_lose_the_training(
+    fit, data_root, tmp_path, capsys, caplog
+):
+    (data_root / "things.txt").write_text("thing\n")
+    ignore_all(data_root / "val" / "labels", [0])
+    code, _, result = fit("--trainer.limit_val_batches", "1", "--data.val_batch_size", "1")
+    assert (code, result["status"]) == (0, "finished")
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert caplog.text.count("val: every pixel of the labels is ignored, so that there is no score") == 1
+    arguments = ["validate", "--run_dir", str(tmp_path / "run"), "--trainer.limit_val_batches", "1"]
+    assert main(arguments) == 0
+    assert "nothing was measured" in capsys.readouterr().out
+
+
+def test_masks_whose_only_class_is_0_are_not_scored_silently(fit, data_root, caplog):
+    for file in (data_root / "val" / "labels").iterdir():
+        values = np.asarray(Image.open(file))
+        Image.fromarray(values * np.uint8(255)).save(file)
+    fit()
+    assert caplog.text.count("val: all labels are of class 'ground' or ignored") == 1
+
+
+def test_validating_on_the_training_images_is_said(fit, data_root, caplog):
+    shutil.rmtree(data_root / "val")
+    (data_root / "val").symlink_to(data_root / "train")
+    fit()
+    assert "the images of val are all in train too" in caplog.text

@@ -248,10 +248,26 @@ def _data(arguments: list[str]) -> int:
     )
     check.add_argument("name", help="camvid, cityscapes, voc, coco, folder or shapes")
     check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")
+    sizes = check.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="shows small and large objects as a training with this configuration counts them",
+    )
+    sizes.add_argument(
+        "--object-sizes",
+        type=float,
+        nargs=2,
+        metavar=("SMALL", "LARGE"),
+        help="areas in pixels below which objects are small and above which they are large",
+    )
     options = parser.parse_args(arguments)
     from deformlab.data import check_dataset
+    from deformlab.data.check_settings import CheckSettings
 
-    report = check_dataset(options.name, options.root, progress=sys.stderr.isatty())
+    settings = CheckSettings.choose(options.name, options.config, options.object_sizes)
+    report = check_dataset(options.name, options.root, **vars(settings), progress=sys.stderr.isatty())
     print(report.format())
     return 1 if report.problems else 0
 

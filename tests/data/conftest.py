@@ -30,7 +30,7 @@ def camvid_root(tmp_path):
     for split, count in (("train", 3), ("val", 2)):
         for number in range(count):
             suffix = "jpg" if split == "train" and number == 0 else "png"
-            _save(_image(number), root / split / f"{split}{number}.{suffix}")
+            _save(_image(number + len(split)), root / split / f"{split}{number}.{suffix}")
             _save(Image.fromarray(label), root / f"{split}annot" / f"{split}{number}.png")
     return root
 
@@ -47,7 +47,7 @@ def cityscapes_root(tmp_path):
     instance[4:8, 10:14] = 26001
     for split, city in (("train", "aachen"), ("val", "frankfurt")):
         name = f"{city}_000000_000019"
-        _save(_image(0, 16, 32), root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png")
+        _save(_image(len(split), 16, 32), root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png")
         truth = root / "gtFine" / split / city
         _save(Image.fromarray(label), truth / f"{name}_gtFine_labelIds.png")
         _save(Image.fromarray(instance), truth / f"{name}_gtFine_instanceIds.png")

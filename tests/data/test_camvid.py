@@ -72,13 +72,13 @@ def test_an_empty_folder_is_named(tmp_path):
 
 def test_a_missing_label_map_is_named_before_training_starts(camvid_root):
     (camvid_root / "trainannot" / "train1.png").unlink()
-    with pytest.raises(DatasetError, match=r"train1\.png: label map of train1 is missing; add it"):
+    with pytest.raises(DatasetError, match=r"train1\.png: the label map is missing; add it"):
         CamVid(camvid_root, "train")
 
 
 def test_a_missing_image_is_named_before_training_starts(camvid_root):
     (camvid_root / "train" / "train1.png").unlink()
-    with pytest.raises(DatasetError, match=r"train1\.png: image of train1 is missing"):
+    with pytest.raises(DatasetError, match=r"train1\.png: the image is missing"):
         CamVid(camvid_root, "train")
 
 
@@ -88,7 +88,7 @@ def test_an_illegal_label_value_is_named_with_its_file(camvid_root):
     with pytest.raises(DatasetError) as caught:
         CamVid(camvid_root, "train")[1]
     assert str(caught.value) == (
-        f"{file}: label values 77 are illegal; data set 'camvid' has 0 to 10 and 255 (ignored)"
+        f"{file}: label values 77 are illegal; data set 'camvid' has 0 to 10 and 11, 255 (ignored)"
     )
 
 

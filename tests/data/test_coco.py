@@ -80,7 +80,7 @@ def test_val2017_is_used_where_it_is(coco_root):
     (coco_root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     (coco_root / "train2017" / "000000000000.jpg").rename(coco_root / "val2017" / "000000000000.jpg")
     assert len(Coco(coco_root, "val")) == 1
-    with pytest.raises(DatasetError, match="image of 000000000000 is missing"):
+    with pytest.raises(DatasetError, match="the image is missing"):
         Coco(coco_root, "train")
 
 
@@ -147,7 +147,7 @@ def test_broken_json_is_one_line(coco_root):
 
 def test_an_image_of_another_size_is_named(coco_root):
     edit(coco_root, lambda content: content["images"][7].update(height=30))
-    with pytest.raises(DatasetError, match="its label map is 40x30 but its image is 40x24"):
+    with pytest.raises(DatasetError, match=r"000000000007\.jpg: is 40x24 but its annotations are for 40x30"):
         Coco(coco_root, "val")[1]
 
 
@@ -166,9 +166,7 @@ def test_check_counts_objects_and_says_what_is_wrong(coco_root):
     }
     assert report.object_areas()["cup"].tolist() == [16] * 7
     (coco_root / "train2017" / "000000000001.jpg").unlink()
-    assert [
-        "image of 000000000001 is missing" in line for line in check_dataset("coco", coco_root).problems
-    ] == [True]
+    assert ["the image is missing" in line for line in check_dataset("coco", coco_root).problems] == [True]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the sample of COCO is not here")
@@ -200,3 +198,22 @@ def test_genuine_masks_have_the_areas_that_coco_states():
             assert np.array_equal(found, mask.decode(encoded) == 1), entry["id"]
         else:
             assert found.sum() == pytest.approx(entry["area"], rel=0.05, abs=40), entry["id"]
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/secret.jpg", "a/../../secret.jpg", ""])
+def test_a_file_name_that_leaves_the_folder_is_refused(coco_root, name):
+    edit(coco_root, lambda content: content["images"][0].update(file_name=name))
+    with pytest.raises(DatasetError, match=r"instances_train2017\.json: '.*' leads out of .*train2017"):
+        Coco(coco_root, "train")
+
+
+def test_two_images_of_one_name_are_refused(coco_root):
+    edit(coco_root, lambda content: content["images"][0].update(file_name="000000000001.png"))
+    with pytest.raises(DatasetError, match="2 samples of train are called '000000000001'"):
+        Coco(coco_root, "train")
+
+
+def test_a_size_that_no_image_has_takes_no_memory(coco_root):
+    edit(coco_root, lambda content: content["images"][7].update(height=10**6, width=10**6))
+    with pytest.raises(DatasetError, match="its annotations are for 1000000x1000000"):
+        Coco(coco_root, "val")[1]

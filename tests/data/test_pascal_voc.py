@@ -65,5 +65,20 @@ def test_a_folder_that_is_not_voc_names_the_archive(tmp_path):
 
 def test_an_image_of_the_list_that_is_missing_is_named(voc_root):
     (voc_root / "VOCdevkit" / "VOC2012" / "JPEGImages" / "b.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"b\.jpg: image of b is missing"):
+    with pytest.raises(DatasetError, match=r"b\.jpg: the image is missing"):
+        PascalVOC(voc_root, "train")
+
+
+@pytest.mark.parametrize("name", ["../../a", "/a", "sub/a", ".."])
+def test_a_name_that_is_a_path_is_refused(voc_root, name):
+    listing = voc_root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
+    listing.write_text(f"a\n{name}\n")
+    with pytest.raises(DatasetError, match=r"train\.txt: '.*' is no name of an image"):
+        PascalVOC(voc_root, "train")
+
+
+def test_a_name_that_is_listed_twice_is_refused(voc_root):
+    listing = voc_root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
+    listing.write_text("a\nb\na\n")
+    with pytest.raises(DatasetError, match="2 samples of train are called 'a'"):
         PascalVOC(voc_root, "train")

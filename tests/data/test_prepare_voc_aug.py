@@ -92,6 +92,14 @@ def test_a_broken_mat_file_is_named(script, voc_root, sbd_root):
         script.prepare(voc_root, sbd_root, incomplete=True)
 
 
+def test_a_listed_path_is_refused_before_anything_is_written(script, voc_root, sbd_root):
+    voc = voc_root / "VOCdevkit" / "VOC2012"
+    (voc / "ImageSets" / "Segmentation" / "train.txt").write_text("../JPEGImages/a\n")
+    with pytest.raises(DatasetError, match=r"train\.txt: '../JPEGImages/a' is no name of an image"):
+        script.prepare(voc_root, sbd_root, incomplete=True)
+    assert not (voc / "SegmentationClassAug").exists()
+
+
 def test_the_command_line_ends_with_one_line_when_a_folder_is_missing(tmp_path):
     run = subprocess.run(
         [sys.executable, SCRIPT, tmp_path / "voc", tmp_path / "sbd"], capture_output=True, text=True

@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from deformlab.objects import SizeRule, summarize, summary_lines
+from deformlab.objects.numbers import number
 
 RULE = SizeRule((100, 400))
 CLASSES = ("road", "car", "pole")
@@ -119,3 +121,15 @@ def test_the_terminals_lines_fit(records):
     lines = summary_lines(summary(records))
     assert max(map(len, lines)) <= 80
     assert "  conv   small       1.67 ± 0.47  [1.50, 2.00]        3        2" in lines
+
+
+def test_what_is_undefined_is_a_dash_on_the_terminal(make_records):
+    # A network whose offsets have run away.
+    rows = [{"image": image, "object": 1, "area": 9, "dilation": [np.nan]} for image in "ab"]
+    lines = summary_lines(summary(make_records(rows)))
+    assert sum("- ± -" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("undefined", [np.nan, np.inf])
+def test_what_json_does_not_have_is_null(undefined):
+    assert number(undefined) is None

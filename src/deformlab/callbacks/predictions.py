@@ -10,6 +10,8 @@ from PIL import Image
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from deformlab.errors import ConfigError
+
 __all__ = ["PredictionPictures", "PredictionWriter", "colourise"]
 
 UNLABELLED = (0, 0, 0)
@@ -76,12 +78,15 @@ class PredictionPictures(pl.Callback):
                 colourise(np.where(label == 255, 255, prediction), datamodule.palette),
             ]
             picture = Image.fromarray(np.concatenate(panels, axis=1))
-            picture.save(self.directory / f"{self._written:02d}-{Path(name).stem}.png")
+            picture.save(self.directory / f"{self._written:02d}-{name.replace('/', '-')}.png")
             self._written += 1
 
 
 class PredictionWriter(BasePredictionWriter):
     """Writes class maps of `predict` as PNG: `<name>.png` with class indices, `<name>_color.png` to look at.
+
+    A class map has the size and the orientation in which a viewer shows the image: one that EXIF data turns
+    is turned, and so is its class map, which has no EXIF data itself.
 
     Args:
         output: Folder; made if it is not there.
@@ -91,6 +96,33 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.output = output
         self.written = 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Makes sure that nothing is written over an image, or over another image's result.
+
+        Raises:
+            ConfigError: Something would be.
+        """
+        if stage != "predict":
+            return
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        files: list[Path] = datamodule.predict_dataset.files
+        if self.output.resolve() in {file.parent.resolve() for file in files}:
+            raise ConfigError(
+                f"--output {self.output}: is the folder of the images, which it would overwrite; name another"
+            )
+        image_of: dict[Path, Path] = {}
+        for file in files:
+            for written in self._files(file.stem):
+                other = image_of.setdefault(written, file)
+                if other != file:
+                    raise ConfigError(
+                        f"{other}: its class map and that of {file.name} would both be written to "
+                        f"{written.name}; rename one of the images"
+                    )
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self.output / f"{name}.png", self.output / f"{name}_color.png"
 
     def write_on_batch_end(
         self,
@@ -106,10 +138,10 @@ class PredictionWriter(BasePredictionWriter):
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.output.mkdir(parents=True, exist_ok=True)
         for name, classes in zip(batch["name"], prediction, strict=True):
-            stem = Path(name).stem
             array = classes.cpu().numpy()
-            Image.fromarray(array).save(self.output / f"{stem}.png")
-            Image.fromarray(colourise(array, datamodule.palette)).save(self.output / f"{stem}_color.png")
+            numbers, colours = self._files(name)
+            Image.fromarray(array).save(numbers)
+            Image.fromarray(colourise(array, datamodule.palette)).save(colours)
             self.written += 1
 
 

@@ -1,7 +1,8 @@
 """Data sets, transforms and loaders."""
 
 from deformlab.data.camvid import CamVid
-from deformlab.data.check import DatasetReport, SplitReport, check_dataset
+from deformlab.data.check import check_dataset
+from deformlab.data.check_report import DatasetReport, SplitReport
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
 from deformlab.data.datamodule import SegmentationDataModule

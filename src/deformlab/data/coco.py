@@ -14,7 +14,7 @@ import numpy as np
 
 from deformlab.data.coco_masks import decode_mask
 from deformlab.data.dataset import IGNORE_INDEX, Sample
-from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles, file_size
+from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles, file_inside, file_size
 from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image
 from deformlab.errors import DatasetError
@@ -95,6 +95,13 @@ class Coco(FileDataset):
     def read(cls, files: SampleFiles) -> Sample:
         """One sample; labels and instances are painted from the largest mask to the smallest."""
         assert isinstance(files, CocoFiles)
+        image = read_image(files.image)
+        if image.shape[:2] != files.size:
+            height, width = files.size
+            raise DatasetError(
+                f"{files.image}: is {image.shape[1]}x{image.shape[0]} but its annotations are for "
+                f"{width}x{height}; unpack both again"
+            )
         label = np.zeros(files.size, dtype=np.uint8)
         instance = np.zeros(files.size, dtype=np.int32)
         painted = []
@@ -111,7 +118,7 @@ class Coco(FileDataset):
         for is_object, _, number, mask, value in sorted(painted, key=lambda item: item[:3]):
             label[mask] = value if is_object else IGNORE_INDEX
             instance[mask] = number if is_object else 0
-        return Sample(image=read_image(files.image), label=label, instance=instance, name=files.name)
+        return Sample(image=image, label=label, instance=instance, name=files.name)
 
 
 def _parts(folder: Path, split: str) -> tuple[Path, Path]:
@@ -136,7 +143,7 @@ def _read_annotations(images: Path, path: Path, modified: int) -> tuple[CocoFile
         found = [
             CocoFiles(
                 name=Path(entry["file_name"]).stem,
-                image=images / entry["file_name"],
+                image=file_inside(images, entry["file_name"], path),
                 label=path,
                 size=(int(entry["height"]), int(entry["width"])),
                 annotations=json.dumps(annotations.pop(entry["id"]), separators=(",", ":")),

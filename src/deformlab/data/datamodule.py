@@ -10,14 +10,16 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from deformlab.data.dataset import SegmentationDataset
+from deformlab.data.dataset import IGNORE_INDEX, SegmentationDataset
+from deformlab.data.files import FileDataset
 from deformlab.data.image_folder import ImageFolder
 from deformlab.data.registry import DATASETS
 from deformlab.data.sampler import AugmentedDataset, SeededSampler
 from deformlab.data.transforms import EvalTransform, TrainTransform
-from deformlab.errors import ConfigError
+from deformlab.errors import ConfigError, DatasetError
 
 _OWN_ARGUMENTS = ("self", "root", "split", "transform")
 
@@ -47,7 +49,8 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     Raises:
         ConfigError: an unknown data set, an unknown or illegal option, or a number outside its range.
-        DatasetError: the data set's classes stand in a file that is missing or wrong.
+        DatasetError: the data set's classes stand in a file that is missing or wrong; on `setup`: all labels
+            of a split are ignored.
     """
 
     def __init__(
@@ -151,11 +154,16 @@ class SegmentationDataModule(pl.LightningDataModule):
                     f"data.batch_size={self.batch_size}: larger than the training split, "
                     f"which has {len(self.train_dataset)} images"
                 )
+            _check_labelled(self.train_dataset)
         if stage in ("fit", "validate"):
             self.val_dataset = self._open("val", self.eval_transform)
+            _check_labelled(self.val_dataset)
+        if stage == "fit":
+            _compare_splits(self.train_dataset, self.val_dataset)
         elif stage == "test":
             split = "test" if "test" in self.dataset_class.splits else "val"
             self.test_dataset = self._open(split, self.eval_transform)
+            _check_labelled(self.test_dataset)
         elif stage == "predict":
             if self.predict_root is None:
                 raise ConfigError("data.predict_root: set it to the folder of images to predict")
@@ -245,6 +253,33 @@ def _check_options(dataset_class: type[SegmentationDataset], options: Mapping[st
     if unknown:
         raise ConfigError(
             f"data.options: {dataset_class.name!r} has no option {unknown[0]!r}; it has {', '.join(legal)}"
+        )
+
+
+def _check_labelled(dataset: SegmentationDataset) -> None:
+    """Refuses a split without a labelled pixel; it mostly reads one sample to find one.
+
+    Raises:
+        DatasetError: every pixel of every label map is ignored, or a sample cannot be read.
+    """
+    for index in range(len(dataset)):
+        if (dataset.raw(index)["label"] != IGNORE_INDEX).any():
+            return
+    raise DatasetError(
+        f"{dataset.root}: every pixel of {dataset.split}'s label maps is ignored ({IGNORE_INDEX}); write the "
+        "numbers of the classes into them"
+    )
+
+
+def _compare_splits(train: SegmentationDataset, val: SegmentationDataset) -> None:
+    """Says that a network is validated on what it is trained on, where names and sizes of all files agree."""
+    if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
+        return
+    known = {tuple(entry) for entry in train.contents()}
+    if all(tuple(entry) in known for entry in val.contents()):
+        rank_zero_info(
+            f"{val.root}: the images of val are all in {train.split} too, by name and size; the score says "
+            "nothing about other images"
         )
 
 

@@ -46,6 +46,7 @@ class SegmentationDataset(Dataset[Any]):
         classes: class names in the order of their label values.
         things: the classes that come as countable objects.
         ignored: label values of the files that become 255, besides 255 itself.
+        label_hint: what a message about an illegal label value adds; empty for nothing.
         palette: one RGB colour per class, shape (C, 3).
         splits: legal values of `split`.
         train_split: the split that training uses when nothing else is said.
@@ -67,6 +68,7 @@ class SegmentationDataset(Dataset[Any]):
     classes: ClassVar[tuple[str, ...]]
     things: ClassVar[tuple[str, ...]]
     ignored: ClassVar[tuple[int, ...]] = ()
+    label_hint: ClassVar[str] = ""
     palette: ClassVar[npt.NDArray[np.uint8]]
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     train_split: ClassVar[str] = "train"
@@ -168,16 +170,23 @@ class SegmentationDataset(Dataset[Any]):
         for kind in ("label", "instance"):
             found = sample[kind].shape
             if found != (height, width):
+                way_out = (
+                    "turn it as a viewer shows the image, which EXIF data may turn"
+                    if found == (width, height)
+                    else "both must have the same size, replace one of them"
+                )
                 raise DatasetError(
                     f"{source}: its {kind} map is {found[1]}x{found[0]} but its image is {width}x{height}; "
-                    "both must have the same size, replace one of them"
+                    f"{way_out}"
                 )
         label = sample["label"]
         illegal = label[(label >= len(cls.classes)) & (label != IGNORE_INDEX)]
         if illegal.size:
             raise DatasetError(
                 f"{source}: label values {_shortened(np.unique(illegal))} are illegal; "
-                f"data set {cls.name!r} has 0 to {len(cls.classes) - 1} and {IGNORE_INDEX} (ignored)"
+                f"data set {cls.name!r} has 0 to {len(cls.classes) - 1} and "
+                f"{', '.join(map(str, sorted({*cls.ignored, IGNORE_INDEX})))} (ignored)"
+                + (f"; {cls.label_hint}" if cls.label_hint else "")
             )
 
 

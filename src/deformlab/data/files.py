@@ -1,19 +1,30 @@
 """Data sets that are folders of files: what belongs together, and what is missing."""
 
+import unicodedata
 from abc import abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from deformlab.data.dataset import Sample, SegmentationDataset
+from deformlab.data.reading import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from deformlab.errors import DatasetError
-
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class MissingSplitError(DatasetError):
     """Nothing of a split is there."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a file; as text, one line."""
+
+    file: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -25,18 +36,22 @@ class SampleFiles:
         image: the image.
         label: the label map.
         instance: the instance map, None where the data set has none for this image.
+        ambiguous: why it is not certain that these are the sample's files.
     """
 
     name: str
     image: Path
     label: Path
     instance: Path | None = None
+    ambiguous: tuple[Fault, ...] = ()
 
-    def missing(self) -> list[str]:
-        """One line per file that is not there."""
+    def faults(self) -> list[Fault]:
+        """One for each file that is not there or not certain."""
+        if self.ambiguous:
+            return list(self.ambiguous)
         parts = (("image", self.image), ("label map", self.label), ("instance map", self.instance))
         return [
-            f"{file}: {kind} of {self.name} is missing; add it or remove the sample's other files"
+            Fault(file, f"the {kind} is missing; add it or remove the sample's other files")
             for kind, file in parts
             if file is not None and not file.is_file()
         ]
@@ -62,10 +77,10 @@ class FileDataset(SegmentationDataset):
         cache: bool = False,
     ) -> None:
         super().__init__(root, split, transform, cache)
-        self.files = self.find(self.folder(root), split)
+        self.files = self.listed(self.folder(root), split)
         for files in self.files:
-            for line in files.missing():
-                raise DatasetError(line)
+            for fault in files.faults():
+                raise DatasetError(str(fault))
         self.names = [files.name for files in self.files]
 
     @classmethod
@@ -85,6 +100,27 @@ class FileDataset(SegmentationDataset):
                 f"{folder}: no such folder; data.root of {cls.name!r} is the one with {cls.layout}"
             )
         return folder
+
+    @classmethod
+    def listed(cls, folder: Path, split: str) -> list[SampleFiles]:
+        """The samples of `split` as `find` returns them, no two of one name, no name that tables cannot hold.
+
+        Raises:
+            DatasetError: two have the same name, or a name is not UTF-8; also as for `find`.
+        """
+        found = cls.find(folder, split)
+        for files in found:
+            # Control characters, and bytes that are no UTF-8.
+            if any(unicodedata.category(character) in ("Cc", "Cs") for character in files.name):
+                raise DatasetError(
+                    f"{folder}: a sample of {split} is called {files.name!a}; rename its files in plain text"
+                )
+        name, count = Counter(files.name for files in found).most_common(1)[0]
+        if count > 1:
+            raise DatasetError(
+                f"{folder}: {count} samples of {split} are called {name!r}; every name may occur once"
+            )
+        return found
 
     @classmethod
     @abstractmethod
@@ -129,8 +165,27 @@ def file_size(file: Path | None) -> int:
         raise DatasetError(f"{file}: {error.strerror}; restore the file") from None
 
 
+def file_inside(folder: Path, name: str, source: Path) -> Path:
+    """The file `name` of `folder`.
+
+    Args:
+        folder: where all files of this kind are.
+        name: a name or relative path that was read from `source`.
+        source: a file, for messages.
+
+    Raises:
+        DatasetError: the name leads out of the folder.
+    """
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DatasetError(f"{source}: {name!r} leads out of {folder}; name files inside it")
+    return folder / path
+
+
 def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str) -> list[SampleFiles]:
-    """Images (PNG or JPEG) and label maps (PNG) of one stem, also where one of the two is missing.
+    """Images and label maps of one stem, also where one of the two is missing or there are several.
+
+    Endings are read in upper and lower case; hidden files and files with other endings are left out.
 
     Args:
         image_folder: holds the images of one split.
@@ -140,7 +195,7 @@ def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str
 
     Raises:
         MissingSplitError: neither folder is there.
-        DatasetError: one is missing, or both are empty.
+        DatasetError: one is missing, both are empty, or there are images in subfolders.
     """
     there = [part for part in (image_folder, label_folder) if part.is_dir()]
     if not there:
@@ -150,13 +205,77 @@ def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str
         raise DatasetError(
             f"{absent}: no such folder, though there is {there[0].name}/; add the missing half"
         )
-    images = {file.stem: file for file in image_folder.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES}
-    stems = sorted(images | {file.stem: file for file in label_folder.glob("*.png")})
+    refuse_subfolders(image_folder)
+    images, labels = visible_files(image_folder), visible_files(label_folder)
+    stems = {file.stem for file in images if file.suffix.lower() in IMAGE_SUFFIXES}
+    stems |= {file.stem for file in labels if file.suffix.lower() in LABEL_SUFFIXES}
     if not stems:
         raise DatasetError(
-            f"{image_folder}: holds no {' or '.join(_IMAGE_SUFFIXES)} images; put those of {name!r} there"
+            f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); put those of {name!r} there"
         )
-    return [
-        SampleFiles(stem, images.get(stem, image_folder / f"{stem}.png"), label_folder / f"{stem}.png")
-        for stem in stems
-    ]
+    of_images = _by_stem(images, stems, IMAGE_SUFFIXES, "image")
+    of_labels = _by_stem(labels, stems, LABEL_SUFFIXES, "label map")
+    nothing: tuple[None, tuple[Fault, ...]] = (None, ())
+    found = []
+    for stem in sorted(stems):
+        image, image_faults = of_images.get(stem, nothing)
+        label, label_faults = of_labels.get(stem, nothing)
+        found.append(
+            SampleFiles(
+                stem,
+                image or image_folder / f"{stem}.png",
+                label or label_folder / f"{stem}.png",
+                ambiguous=image_faults + label_faults,
+            )
+        )
+    return found
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files right in a folder by name, without hidden ones (macOS puts `._a.png` beside `a.png`).
+
+    Raises:
+        DatasetError: the folder cannot be listed.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+    return [entry for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+
+
+def refuse_subfolders(folder: Path) -> None:
+    """Refuses images in subfolders, which would be left out unnoticed.
+
+    Raises:
+        DatasetError: names the first subfolder with images.
+    """
+    for inner in sorted(folder.iterdir()):
+        if inner.name.startswith(".") or not inner.is_dir():
+            continue
+        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in inner.rglob("*")):
+            raise DatasetError(
+                f"{inner}: is a subfolder with images, and only those right in {folder} are read; "
+                "move them there, or the subfolder away"
+            )
+
+
+def _by_stem(
+    files: Sequence[Path], stems: set[str], suffixes: Sequence[str], kind: str
+) -> dict[str, tuple[Path, tuple[Fault, ...]]]:
+    """The one file of each stem, or the first of several and what is wrong with the others."""
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        if file.stem in stems:
+            groups.setdefault(file.stem, []).append(file)
+    found = {}
+    for stem, group in groups.items():
+        legal = [file for file in group if file.suffix.lower() in suffixes]
+        faults = [
+            Fault(file, f"is another {kind} of the same name as {legal[0].name}; keep one of them")
+            for file in legal[1:]
+        ]
+        if not legal:
+            faults = [Fault(group[0], f"is no {kind} that is read ({', '.join(suffixes)}); save it as PNG")]
+        found[stem] = (legal[0] if legal else group[0], tuple(faults))
+    return found

@@ -3,7 +3,7 @@
 For data that has no loader of its own; what a folder holds is all that needs to be said about it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,16 +14,21 @@ from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image, read_label
 from deformlab.errors import DatasetError
 
+# What tables call all classes together, and pixels of none.
+_RESERVED = ("all", "ignored")
+
 
 class Folder(FileDataset):
-    """Own data as `root/<split>/images/` (PNG or JPEG) and `root/<split>/labels/` (8-bit PNG, same stem).
+    """Own data as `root/<split>/images/` and `root/<split>/labels/` (8-bit PNG or TIFF of the same stem).
 
     `root/classes.txt` holds one class name per line: the first is label value 0, and so on; 255 is ignored.
     `root/things.txt`, which may be missing, names those classes that come as countable objects, one per line;
     an object is then an 8-connected component of its class, and effective dilation is reported by its size.
+    `root/ignore.txt`, which may be missing, holds further label values that are ignored, one per line.
 
-    Args and errors as in `SegmentationDataset`; also a DatasetError when `classes.txt` is missing, empty or
-    repeats a name, or `things.txt` names something else.
+    Args and errors as in `SegmentationDataset`; also a DatasetError when `classes.txt` is missing, has fewer
+    than two classes, an empty line or a name twice, `things.txt` names something else, or `ignore.txt` holds
+    what is no label value, or the value of a class.
 
     Example:
         >>> Folder("my_data", "train").classes  # doctest: +SKIP
@@ -55,22 +60,13 @@ class Folder(FileDataset):
     def for_root(cls, root: str | Path | None) -> type["Folder"]:
         """The data set with the classes that `root` lists."""
         folder = cls.folder(root)
-        names, objects = folder / "classes.txt", folder / "things.txt"
-        classes = _lines(names)
-        if not classes:
-            raise DatasetError(f"{names}: holds no class; write one class name per line")
-        if len(classes) > IGNORE_INDEX:
-            raise DatasetError(f"{names}: has {len(classes)} classes; at most {IGNORE_INDEX} fit a label")
-        things = _lines(objects) if objects.exists() else []
-        for name in things:
-            if name not in classes:
-                raise DatasetError(
-                    f"{objects}: {name!r} is not in classes.txt; choose from {', '.join(classes)}"
-                )
+        classes = _read_classes(folder / "classes.txt")
         described = {
-            "classes": tuple(classes),
-            "things": tuple(things),
+            "classes": classes,
+            "things": _read_things(folder / "things.txt", classes),
+            "ignored": _read_ignored(folder / "ignore.txt", classes),
             "palette": color_map(len(classes)),
+            "label_hint": f"values that mean ignored can be listed in {folder / 'ignore.txt'}, one per line",
             "__doc__": cls.__doc__,
         }
         return type(cls.__name__, (cls,), described)
@@ -82,8 +78,8 @@ class Folder(FileDataset):
 
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:
-        """One sample; label values are taken as they are."""
-        label = read_label(files.label)
+        """One sample; the values of `ignore.txt` become 255, all others are taken as they are."""
+        label = read_label(files.label, cls.ignored)
         return Sample(
             image=read_image(files.image),
             label=label,
@@ -92,16 +88,75 @@ class Folder(FileDataset):
         )
 
 
-def _lines(file: Path) -> list[str]:
-    """The lines of a list of names, without empty ones."""
+def _read_classes(file: Path) -> tuple[str, ...]:
+    """The class names, whose line number is their label value."""
+    lines = _lines(file, "write one class name per line, in label order")
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DatasetError(f"{file}: holds no class; write one class name per line")
+    for number, name in enumerate(lines, start=1):
+        if not name:
+            raise DatasetError(
+                f"{file}: line {number} is empty, which would shift every class after it; remove it, or name "
+                f"the class of label value {number - 1} there"
+            )
+        if name.startswith("#") or "\t" in name:
+            raise DatasetError(
+                f"{file}: line {number} is {name!r}; write class names only, without comments and tabs"
+            )
+        if name in _RESERVED:
+            raise DatasetError(f"{file}: line {number}: {name!r} means something else in reports; rename it")
+        if lines.count(name) > 1:
+            raise DatasetError(f"{file}: {name!r} stands there {lines.count(name)} times; keep one")
+    if len(lines) < 2:
+        raise DatasetError(
+            f"{file}: holds one class, {lines[0]!r}; write two or more, one per line (background counts)"
+        )
+    if len(lines) > IGNORE_INDEX:
+        raise DatasetError(f"{file}: has {len(lines)} classes; at most {IGNORE_INDEX} fit a label")
+    return tuple(lines)
+
+
+def _read_things(file: Path, classes: Sequence[str]) -> tuple[str, ...]:
+    """The countable classes; none where there is no such file."""
+    if not file.exists():
+        return ()
+    things = [name for name in _lines(file, "write one class name per line") if name]
+    for name in things:
+        if name not in classes:
+            raise DatasetError(f"{file}: {name!r} is not in classes.txt; choose from {', '.join(classes)}")
+        if things.count(name) > 1:
+            raise DatasetError(f"{file}: {name!r} stands there {things.count(name)} times; keep one")
+    return tuple(things)
+
+
+def _read_ignored(file: Path, classes: Sequence[str]) -> tuple[int, ...]:
+    """The label values that are ignored besides 255; none where there is no such file."""
+    if not file.exists():
+        return ()
+    values = set()
+    for number, line in enumerate(_lines(file, "write one label value per line"), start=1):
+        if not line:
+            continue
+        if not (line.isascii() and line.isdecimal() and int(line) <= IGNORE_INDEX):
+            raise DatasetError(f"{file}: line {number} is {line!r}; write one label value per line, 0 to 255")
+        if int(line) < len(classes):
+            raise DatasetError(
+                f"{file}: line {number}: {line} is the label value of class {classes[int(line)]!r}; change "
+                "the label maps so that classes count from 0 and ignored values come after them"
+            )
+        values.add(int(line))
+    return tuple(sorted(values - {IGNORE_INDEX}))
+
+
+def _lines(file: Path, how: str) -> list[str]:
+    """The lines of a text without the spaces around them, with empty ones."""
     try:
-        text = file.read_text(encoding="utf-8")
+        # With or without the mark that Windows editors put at the beginning.
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DatasetError(f"{file}: no such file; write one class name per line, in label order") from None
+        raise DatasetError(f"{file}: no such file; {how}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}: cannot be read ({error}); it must be text in UTF-8") from None
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    for name in names:
-        if names.count(name) > 1:
-            raise DatasetError(f"{file}: {name!r} stands there {names.count(name)} times; keep one")
-    return names
+    return [line.strip() for line in text.split("\n")]

@@ -5,17 +5,18 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from deformlab.data.reading import read_image
+from deformlab.data.files import visible_files
+from deformlab.data.reading import IMAGE_SUFFIXES, read_image
 from deformlab.data.transforms import EvalTransform
 from deformlab.errors import DatasetError
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class ImageFolder(Dataset[Any]):
     """The images right in one folder, by name.
 
-    Indexing gives `image` (3, H', W'), `name` (the file's stem) and `size`, the original (H, W).
+    Indexing gives `image` (3, H', W'), `name` (the file's stem) and `size`, the original (H, W). An image is
+    turned as its EXIF orientation says, and so is its size: what is predicted lies on the image as a viewer
+    shows it.
 
     Args:
         root: folder of images.
@@ -29,9 +30,11 @@ class ImageFolder(Dataset[Any]):
         folder = Path(root).expanduser()
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder; data.predict_root must be a folder of images")
-        self.files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+        self.files = [file for file in visible_files(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
         if not self.files:
-            raise DatasetError(f"{folder}: holds no images ({', '.join(_SUFFIXES)})")
+            raise DatasetError(
+                f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); those in subfolders are not read"
+            )
         self.transform = transform
 
     def __len__(self) -> int:

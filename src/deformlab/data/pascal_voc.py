@@ -14,6 +14,22 @@ from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
 
 
+def read_names(listing: Path) -> list[str]:
+    """The images' names in one of VOC's lists.
+
+    Raises:
+        DatasetError: the file is not readable, or a name is not one but a path.
+    """
+    try:
+        names = listing.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{listing}: cannot be read ({error}); unpack it again") from None
+    for name in names:
+        if Path(name).name != name or name == "..":
+            raise DatasetError(f"{listing}: {name!r} is no name of an image; give names without folders")
+    return names
+
+
 class PascalVOC(FileDataset):
     """PASCAL VOC 2012 as the official archive unpacks: `root/VOCdevkit/VOC2012/`.
 
@@ -80,7 +96,7 @@ class PascalVOC(FileDataset):
             raise MissingSplitError(f"{listing}: no such file; {way_out}")
         if not labels.is_dir():
             raise DatasetError(f"{labels}: no such folder; {way_out}")
-        names = listing.read_text().split()
+        names = read_names(listing)
         if not names:
             raise DatasetError(f"{listing}: the list is empty; {way_out}")
         instances = {

@@ -1,20 +1,59 @@
-"""Image and label files as arrays; a file that cannot be read is a DatasetError that names it."""
+"""Image and label files as arrays; a file that cannot be read is a DatasetError that names it.
 
+Every file is read as a viewer shows it: the orientation in its EXIF data is applied, to images and to label
+maps alike. A label map therefore belongs to the picture that the annotator saw, and a class map that was
+predicted lies on the image as it is shown. What has no certain meaning as an 8-bit picture is refused.
+"""
+
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from deformlab.data.dataset import IGNORE_INDEX
 from deformlab.errors import DatasetError
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# Formats that keep every value as it was written.
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+# 8192 x 8192: larger images do not fit a network anyway, and reading one takes gigabytes.
+MAX_PIXELS = 2**26
+_TOO_LARGE = f"at most {MAX_PIXELS:,} (8192x8192) are read, cut the image into tiles"
+# A 16-bit image whose values fit into 14 bits may come from a camera of 10, 12 or 14 bits, or be dark.
+_BITS_OF_CAMERAS = 14
+# What each EXIF orientation asks a viewer to do.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
+_MIN_IS_WHITE = 0
+
+
+class _Refusal(Exception):
+    """What is wrong with a file, and how to mend it, without its name."""
+
 
 def read_image(file: Path) -> npt.NDArray[np.uint8]:
-    """An image file as RGB, shape (H, W, 3)."""
-    return _decode(file, lambda image: np.asarray(image.convert("RGB"), dtype=np.uint8))
+    """An image file as RGB, shape (H, W, 3), turned as its EXIF orientation says.
+
+    Of 16-bit images the upper 8 bits are taken.
+
+    Raises:
+        DatasetError: the file is missing, broken or too large; or its picture is not certain: it has 32-bit
+            values, 16-bit values that use 14 bits at most, transparent pixels or several pages.
+    """
+    pixels: npt.NDArray[np.uint8] = _decode(file, _rgb)
+    return pixels
 
 
 def read_label(file: Path, ignored: Sequence[int] = ()) -> npt.NDArray[np.uint8]:
@@ -23,8 +62,11 @@ def read_label(file: Path, ignored: Sequence[int] = ()) -> npt.NDArray[np.uint8]
     Args:
         file: the label map.
         ignored: values that become 255.
+
+    Raises:
+        DatasetError: the file is missing, broken or too large, or is no map of 8-bit numbers.
     """
-    values = _read_single_channel(file)
+    values: npt.NDArray[Any] = _decode(file, _numbers)
     if values.dtype != np.uint8:
         raise DatasetError(f"{file}: is a {values.dtype} image; a label map is an 8-bit PNG, 0 to 255")
     values[np.isin(values, ignored)] = IGNORE_INDEX
@@ -32,26 +74,146 @@ def read_label(file: Path, ignored: Sequence[int] = ()) -> npt.NDArray[np.uint8]
 
 
 def read_integers(file: Path) -> npt.NDArray[np.int32]:
-    """A single-channel map of integers (8-bit, palette or 16-bit PNG), shape (H, W)."""
-    return _read_single_channel(file).astype(np.int32)
+    """A single-channel map of integers (8-bit, palette or 16-bit PNG), shape (H, W).
+
+    Raises:
+        DatasetError: the file is missing, broken or too large, or is no map of integers.
+    """
+    values: npt.NDArray[Any] = _decode(file, _numbers)
+    if values.dtype.kind not in "iu":
+        raise DatasetError(f"{file}: is a {values.dtype} image; such a map has whole numbers, save it as PNG")
+    return values.astype(np.int32)
 
 
-def _read_single_channel(file: Path) -> npt.NDArray[Any]:
-    values = _decode(file, np.array)
-    if values.ndim != 2:
-        raise DatasetError(
-            f"{file}: has {values.shape[-1]} channels; such a map has one (numbers, not colours)"
+def turned_without_trace(file: Path) -> bool:
+    """Whether EXIF turns an image in a way that its size does not show: by 180 degrees, mirrored, or square.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+
+    def look(image: Image.Image) -> bool:
+        # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
+        if image.format == "PNG" and "exif" not in image.info:
+            return False
+        orientation = _orientation(image)
+        return orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and image.width == image.height)
+
+    return bool(_decode(file, look))
+
+
+def palette_of(file: Path) -> dict[int, tuple[int, ...]] | None:
+    """The colour of each value in a label map's palette; None where it has no palette.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+
+    def look(image: Image.Image) -> dict[int, tuple[int, ...]] | None:
+        colours = image.getpalette("RGB") if image.mode == "P" else None
+        if colours is None:
+            return None
+        return {start // 3: tuple(colours[start : start + 3]) for start in range(0, len(colours), 3)}
+
+    palette: dict[int, tuple[int, ...]] | None = _decode(file, look)
+    return palette
+
+
+def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode in ("I", "F"):
+        raise _Refusal("has 32-bit or signed values, whose white is not known; save it with 8 bits a channel")
+    raw = _raw_mode(image)
+    _check_pages(image)
+    white_is_0 = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _MIN_IS_WHITE
+    image = _as_shown(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if np.asarray(image)[..., 3].min() < 255:
+            raise _Refusal("has transparent pixels, whose colour depends on what is behind them; flatten it")
+    if image.mode.startswith("I;16"):
+        if white_is_0:
+            raise _Refusal("stores white as 0 in 16 bits; save it with 8 bits a channel")
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        pixels = np.repeat(grey[:, :, None], 3, axis=2)
+    else:
+        pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    if ";16" in raw and pixels.max(initial=0) < 1 << _BITS_OF_CAMERAS - 8:
+        raise _Refusal(
+            f"is a 16-bit image that uses {_BITS_OF_CAMERAS} bits at most, so that its white is not known; "
+            "scale its values and save it with 8 bits a channel"
         )
+    return pixels
+
+
+def _numbers(image: Image.Image) -> npt.NDArray[Any]:
+    if image.format in _LOSSY_FORMATS or "jpeg" in str(image.info.get("compression")):
+        raise _Refusal("is compressed with loss, which changes label values; make it again as PNG")
+    raw = _raw_mode(image)
+    # Pillow scales 1, 2 and 4 bits to 8, and inverts what TIFF stores inverted.
+    if image.mode == "1" or (image.mode == "L" and raw != "L"):
+        raise _Refusal(f"stores its values as {raw!r}, not as plain 8-bit numbers; save it as an 8-bit PNG")
+    _check_pages(image)
+    values = np.array(_as_shown(image))
+    if values.ndim != 2:
+        raise _Refusal(f"has {values.shape[-1]} channels; such a map has one (numbers, not colours)")
     return values
 
 
-def _decode(file: Path, convert: Callable[[Image.Image], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def _as_shown(image: Image.Image) -> Image.Image:
+    """The image, turned as its EXIF data says; Pillow does that by itself for TIFF."""
+    turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        with Image.open(file) as image:
-            return convert(image)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # Viewers show an image whose EXIF data is broken as it is stored.
+    except Exception:
+        return 1
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file stores a pixel, for instance `RGB;16B`; known until the image is decoded."""
+    for tile in getattr(image, "tile", None) or ():
+        arguments = tile[3]
+        return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    return image.mode
+
+
+def _check_pages(image: Image.Image) -> None:
+    # The second picture in a phone's JPEG is a preview; TIFF marks smaller copies (1) and masks (4).
+    if image.format == "MPO":
+        return
+    pages = 0
+    for page in range(getattr(image, "n_frames", 1)):
+        image.seek(page)
+        pages += not getattr(image, "tag_v2", {}).get(ExifTags.Base.NewSubfileType, 0) & 5
+    image.seek(0)
+    if pages > 1:
+        raise _Refusal(f"has {pages} pages; save the one that is meant as a file of its own")
+
+
+def _decode(file: Path, look: Callable[[Image.Image], Any]) -> Any:
+    """What `look` returns of an image whose size is known and whose pixels are not decoded yet."""
+    try:
+        # Given a name, Pillow maps the file into memory, and then reads turned TIFF files wrongly.
+        with file.open("rb") as stream, warnings.catch_warnings():
+            # Of large images, which are refused below, and of broken EXIF data.
+            warnings.simplefilter("ignore")
+            with Image.open(stream) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise _Refusal(f"has {image.width}x{image.height} pixels; {_TOO_LARGE}")
+                return look(image)
     except FileNotFoundError:
         raise DatasetError(f"{file}: file is missing; restore it or remove its partner") from None
-    # Pillow raises OSError, SyntaxError (broken PNG), ValueError or its own bomb error, by format and damage.
+    except _Refusal as refusal:
+        raise DatasetError(f"{file}: {refusal}") from None
+    except Image.DecompressionBombError:
+        raise DatasetError(f"{file}: has too many pixels; {_TOO_LARGE}") from None
+    except UnidentifiedImageError:
+        raise DatasetError(f"{file}: cannot be read (no known image format); replace or remove it") from None
+    # Pillow raises OSError, SyntaxError (broken PNG) or ValueError, by format and damage.
     except Exception as error:
         raise DatasetError(
             f"{file}: cannot be read ({_one_line(error)}); replace or remove the file"

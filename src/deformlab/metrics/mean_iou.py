@@ -18,10 +18,12 @@ class MeanIoUResult(NamedTuple):
     Attributes:
         miou: Scalar, the mean over the classes that occur; nan where none does.
         iou: (C,), nan for a class that is in neither target nor prediction.
+        pixels: (C,), pixels of each class in the targets.
     """
 
     miou: Tensor
     iou: Tensor
+    pixels: Tensor
 
 
 class MeanIoU(Metric):
@@ -101,7 +103,7 @@ class MeanIoU(Metric):
         hits = counted.diagonal()
         union = counted.sum(1) + counted[:, :-1].sum(0) - hits
         iou = hits / union
-        return MeanIoUResult(iou.nanmean(), iou)
+        return MeanIoUResult(iou.nanmean(), iou, self.confusion[:-1].sum(1))
 
     def _check_extremes(self, name: str, values: Tensor) -> None:
         if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:

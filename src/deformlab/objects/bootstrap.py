@@ -3,6 +3,8 @@
 Percentile bootstrap (Efron and Tibshirani, 1993, chapter 13) with images as the units that are drawn.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -43,7 +45,7 @@ def ratio(numerator: _Floats, denominator: _Floats) -> _Floats:
 
 def resampled(drawn: _Floats, sums: _Floats) -> _Floats:
     """Sums per image (images, ...) as sums of each resample (resamples, ...)."""
-    return (drawn @ sums.reshape(len(sums), -1)).reshape(len(drawn), *sums.shape[1:])
+    return (drawn @ sums.reshape(len(sums), math.prod(sums.shape[1:]))).reshape(len(drawn), *sums.shape[1:])
 
 
 def ratio_interval(drawn: _Floats, numerator: _Floats, denominator: _Floats) -> _Floats:

@@ -4,5 +4,5 @@ import math
 
 
 def number(value: float) -> float | None:
-    """The number, None where it is undefined: JSON has no NaN."""
-    return None if math.isnan(value) else float(value)
+    """The number, None where it is undefined: JSON has neither NaN nor infinity."""
+    return float(value) if math.isfinite(value) else None

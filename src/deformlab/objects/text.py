@@ -18,6 +18,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     Args:
         summary: As `summarize` returns it.
     """
+    if not summary["images"]:
+        return ["nothing was measured: every pixel of the labels is ignored"]
     lines = ["effective dilation in cells: mean ± std over filters [95 % over images]"]
     rows = [row for row in summary["dilation"] if row["class"] == "all"]
     lines += _dilation(rows)
@@ -31,7 +33,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
             (
                 row["layer"],
                 f"{row['distance']}{' or more' if row['inside'] else ''}",
-                f"{row['mean']:.2f}",
+                _cells(row["mean"]),
                 _interval(row["low"], row["high"]),
                 f"{row['filters']:,}",
             )
@@ -75,7 +77,7 @@ def _dilation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             (
                 row["layer"],
                 row["size"],
-                f"{row['mean']:.2f} ± {row['std']:.2f}",
+                f"{_cells(row['mean'])} ± {_cells(row['std'])}",
                 _interval(row["low"], row["high"]),
                 f"{row['filters']:,}",
                 f"{row['objects']:,}",
@@ -96,6 +98,10 @@ def _rule(rule: Mapping[str, Any]) -> str:
 def _spearman(row: Mapping[str, Any]) -> tuple[str, str, str]:
     value = "constant" if row["spearman"] is None else f"{row['spearman']:+.2f}"
     return value, _interval(row["low"], row["high"]), f"{row['objects']:,}"
+
+
+def _cells(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _percent(value: float | None) -> str:

@@ -167,6 +167,7 @@ class SemanticSegmentation(pl.LightningModule):
         self._divergence = DivergenceWatch()
         self._epoch_loss = EpochLoss()
         self.train_loss = float("nan")
+        self._doubted: set[str] = set()
         self.tracked_layers = self.model.backbone.tracked_layers()
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
@@ -390,11 +391,25 @@ class SemanticSegmentation(pl.LightningModule):
 
     def _log_scores(self, split: str) -> None:
         result = self.mean_iou.compute()
+        self._doubt_scores(split, result.pixels.tolist())
         self.log(f"{split}/miou", result.miou.float(), prog_bar=True)
         for name, value in zip(self._class_names(), result.iou.tolist(), strict=True):
             self.log(f"{split}/iou/{name}", value)
         # Every process has to take part in the reduction; who prints or writes later reads the kept result.
         self.effective_dilation.compute()
+
+    def _doubt_scores(self, split: str, pixels: Sequence[int]) -> None:
+        """Says once why a score is none, or is worth nothing."""
+        names = [name for name, count in zip(self._class_names(), pixels, strict=True) if count]
+        if len(names) > 1 or split in self._doubted:
+            return
+        self._doubted.add(split)
+        rank_zero_info(
+            f"{split}: all labels are of class {names[0]!r} or ignored, so that the score means little; look "
+            "at them with deformlab data check"
+            if names
+            else f"{split}: every pixel of the labels is ignored, so that there is no score"
+        )
 
     def _class_names(self) -> Sequence[str]:
         datamodule = getattr(self.trainer, "datamodule", None)
