@@ -127,7 +127,7 @@ def test_ctrl_c_ends_the_wait_for_the_server(start_server, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     start_server("stops")
-    some = logger(tmp_path)
+    some = logger(tmp_path, seconds_to_upload=1)
     some.log_metrics({"some_metric": 0.5}, 1)
     while some.folder is None:
         some._thread.join(0.01)
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_the_wait_for_the_server(start_server, tmp_path, monkeypatch
 
 def test_an_interrupted_training_does_not_wait_for_the_server_to_start_the_run(start_server, tmp_path):
     start_server("silent")
-    some = logger(tmp_path, seconds_to_connect=100, seconds_to_stop=60)
+    some = logger(tmp_path, seconds_to_connect=100)
     some.log_metrics({"some_metric": 0.5}, 1)
     some.finalize("failed")
     assert b"some_metric" in on_disk(some)

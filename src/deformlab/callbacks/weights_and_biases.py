@@ -31,8 +31,8 @@ from deformlab.wandb_account import base_url, has_api_key
 __all__ = ["LogTablesAndPictures", "ResilientWandbLogger"]
 
 SECONDS_TO_CONNECT = 20.0
-SECONDS_TO_UPLOAD = 120.0
-SECONDS_TO_STOP = 10.0
+SECONDS_TO_UPLOAD = 30.0
+SECONDS_TO_WRITE = 10.0
 SECONDS_UNTIL_SAYING_SO = 5.0
 PROCESS = Path(__file__).with_name("wandb_process.py")
 
@@ -50,8 +50,7 @@ class ResilientWandbLogger(Logger):
         group: The sweep's name, or None.
         config: The resolved configuration.
         seconds_to_connect: How long the server may take until the run has started; positive.
-        seconds_to_upload: How long `finalize` waits for a finished training's upload; positive.
-        seconds_to_stop: How long it waits for the rest, also if the training was interrupted; positive.
+        seconds_to_upload: How long `finalize` lets the server take the rest, after a Ctrl-C, too; positive.
     """
 
     def __init__(
@@ -63,14 +62,12 @@ class ResilientWandbLogger(Logger):
         config: dict[str, Any],
         seconds_to_connect: float = SECONDS_TO_CONNECT,
         seconds_to_upload: float = SECONDS_TO_UPLOAD,
-        seconds_to_stop: float = SECONDS_TO_STOP,
     ) -> None:
         super().__init__()
         self.mode = "offline" if os.environ.get("WANDB_MODE") in ("offline", "dryrun") else mode
         self.run_dir = run_dir
         self.seconds_to_connect = seconds_to_connect
         self.seconds_to_upload = seconds_to_upload
-        self.seconds_to_stop = seconds_to_stop
         self.messages = run_dir / "wandb" / "messages.log"
         self.folder: Path | None = None
         self.offline_reason: str | None = None
@@ -137,13 +134,12 @@ class ResilientWandbLogger(Logger):
             return
         self._send({"exit_code": 0 if status == "success" else 1})
         self._ended = True
-        limit = self.seconds_to_stop
-        if status == "success":
-            # The process stops uploading after the first of them, and then writes to disk what is left.
-            limit += self.seconds_to_upload
-        elif self.folder is None and self.offline_reason is None:
+        while status != "success" and self._is_connecting():
             self._kill()  # Nobody waits for the server now; the thread starts the run offline.
-        # Ctrl-C ends this wait; Lightning then calls this method again, for a failed training.
+            self._thread.join(0.05)
+        # The process stops uploading first, and then writes what is left to disk. Ctrl-C ends this wait;
+        # Lightning then calls this method again, for a failed training.
+        limit = self.seconds_to_upload + SECONDS_TO_WRITE
         self._wait(limit)
         in_time = not self._thread.is_alive()
         self._kill()
@@ -203,28 +199,41 @@ class ResilientWandbLogger(Logger):
             OSError: The process ended before that.
         """
         if self.offline_reason is None:
+            answer = self._start_online()
+            if "folder" not in answer:
+                self._log_offline(self._why(answer))
+        else:
+            answer = {}
+        if not answer:
+            _read(self._start_process(None))  # wandb is imported.
+        assert self._process is not None
+        if "folder" not in answer:
+            answer = _read(self._process)
+        if "folder" not in answer:
+            raise OSError("wandb cannot write its files")
+        self.folder = Path(answer["folder"])
+        return self._process
+
+    def _start_online(self) -> dict[str, Any]:
+        """The process's answer: the run's folder, an error, or nothing if the process had to be ended."""
+        try:
             process = self._start_process(base_url())
+            _read(process)  # wandb is imported: from here the server is waited for.
             # wandb.init has the same limit and says why it failed; this is for what it does not cover.
             timer = threading.Timer(1.25 * self.seconds_to_connect, process.kill)
             timer.start()
             answer = _read(process)
             timer.cancel()
-            if "folder" in answer:
-                self.folder = Path(answer["folder"])
-                return process
-            self._log_offline(self._why(answer))
-            if not answer:
-                process = self._start_process(None)
-        else:
-            process = self._start_process(None)
-        answer = _read(process)
-        if "folder" not in answer:
-            raise OSError("wandb cannot write its files")
-        self.folder = Path(answer["folder"])
-        return process
+            return answer
+        except BrokenPipeError:
+            return {}
+
+    def _is_connecting(self) -> bool:
+        assert self._thread is not None
+        return self._thread.is_alive() and self.folder is None and self.offline_reason is None
 
     def _start_process(self, server: str | None) -> "subprocess.Popen[str]":
-        """The process with wandb imported."""
+        """The process, about to import wandb."""
         self.messages.parent.mkdir(parents=True, exist_ok=True)
         with open(self.messages, "a") as messages:
             self._process = process = subprocess.Popen(
@@ -251,8 +260,6 @@ class ResilientWandbLogger(Logger):
             "settings": settings,
         }
         _write(process, options)
-        if not _read(process):
-            raise OSError("wandb cannot be imported")
         return process
 
     def _why(self, answer: dict[str, Any]) -> str:
