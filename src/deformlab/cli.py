@@ -5,11 +5,12 @@ A user's mistake is one line on stderr and exit code 2; a traceback is a bug of 
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
 import deformlab
-from deformlab.errors import ConfigError, DeformlabError, TrainingError
+from deformlab.errors import ConfigError, DeformlabError, Interrupted, TrainingError
 
 __all__ = ["main"]
 
@@ -43,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments after the program's name; None for those of the process.
 
     Returns:
-        0 done, 1 a trial of a sweep or a check failed, 2 the user's mistake, 130 interrupted.
+        0 done, 1 a trial of a sweep or a check failed, 2 the user's mistake, 128 + n stopped by signal n
+        (130 Ctrl-C, 143 SIGTERM).
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -51,9 +53,12 @@ def main(argv: list[str] | None = None) -> int:
     except DeformlabError as error:
         print(f"deformlab: error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(f"deformlab: {stop}", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
-        print("deformlab: interrupted; the same command with the same --run_dir continues", file=sys.stderr)
-        return 130
+        print("deformlab: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); nothing is left to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,7 +89,7 @@ def _train(arguments: list[str]) -> int:
 
     try:
         run_training_verb(arguments)
-    except TrainingError:
+    except (Interrupted, TrainingError):
         if getattr(rank_zero_only, "rank", 0) == 0:
             raise
         # The first process says it. Lightning would kill that one if another ended with a failure before.

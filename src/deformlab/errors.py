@@ -3,11 +3,14 @@
 The command line prints these without a traceback and exits with code 2; anything else is a bug of ours.
 """
 
+import signal
+
 __all__ = [
     "CheckpointError",
     "ConfigError",
     "DatasetError",
     "DeformlabError",
+    "Interrupted",
     "RunFolderError",
     "TrainingError",
 ]
@@ -41,3 +44,21 @@ class RunFolderError(DeformlabError):
 
 class TrainingError(DeformlabError):
     """A training cannot go on; all of its processes raise this together."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop.
+
+    Args:
+        number: The signal.
+        advice: How to go on, one line.
+    """
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}{advice and f'; {advice}'}")
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """By the shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.number

@@ -7,6 +7,7 @@ SegmentationDataModule; nothing is parsed by hand.
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -34,9 +35,10 @@ from deformlab.callbacks import (
     RunFolder,
     RunIdentity,
     Scores,
+    Termination,
 )
 from deformlab.data import SegmentationDataModule
-from deformlab.errors import ConfigError
+from deformlab.errors import ConfigError, Interrupted
 from deformlab.objects import summary_lines
 from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
@@ -78,6 +80,11 @@ class TrainingCLI(LightningCLI):
     recorded: RecordedTraining | None
     identity: identities.Identity
     changed: dict[str, Any]
+
+    def __init__(self, **options: Any) -> None:
+        self._termination = Termination()
+        with self._termination.listening():
+            super().__init__(**options)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the network's and the data's options before the trainer's many, as a newcomer reads them."""
@@ -233,7 +240,9 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Adds the run folder's callbacks and the logger."""
         config = self.config[self.subcommand]
-        callbacks: list[Any] = [] if sys.stderr.isatty() else [EpochLines()]
+        callbacks: list[Any] = [self._termination]
+        if not sys.stderr.isatty():
+            callbacks.append(EpochLines())
         options: dict[str, Any] = {
             "logger": False,
             "plugins": [AtomicCheckpointIO()],
@@ -290,11 +299,15 @@ class TrainingCLI(LightningCLI):
             return
         try:
             super()._run_subcommand(subcommand)
-        except SystemExit as stop:
-            # Lightning ends the process on Ctrl-C; the command line wants to say how to continue.
-            if self.trainer.interrupted:
-                raise KeyboardInterrupt from stop
-            raise
+        except (KeyboardInterrupt, SystemExit) as stop:
+            # Lightning ends the process itself after an interruption; the first exception is the context.
+            reason = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
+            if not isinstance(reason, KeyboardInterrupt):
+                raise
+            number = reason.number if isinstance(reason, Interrupted) else signal.SIGINT
+            run_dir = self.config[subcommand].run_dir
+            advice = f"the same command with --run_dir {run_dir} continues after the last complete epoch"
+            raise Interrupted(number, advice if subcommand == "fit" else "") from stop
 
     def fit(self, **options: Any) -> None:
         """Trains what is left to train, and measures the finished network."""

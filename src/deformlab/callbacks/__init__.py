@@ -11,6 +11,7 @@ from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
 from deformlab.callbacks.run_folder import RECORD, RunFolder, RunIdentity, Scores
+from deformlab.callbacks.termination import Termination
 from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RunFolder",
     "RunIdentity",
     "Scores",
+    "Termination",
     "check_checkpoint",
     "colourise",
 ]

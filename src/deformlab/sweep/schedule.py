@@ -15,6 +15,10 @@ from deformlab.sweep.state import TrialState
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0))
 # How the command line ends when a user can mend the matter: one line that needs no introduction.
 USERS_MISTAKE, USERS_MISTAKE_PREFIX = 2, "deformlab: error: "
+# How a trial ends that was asked to stop: by the command line's exit code, or before it listens to signals.
+INTERRUPTED = {
+    code for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) for code in (128 + number, -number)
+}
 Running = dict[TrialState, RunningTrial]
 
 
@@ -79,7 +83,7 @@ def _conclude(state: TrialState, code: int, display: Display) -> None:
     if code == 0 and result.get("status") == "finished":
         state.status = "finished"
         display.event(f"{trial.label}: finished, {progress_text(state)}")
-    elif code == 128 + signal.SIGINT:
+    elif code in INTERRUPTED:
         state.status, state.error = "interrupted", "interrupted"
         mark(trial, "interrupted", "interrupted by a signal to its own process")
         display.event(f"{trial.label}: interrupted")
