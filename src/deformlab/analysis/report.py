@@ -54,7 +54,7 @@ class Report:
         console.print(f"Report: {escape(str(self.page))}", highlight=False, soft_wrap=True)
 
 
-def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
+def write_report(sweep_dir: str | Path, output: str | Path | None = None) -> Report:
     """Read the run folders of a sweep and write its report to `output`, by default `<sweep_dir>/report`.
 
     Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX, CSV) and `plots/` (PNG, PDF).
@@ -63,7 +63,7 @@ def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
         RunFolderError: No finished trial, runs of different data sets or class lists, or `output` cannot be
             written.
     """
-    runs = read_runs(Path(sweep_dir))
+    runs = read_runs(sweep_dir)
     output = Path(output) if output is not None else runs.folder / "report"
     tables, findings = build_tables(runs), find(runs)
     warnings = (*runs.warnings, *unjoined(runs), *comparability(runs))
