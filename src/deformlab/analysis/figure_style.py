@@ -29,6 +29,12 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     return paths
 
 
+def plain(words: str) -> str:
+    """Words as figures show them as they are: a dollar begins no formula, an underscore hides no label."""
+    words = words.replace("$", r"\$")
+    return f" {words}" if words.startswith("_") else words
+
+
 def look(index: int) -> dict[str, Any]:
     """Colour, line style and marker of the line at that place in a legend."""
     return {

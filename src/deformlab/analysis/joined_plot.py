@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels
+from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.formats import area_text
 from deformlab.analysis.joined import ALL, Joined
 from deformlab.analysis.joined_rows import JoinedRow
@@ -70,7 +70,7 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
             if panel.quantity == "dilation" and trial in bordered:
                 style |= {"linestyle": ":", "markersize": 4, "markerfacecolor": "white"}
                 _line(axes, _known(of_layer, "inside"), _label(trial) + AWAY, style, shift + 0.05)
-        axes.set_title(panel.title, fontsize="medium")
+        axes.set_title(plain(panel.title), fontsize="medium")
         axes.set_ylabel(panel.label)
         _sizes_axis(axes, joined)
         if panel.quantity == "gain":
@@ -121,7 +121,7 @@ def _line(
 
 
 def _label(trial: Trial) -> str:
-    return f"{trial.name} ({trial.description})"
+    return plain(f"{trial.name} ({trial.description})")
 
 
 def _sizes_axis(axes: Axes, joined: Joined) -> None:

@@ -15,7 +15,14 @@ from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.figures import figures
 from deformlab.analysis.find import find
 from deformlab.analysis.finding import Finding
-from deformlab.analysis.formats import Table, comma_separated, latex, markdown
+from deformlab.analysis.formats import (
+    Table,
+    comma_separated,
+    latex,
+    markdown,
+    markdown_sentence,
+    plain_markdown,
+)
 from deformlab.analysis.page import page
 from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.tables import build_tables
@@ -110,7 +117,7 @@ def _markdown(
     drawn: Mapping[str, tuple[str, Path]],
 ) -> str:
     lines = [
-        f"# {runs.folder.resolve().name}: {runs.dataset}",
+        f"# {plain_markdown(f'{runs.folder.resolve().name}: {runs.dataset}')}",
         "",
         QUESTION,
         "",
@@ -119,11 +126,11 @@ def _markdown(
     ]
     for finding in findings:
         certainty = f" ({finding.certainty})" if finding.certainty else ""
-        lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {finding.sentence}")
-        lines += [f"  - {line}" for line in finding.evidence]
-        lines += [f"  - {detail}" for detail in finding.details]
+        sentence = markdown_sentence(finding.sentence)
+        lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {sentence}")
+        lines += [f"  - {markdown_sentence(line)}" for line in (*finding.evidence, *finding.details)]
     if warnings:
-        lines += ["", "## Warnings", "", *(f"- {warning}" for warning in warnings)]
+        lines += ["", "## Warnings", "", *(f"- {markdown_sentence(warning)}" for warning in warnings)]
     lines += ["", "## Plots", ""]
     for caption, path in drawn.values():
         lines += [f"![{caption}](plots/{path.name})", "", caption, ""]

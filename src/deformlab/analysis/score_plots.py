@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels
+from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.trial import Trial
 
 
@@ -83,4 +83,4 @@ def _seeds(axes: Axes, trial: Trial, place: float) -> None:
 
 
 def _label(trial: Trial) -> str:
-    return f"{trial.name} ({trial.description})"
+    return plain(f"{trial.name} ({trial.description})")

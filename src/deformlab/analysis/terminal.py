@@ -94,11 +94,11 @@ def print_finding(console: Console, finding: Finding) -> None:
 
 def _rich(table: Table, section: str | None = None, leave_out: tuple[str, ...] = ()) -> RichTable:
     """The table for the terminal; a `section` column becomes a line above the rows that share its value."""
-    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     kept = [i for i, name in enumerate(table.header) if name != section and name not in leave_out]
     words = text_columns(table)
     for i in kept:
-        shown.add_column(table.header[i], justify="left" if words[i] else "right", overflow="fold")
+        shown.add_column(escape(table.header[i]), justify="left" if words[i] else "right", overflow="fold")
     heading = None
     for row in table.rows:
         if section is not None and (name := text(row[table.header.index(section)])) != heading:
