@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deformlab.analysis.comparability import comparability
+from deformlab.analysis.evaluation_tables import evaluation_scores
 from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.figures import figures
 from deformlab.analysis.find import find
@@ -73,7 +74,8 @@ def write_report(sweep_dir: str | Path, output: str | Path | None = None) -> Rep
     runs = read_runs(sweep_dir)
     output = Path(output) if output is not None else runs.folder / "report"
     tables, findings = build_tables(runs), find(runs)
-    warnings = (*runs.warnings, *unjoined(runs), *comparability(runs))
+    _, unused = evaluation_scores(runs.trials)
+    warnings = (*runs.warnings, *unjoined(runs), *comparability(runs), *unused)
     try:
         table_files = _write_tables(output / "tables", tables)
         drawn = _draw(output / "plots", runs)

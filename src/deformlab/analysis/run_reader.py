@@ -17,7 +17,7 @@ import numpy as np
 from deformlab.analysis.run import CONV5_KINDS, SIZES, FilterStatistics, Measurement, Run
 from deformlab.errors import RunFolderError
 from deformlab.objects import READABLE, ObjectRecords, SizeRule, by_size, read_records
-from deformlab.run_folder.evaluations import read_evaluations
+from deformlab.run_folder.evaluations import Evaluation, read_evaluations
 from deformlab.run_folder.files import read_csv, read_json
 from deformlab.run_folder.measurement import VERSION
 
@@ -91,6 +91,12 @@ def _with_files(run: Run, result: Mapping[str, Any]) -> tuple[Run, list[str]]:
         borders = any(part.inside is not None for part in run.effective_dilation)
         run = replace(run, measurement=Measurement(VERSION if version > 1 or borders else 1))
     evaluations, problems = read_evaluations(folder)
+    for evaluation in list(evaluations):
+        try:
+            _refuse_odd_evaluation(evaluation)
+        except (TypeError, ValueError, RecursionError) as error:
+            evaluations.remove(evaluation)
+            problems.append(f"{folder / 'evaluations' / evaluation.name}.json: {first_line(error)}")
     missing += [f"not in the scores on other data: {first_line(problem)}" for problem in problems]
     return replace(run, evaluations=tuple(evaluations)), missing
 
@@ -157,6 +163,13 @@ def _make_run(folder: Path, result: Mapping[str, Any]) -> Run:
         ),
         data=data,
     )
+
+
+def _refuse_odd_evaluation(evaluation: Evaluation) -> None:
+    for part in ("score", "iou", "data", "checkpoint", "options"):
+        if not isinstance(getattr(evaluation, part), dict):
+            raise TypeError(f"{part} is not an object")
+    _refuse_odd_values({"data": evaluation.data, "split": evaluation.split, "options": evaluation.options})
 
 
 def _refuse_odd_values(value: Any, where: str = "") -> None:
@@ -317,6 +330,8 @@ def _read_objects(folder: Path, classes: tuple[str, ...]) -> tuple[ObjectRecords
         raise RunFolderError(
             f"{folder / 'objects.csv'}: has other {' and '.join(odd)} than objects.json; {MEASURE_AGAIN}"
         )
+    if not records.layers:
+        raise RunFolderError(f"{folder / 'objects.csv'}: has no layers; {MEASURE_AGAIN}")
     if "all" in classes:
         raise RunFolderError(f"{path}: a class is called all, as all classes together are; rename it")
     return records, size_rule, version

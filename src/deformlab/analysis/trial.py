@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 from deformlab.analysis.measure import Measure, over_seeds, pool
 from deformlab.analysis.run import CONV5_KINDS, Run, natural
+from deformlab.analysis.settings import read_settings
+
+# Settings that a description names, of those in which trials of the same kind differ.
+NAMED = 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,22 @@ class Trial:
         """Number of deformable layers as a sort key, infinite for all."""
         number = self.first.deformable_layers
         return math.inf if number == "all" else float(number)
+
+
+def descriptions(trials: Sequence[Trial]) -> dict[str, str]:
+    """What each trial is, by name.
+
+    Trials that would have the same description also say in which settings they differ.
+    """
+    found = {}
+    for trial in trials:
+        alike = [other for other in trials if other.description == trial.description]
+        settings = {other.name: read_settings(other.first) for other in alike} if len(alike) > 1 else {}
+        names = sorted({name for known in settings.values() for name in known})
+        differing = [name for name in names if len({known.get(name) for known in settings.values()}) > 1]
+        own = [f"{name.split('.')[-1]} = {settings[trial.name].get(name, '–')}" for name in differing[:NAMED]]
+        found[trial.name] = ", ".join([trial.description, *own])
+    return found
 
 
 def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
