@@ -11,9 +11,6 @@ from deformlab.analysis.measure import Measure, over_seeds, pool
 from deformlab.analysis.run import CONV5_KINDS, Run, natural
 from deformlab.analysis.settings import read_settings
 
-# Settings that a description names, of those in which trials of the same kind differ.
-NAMED = 2
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -99,15 +96,32 @@ def descriptions(trials: Sequence[Trial]) -> dict[str, str]:
 
     Trials that would have the same description also say in which settings they differ.
     """
-    found = {}
+    kinds: dict[str, list[Trial]] = {}
     for trial in trials:
-        alike = [other for other in trials if other.description == trial.description]
-        settings = {other.name: read_settings(other.first) for other in alike} if len(alike) > 1 else {}
-        names = sorted({name for known in settings.values() for name in known})
-        differing = [name for name in names if len({known.get(name) for known in settings.values()}) > 1]
-        own = [f"{name.split('.')[-1]} = {settings[trial.name].get(name, '–')}" for name in differing[:NAMED]]
-        found[trial.name] = ", ".join([trial.description, *own])
+        kinds.setdefault(trial.description, []).append(trial)
+    found = {}
+    for description, alike in kinds.items():
+        differences = _differences(alike) if len(alike) > 1 else [()]
+        for trial, own in zip(alike, differences, strict=True):
+            found[trial.name] = ", ".join([description, *own])
     return found
+
+
+def _differences(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
+    """For each trial its value of the settings that tell the trials apart, as few as are needed."""
+    settings = [read_settings(trial.first) for trial in trials]
+    # A setting of the same name in two sections of the configuration, with the same values, is one.
+    columns = dict.fromkeys(
+        tuple(f"{name.split('.')[-1]} = {known.get(name, '–')}" for known in settings)
+        for name in sorted({name for known in settings for name in known})
+        if len({known.get(name) for known in settings}) > 1
+    )
+    rows: list[tuple[str, ...]] = [()] * len(trials)
+    for column in columns:
+        longer = [(*row, value) for row, value in zip(rows, column, strict=True)]
+        if len(set(longer)) > len(set(rows)):
+            rows = longer
+    return rows
 
 
 def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
