@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deformlab.analysis import write_report
-from deformlab.objects import FilterSums, ObjectRecords, SizeRule, records_text, summarize
+from deformlab.objects import FilterSums, ObjectRecords, SizeRule, by_size, records_text, summarize
 
 SIZES = ("small", "medium", "large", "background")
 MODEL = {
@@ -55,7 +55,9 @@ class Sweep:
         """Write a run; `dilation` maps layer to {size: (mean, std, count)}, None writes no such file.
 
         A size may have six values: the last three are of the filters away from the border, by default all.
+        `curve` is mIoU by epoch; that of the last one is `miou`.
         """
+        curve = (*curve[:-1], miou)
         folder = self.folder / f"{trial}-seed{seed}"
         folder.mkdir()
         scores = {"miou": miou, "best_miou": miou, "iou": {"Sky": miou + 0.1, "Road_mark": miou - 0.1}}
@@ -71,12 +73,13 @@ class Sweep:
             writer.writerow(["epoch", "step", "train/loss", "lr", "images_per_second", "val/miou"])
             writer.writerows([epoch, 10 * epoch, 1 - v, 0.05, 30.0, v] for epoch, v in enumerate(curve))
         if dilation is not None:
-            with (folder / "effective_dilation.csv").open("w", newline="") as file:
-                writer = csv.writer(file)
-                numbers = ["mean", "std", "count"]
-                writer.writerow(["layer", "size", *numbers, *(f"inside_{name}" for name in numbers)])
-                for layer, sizes in dilation.items():
-                    writer.writerows([layer, size, *(2 * values)[:6]] for size, values in sizes.items())
+            nothing = (0.0, 0.0, 0)
+            rows = [
+                (layer, size, *(2 * sizes.get(size, nothing))[:6])
+                for layer, sizes in dilation.items()
+                for size in SIZES
+            ]
+            _write_dilation(folder, rows)
         return folder
 
     def add_objects(
@@ -97,11 +100,14 @@ class Sweep:
         `border` cells further than elsewhere.
         """
         layers = ("layer4.0.conv2", "layer4.1.conv2")
+        # Sky has no objects, so its IoU in the records is the one in result.json; 10 pixels are too many.
+        result = json.loads((folder / "result.json").read_text())
+        sky = round(1010 * result["iou"]["Sky"])
         rows = [
             (image, number, area, pixels, found, value + grow * i)
             for i, image in enumerate(images)
             for number, area, pixels, found, value in (
-                (0, 0, 1000, 900, 2.0),
+                (0, 0, 1000, sky, 2.0),
                 (1, 100, 10, hits[0], dilation[0]),
                 (2, 60000, 100, hits[1], dilation[1]),
                 (3, 20000, 50, 25, medium),
@@ -135,8 +141,11 @@ class Sweep:
         )
         classes = RESULT["classes"]
         (folder / "objects.csv").write_text(records_text(records, classes))
-        summary = summarize(records, SizeRule((9216, 50176)), classes, "mask")
-        (folder / "objects.json").write_text(json.dumps(summary))
+        rule = SizeRule((9216, 50176))
+        (folder / "objects.json").write_text(json.dumps(summarize(records, rule, classes, "mask")))
+        away = {row[:2]: row[2:] for row in by_size(records, records.inside, rule)}
+        rows = [(*row, *away[row[:2]]) for row in by_size(records, records.everywhere, rule)]
+        _write_dilation(folder, rows)
         return folder
 
     def forget_distances(self, folder):
@@ -175,6 +184,15 @@ class Sweep:
         dilation = {"layer4.0.conv2": dict.fromkeys(SIZES, (2.0, 0.5, 500)), "layer4.1.conv2": last}
         model = {"conv5": "deformable"} | options.pop("model", {})
         return self.run(trial, miou, seed, dilation, model=model, **options)
+
+
+def _write_dilation(folder, rows):
+    """Write effective_dilation.csv from layer, size and the numbers of all filters and of those inside."""
+    with (folder / "effective_dilation.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        numbers = ["mean", "std", "count"]
+        writer.writerow(["layer", "size", *numbers, *(f"inside_{name}" for name in numbers)])
+        writer.writerows(rows)
 
 
 def _sums(filters, value):

@@ -1,6 +1,7 @@
 from deformlab.analysis import read_runs
 from deformlab.analysis.comparability import comparability
 from deformlab.analysis.find import find
+from deformlab.run_folder.measurement import VERSION
 
 
 def warnings(sweep):
@@ -66,3 +67,42 @@ def test_different_thresholds_of_object_size_are_named(sweep):
     sweep.atrous(2)
     sweep.deformable(thresholds=[1024, 9216])
     assert "different thresholds of object size" in warnings(sweep)[0]
+
+
+def test_a_score_of_before_the_last_epoch_is_named(sweep):
+    sweep.atrous(2, curve=(0.1,) * 4, max_epochs=6)
+    sweep.atrous(4, curve=(0.1,) * 4, max_epochs=4)
+    assert warnings(sweep) == ["scores are not those after the last epoch: atrous-2-seed0 after epoch 4 of 6"]
+
+
+def test_trials_trained_on_different_data_are_named(sweep):
+    for rate, fingerprint in ((2, "0123"), (4, "4567")):
+        sweep.atrous(rate, data={"train": {"fingerprint": fingerprint}})
+    assert warnings(sweep) == ["trials were trained on different data: 0123 (atrous-2); 4567 (atrous-4)"]
+
+
+def test_what_an_older_version_measured_is_named(sweep):
+    sweep.atrous(2, measurement={"version": 1, "options": {}})
+    sweep.atrous(4, measurement={"version": VERSION, "options": {}})
+    (line,) = warnings(sweep)
+    assert "an older version of deformlab (measurement 1, " in line
+    assert "objects: atrous-2; run `deformlab validate --run_dir RUN`" in line
+
+
+def test_runs_that_name_no_version_are_known_by_their_files(sweep):
+    """Filters moved to their centres before effective_dilation.csv got columns away from the border."""
+    new, old, second = sweep.atrous(2), sweep.atrous(4), sweep.add_objects(sweep.atrous(6))
+    sweep.forget_distances(second)
+    for path in (old / "effective_dilation.csv", second / "effective_dilation.csv"):
+        cells = [line.split(",")[:5] for line in path.read_text().splitlines()]
+        path.write_text("".join(",".join(line) + "\n" for line in cells))
+    assert new.is_dir()
+    (line,) = warnings(sweep)
+    assert "objects: atrous-4; run" in line
+
+
+def test_measurements_with_different_options_are_named(sweep):
+    for rate, region in ((2, "mask"), (4, "box")):
+        sweep.atrous(rate, measurement={"version": VERSION, "options": {"object_region": region}})
+    (line,) = warnings(sweep)
+    assert 'measured with different options: {"object_region": "mask"} (atrous-2); ' in line

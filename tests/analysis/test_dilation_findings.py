@@ -1,6 +1,7 @@
 import pytest
 
 from deformlab.analysis import find, read_runs
+from deformlab.analysis.finding import SEEN, UNSEEN
 
 
 def finding(sweep, key):
@@ -19,8 +20,7 @@ class TestEffectiveDilationGrowsWithSize:
     def test_holds_when_small_is_less_than_medium_is_less_than_large(self, sweep):
         sweep.deformable(means=(2.0, 3.0, 4.0, 3.5))
         found = grows(sweep)
-        assert found.verdict == "holds"
-        assert found.certainty == "one seed"
+        assert found.verdict == SEEN
         assert found.sentence == (
             "layer4.1.conv2 of deformable-2 (deformable, 3 layers, d = 2), away from the image's border: "
             "small 2.00 ± 1.00, medium 3.00 ± 1.00, large 4.00 ± 1.00 cells (± over filters). "
@@ -30,17 +30,17 @@ class TestEffectiveDilationGrowsWithSize:
     def test_growth_that_is_there_only_with_the_border_does_not_hold(self, sweep):
         sweep.deformable(means=(2, 3, 4, 3.5), inside=(2, 2.5, 1.9, 2.2))
         found = grows(sweep)
-        assert found.verdict == "does not hold"
+        assert found.verdict == UNSEEN
         assert "border: small 2.00 ± 1.00, medium 2.50 ± 1.00, large 1.90 ± 1.00" in found.sentence
         assert found.evidence[0] == (
             "Over all filters, also near the border: small 2.00 ± 1.00, medium 3.00 ± 1.00, "
             "large 4.00 ± 1.00 cells (± over filters)."
         )
-        assert between(sweep).verdict == "does not hold"
+        assert between(sweep).verdict == UNSEEN
 
     def test_growth_that_the_border_hides_holds(self, sweep):
         sweep.deformable(means=(4, 3, 2, 3.5), inside=(2, 2.5, 3, 2.7))
-        assert (grows(sweep).verdict, between(sweep).verdict) == ("holds", "holds")
+        assert (grows(sweep).verdict, between(sweep).verdict) == (SEEN, SEEN)
         assert "grows by 50 %" in grows(sweep).sentence
 
     def test_cannot_be_judged_where_distances_from_the_border_were_not_recorded(self, sweep):
@@ -55,6 +55,10 @@ class TestEffectiveDilationGrowsWithSize:
             )
         assert {line.split(": ")[1] for line in grows(sweep).details} == {"cannot be judged"}
 
+    def test_growth_from_nothing_has_no_percentage(self, sweep):
+        sweep.deformable(means=(0, 1, 2, 1.5))
+        assert (grows(sweep).verdict, "grows by" in grows(sweep).sentence) == (SEEN, False)
+
     def test_slight_growth_is_called_so(self, sweep):
         sweep.deformable(means=(2.10, 2.11, 2.14, 2.12))
         assert "grows by only 2 %" in grows(sweep).sentence
@@ -63,7 +67,7 @@ class TestEffectiveDilationGrowsWithSize:
     def test_does_not_hold_when_any_size_is_out_of_order(self, sweep, means):
         sweep.deformable(means=means)
         found = grows(sweep)
-        assert found.verdict == "does not hold"
+        assert found.verdict == UNSEEN
         assert "grows by" not in found.sentence
 
     def test_cannot_be_judged_with_too_few_filters_of_a_size(self, sweep):
@@ -75,13 +79,13 @@ class TestEffectiveDilationGrowsWithSize:
     def test_does_not_hold_when_the_sizes_with_enough_filters_are_out_of_order(self, sweep):
         sweep.deformable(means=(2, 5, 4, 3), counts=(0, 500, 500, 500))
         found = grows(sweep)
-        assert found.verdict == "does not hold"
+        assert found.verdict == UNSEEN
         assert "small no filters" in found.sentence
 
     def test_is_judged_on_the_last_layer_of_the_best_deformable_trial(self, sweep):
         sweep.deformable(0.4, means=(2, 3, 4, 3), trial="worse")
         sweep.deformable(0.5, means=(4, 3, 2, 3), trial="better")
-        assert grows(sweep).verdict == "does not hold"
+        assert grows(sweep).verdict == UNSEEN
         assert grows(sweep).sentence.startswith("layer4.1.conv2 of better")
 
     def test_reports_every_layer_of_every_deformable_trial(self, sweep):
@@ -90,10 +94,10 @@ class TestEffectiveDilationGrowsWithSize:
         sweep.deformable(0.5, trial="better")
         details = [line.split(": ")[:2] for line in grows(sweep).details]
         assert details == [
-            ["better, layer4.1.conv2", "holds"],
-            ["better, layer4.0.conv2", "does not hold"],
-            ["worse, layer4.1.conv2", "holds"],
-            ["worse, layer4.0.conv2", "does not hold"],
+            ["better, layer4.1.conv2", SEEN],
+            ["better, layer4.0.conv2", UNSEEN],
+            ["worse, layer4.1.conv2", SEEN],
+            ["worse, layer4.0.conv2", UNSEEN],
         ]
 
     def test_seeds_that_disagree_are_counted(self, sweep):
@@ -146,15 +150,27 @@ class TestEffectiveDilationGrowsWithSize:
 class TestBackgroundBetweenMediumAndLarge:
     def test_holds_in_between(self, sweep):
         sweep.deformable(means=(2, 3, 4, 3.5))
-        assert between(sweep).verdict == "holds"
+        assert between(sweep).verdict == SEEN
         assert "background 3.50 ± 1.00" in between(sweep).sentence
 
     @pytest.mark.parametrize("background", [2.9, 4.1])
     def test_does_not_hold_outside(self, sweep, background):
         sweep.deformable(means=(2, 3, 4, background))
-        assert between(sweep).verdict == "does not hold"
+        assert between(sweep).verdict == UNSEEN
 
     def test_cannot_be_judged_with_too_few_filters(self, sweep):
         sweep.deformable(counts=(500, 500, 20, 500))
         assert between(sweep).verdict == "cannot be judged"
         assert "on: large." in between(sweep).sentence
+
+    def test_cannot_be_judged_at_chance_level(self, sweep):
+        for seed in range(2):
+            sweep.deformable(0.3, seed, means=(2, 3, 4, 3.5), iou={"Sky": 0.6, "Road_mark": 0.0})
+        assert between(sweep).verdict == "cannot be judged"
+        assert "not better than predicting one class everywhere" in between(sweep).sentence
+        assert {line.split(": ")[1] for line in grows(sweep).details} == {"cannot be judged"}
+
+    def test_trials_of_the_same_kind_are_told_apart(self, sweep):
+        for trial, rate in (("a", 0.1), ("b", 1.0)):
+            sweep.deformable(0.5 + rate / 10, trial=trial, model={"offset_lr_multiplier": rate})
+        assert "of b (deformable, 3 layers, d = 2, offset_lr_multiplier = 1.0)" in between(sweep).sentence

@@ -59,3 +59,12 @@ def test_the_colour_blind_can_tell_the_colours_apart(vision):
 def test_lines_differ_without_colour():
     looks = [(look(i)["linestyle"], look(i)["marker"]) for i in range(len(LINES))]
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in combinations(looks, 2))
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "$x$", "_a", "a$"])
+def test_figures_show_names_as_they_are(sweep, tmp_path, name):
+    sweep.deformable(trial=name)
+    figure = miou_over_dilation(trials(sweep))
+    (shown,) = [words.get_text() for words in figure.legends[0].get_texts()]
+    assert shown.replace(r"\$", "$").strip().startswith(name)
+    save_figure(figure, str(tmp_path), "scores")

@@ -8,7 +8,8 @@ HOLDS, FAILS, MIXED, UNJUDGED = "holds", "does not hold", "seeds disagree", "can
 @pytest.mark.parametrize(
     ("together", "alone", "verdict", "certainty"),
     [
-        (HOLDS, [HOLDS], HOLDS, "one seed"),
+        (HOLDS, [HOLDS], "seen in the only seed", ""),
+        (FAILS, [FAILS], "not seen in the only seed", ""),
         (HOLDS, [HOLDS, HOLDS], HOLDS, "in 2 of 2 seeds"),
         (HOLDS, [HOLDS, FAILS], MIXED, ""),
         (HOLDS, [HOLDS, UNJUDGED], MIXED, ""),

@@ -1,9 +1,12 @@
+import csv
 import math
+from html import unescape
 
 import pytest
+from markdown_it import MarkdownIt
 
 from deformlab.analysis import Estimate, Measure, Table
-from deformlab.analysis.formats import comma_separated, latex, markdown, text
+from deformlab.analysis.formats import comma_separated, latex, markdown, plain_markdown, text
 
 TABLE = Table(
     name="scores",
@@ -41,7 +44,7 @@ def test_latex_is_a_booktabs_table_with_everything_escaped():
         "    Trial & mIoU (\\%) & Seeds & Published \\\\\n"
         "    \\midrule\n"
         "    atrous\\_2 & 45.3 $\\pm$ 0.3 & 3 & 69.7 \\\\\n"
-        "    a|b & -- & 1,200 & -- \\\\\n"
+        "    a\\textbar{}b & -- & 1,200 & -- \\\\\n"
         "    \\bottomrule\n"
         "  \\end{tabular}\n"
         "\\end{table}\n"
@@ -90,3 +93,48 @@ def test_an_estimate_has_its_spread_over_seeds_and_its_interval():
 
 def test_an_estimate_of_one_seed_has_no_spread():
     assert text(Estimate(1.25, 1.0, 1.5, signed=True, seeds=(1.25,))) == "+1.2 [+1.0, +1.5]"
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "=cmd|'/c calc'!A0",
+    "a|b",
+    "[x](javascript:alert(1))",
+    "[x][y]",
+    "door, double door",
+    "&lt;b&gt; & R&D",
+    "_a_ *b* `c` ~~d~~ snake_case",
+    r"\frac{1}{2} $x$ 50 % #1 ~ ^",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_markdown_shows_a_name_as_it_is(name):
+    table = Table("t", name, "", (name, "n"), ((name, 1),))
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown(table))
+    for opening, closing in (
+        ("<h3>", "</h3>"),
+        ('<th style="text-align:left">', "</th>"),
+        ('<td style="text-align:left">', "</td>"),
+    ):
+        shown = rendered.split(opening)[1].split(closing)[0]
+        assert "<" not in shown
+        assert unescape(shown) == name
+
+
+def test_markdown_keeps_numbers_and_words_with_underscores_as_they_are():
+    assert plain_markdown("Road_mark [2.1, 2.2] < 96²") == "Road_mark [2.1, 2.2] < 96²"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_csv_has_no_formula_and_reads_back(name):
+    header, row = csv.reader(comma_separated(Table("t", "", "", (name, "n"), ((name, 1),))).splitlines())
+    for cell in (header[0], row[0]):
+        assert not cell.startswith(("=", "+", "-", "@"))
+        assert cell.removeprefix("'") == name
+
+
+@pytest.mark.parametrize(("name", "row"), [("[1] a", "{[}1] a"), ("*", "{*}"), ("a|b", r"a\textbar{}b")])
+def test_latex_rows_may_begin_with_anything(name, row):
+    assert f"    {row} & 1 \\\\\n" in latex(Table("t", "", "", ("a", "n"), ((name, 1),)))

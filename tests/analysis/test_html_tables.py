@@ -2,7 +2,7 @@ import re
 
 from deformlab.analysis import Estimate, Measure, Table
 from deformlab.analysis.formats import PUBLISHED
-from deformlab.analysis.html_tables import html_provenance, html_table
+from deformlab.analysis.html_tables import anchor, html_provenance, html_table
 
 TABLE = Table(
     "scores",
@@ -30,7 +30,7 @@ def test_html_is_escaped():
 
 def test_every_number_links_to_its_runs_and_published_ones_to_the_paper():
     found = links(html_table(TABLE).split("<tbody>")[1])
-    ours = "source-atrous-4"
+    ours = "source-atrous~20~4"
     assert found == [
         (ours, "atrous 4"),
         (ours, "45.0"),
@@ -49,7 +49,7 @@ def test_a_column_with_runs_of_its_own_says_so_in_its_header():
 def test_runs_of_a_trial_share_an_anchor_that_the_links_lead_to():
     table = Table("runs", "Runs", "", ("Trial", "Seed"), (("atrous 4", 0), ("atrous 4", 1), ("b", 0)))
     fragment = html_provenance(Table(**vars(table) | {"row_sources": ("atrous 4", "atrous 4", "b")}))
-    assert re.findall(r'<tbody id="([^"]+)"', fragment) == ["source-atrous-4", "source-b"]
+    assert re.findall(r'<tbody id="([^"]+)"', fragment) == ["source-atrous~20~4", "source-b"]
     assert "<a " not in fragment
 
 
@@ -62,3 +62,7 @@ def test_intervals_and_counts_stand_on_a_line_of_their_own():
     fragment = html_table(TABLE)
     assert "46.0 ± 0.5<br><small>(n = 7)</small>" in fragment
     assert "1.0<br><small>[0.5, 1.5]</small>" in fragment
+
+
+def test_different_trials_never_share_an_anchor():
+    assert len({anchor(name) for name in ("a|b", "a-b", "a b", "a~7c~b")}) == 4

@@ -76,7 +76,7 @@ def test_the_gain_is_over_the_best_atrous_trial(compared):
     # Every image gains the same, so that the paired interval has no width.
     assert large.gain.low == pytest.approx(large.gain.high)
     assert row(compared, "deformable-2", "small").gain.value == 0
-    assert row(compared, "deformable-2", "background", "Sky").iou.value == pytest.approx(100 * 900 / 1010)
+    assert row(compared, "deformable-2", "background", "Sky").iou.value == pytest.approx(57, abs=0.1)
     assert row(compared, "atrous-2", "large").gain is None
     assert row(compared, "atrous-4", "large").gain.value > 0
 
@@ -98,6 +98,7 @@ def test_a_seed_gains_over_the_baseline_of_the_same_seed_only(compared):
 
 def test_objects_between_the_filters_are_scored_all_the_same(sweep):
     path = sweep.add_objects(sweep.deformable()) / "objects.csv"
+    (path.parent / "effective_dilation.csv").unlink()
     lines = path.read_text().splitlines()
     unseen = [",".join(line.split(",")[:9] + ["0"] * 20) if ",1,Road" in line else line for line in lines]
     path.write_text("\n".join(unseen) + "\n")
@@ -149,7 +150,7 @@ def test_a_trial_on_other_images_is_left_out(compared):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("objects.csv", "image\n", "objects.csv: not readable"),
+        ("objects.csv", "\0\n", "objects.csv: lacks the column image"),
         ("objects.csv", None, "objects.csv: no such file"),
         ("objects.json", "{", "objects.json: not readable"),
         (

@@ -37,6 +37,7 @@ def test_filters_away_from_the_border_have_a_dotted_line_of_their_own(sweep):
 
 def test_layers_share_an_axis_that_holds_them_all(sweep):
     path = sweep.add_objects(sweep.deformable()) / "objects.csv"
+    (path.parent / "effective_dilation.csv").unlink()
     objects = pd.read_csv(path)
     objects["layer4.0.conv2:sum"] += 7 * objects["layer4.0.conv2:filters"]
     objects.to_csv(path, index=False)
@@ -80,7 +81,7 @@ def test_sizes_say_where_they_begin(compared):
 def test_a_layer_that_is_deformable_in_no_network_has_no_panel(sweep):
     sweep.add_objects(sweep.deformable())
     atrous = sweep.add_objects(sweep.atrous(2))
-    for name in ("objects.csv", "objects.json"):
+    for name in ("objects.csv", "objects.json", "effective_dilation.csv"):
         path = atrous / name
         path.write_text(path.read_text().replace("layer4.0.conv2", "layer3.1.conv2"))
     assert list(drawn(sweep)) == ["layer4.1.conv2", "IoU", "layer4.0.conv2", "IoU gained over atrous-2"]

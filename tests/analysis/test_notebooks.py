@@ -10,9 +10,17 @@ NOTEBOOKS = Path(__file__).parents[2] / "experiments" / "notebooks"
 
 
 def test_effective_dilation_draws_its_figures(sweep, run_notebook):
-    sweep.add_objects(sweep.atrous(2, 0.45))
+    images = tuple(f"{number:03}" for number in range(120))
+    sweep.add_objects(sweep.atrous(2, 0.45), images=images)
     for seed in range(2):
-        sweep.add_objects(sweep.deformable(0.46, seed), dilation=(2.2, 4.2), hits=(6, 60), grow=0.1)
+        sweep.add_objects(
+            sweep.deformable(0.46, seed),
+            dilation=(2.2, 4.2),
+            hits=(6, 60),
+            images=images,
+            grow=0.1 / 59.5,
+            medium=3.0,
+        )
     outputs = run_notebook("effective_dilation.ipynb", sweep.folder)
     plots = sweep.folder / "report" / "plots"
     assert (plots / "effective_dilation_and_gain.pdf").stat().st_size > 1000

@@ -149,8 +149,8 @@ def test_the_terminal_shows_tables_findings_and_the_page(report):
     shown = printed(report, width=200)
     assert "deformable, 3 layers, d = 2" in shown
     assert "layer4.1.conv2" in shown
-    assert "Effective dilation grows with object size: holds (one seed)." in shown
-    assert "Deformable is at least as good as the best atrous rate: holds (one seed)." in shown
+    assert "Effective dilation grows with object size: seen in the only seed." in shown
+    assert "Deformable is at least as good as the best atrous rate: cannot be judged (one seed)." in shown
     assert f"Report: {report.page}" in shown
 
 
@@ -199,3 +199,17 @@ def test_an_output_that_cannot_be_written_is_one_line(good, tmp_path, no_figures
     with pytest.raises(RunFolderError, match="cannot write the report") as raised:
         write_report(good.folder, tmp_path / "file")
     assert "\n" not in str(raised.value)
+
+
+def test_names_are_shown_as_they_are_wherever_they_are(sweep, no_figures):
+    name, classes = "[red]<b>a|b $x_1$", ["<script>alert(1)</script>", "=1+1"]
+    iou = dict.fromkeys(classes, 0.5)
+    sweep.deformable(trial=name, seed=0, classes=classes, iou=iou)
+    sweep.atrous(2, trial="=cmd|' c calc'!A0", classes=classes, iou=iou)
+    report = write_report(sweep.folder)
+    assert "[red]<b>a|b $x_1$" in printed(report, 300)
+    page, summary = report.page.read_text(), (report.page.parent / "report.md").read_text()
+    assert not re.search("<(b|script)>", page)
+    assert not re.search(r"(?<!\\)<(b|script)>", summary)
+    for path in (report.page.parent / "tables").glob("*.csv"):
+        assert not re.search("(?m)(^|,)=", path.read_text())

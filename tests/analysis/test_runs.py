@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from deformlab.analysis import read_runs
+from deformlab.analysis import SIZES, read_runs
 from deformlab.errors import RunFolderError
 
 
@@ -104,7 +104,26 @@ def test_a_broken_result_is_named_with_its_reason_and_left_out(sweep, text, reas
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"miou": None}, "wrong kind"),
+        ({"miou": None}, "has no mIoU: it was never validated, or all its labels are ignored"),
+        ({"miou": float("nan")}, "has no mIoU"),
+        ({"seconds": float("inf")}, "seconds is inf"),
+        ({"model": {"width": float("nan")}}, "model.width is nan"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"epochs": 1e400}, "epochs is inf"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"parameters": True}, "parameters is True"),
+        ({"iou": {"Sky": 7, "Road_mark": 0.1}}, "Sky is 7, expected a fraction"),
+        ({"iou": {"Sky": 0.1}}, "iou and classes do not name the same: Road_mark"),
+        ({"classes": "Sky"}, "classes is 'Sky', expected a list"),
+        ({"classes": ["Sky", "Sky"]}, "different names"),
+        ({"trial": "a\x1b[2J"}, "trial has a control character"),
+        ({"trial": "\ud800"}, "trial has a control character"),
+        ({"palette": ["red;}</style>", "#000000"]}, "no colour"),
+        ({"versions": ["torch"]}, "wrong kind"),
+        ({"init_from": {"a": 1}}, "init_from is {'a': 1}, expected text"),
+        ({"model": {"conv5": "atrous", "dilation": 2.9}}, "dilation is 2.9"),
+        ({"measurement": {"version": "two"}}, "version is 'two'"),
+        ({"data": {"val": {"fingerprint": 3}}}, "fingerprint is 3"),
         ({"miou": 45.3}, "miou is 45.3, expected a fraction from 0 to 1"),
         ({"classes": 3}, "wrong kind"),
         ({"iou": []}, "wrong kind"),
@@ -145,7 +164,13 @@ def test_a_run_without_an_optional_file_counts_and_is_named(sweep, name):
         ("layer4.1.conv2,huge,2,0,5", "line 2: size is 'huge', expected one of small"),
         ("layer4.1.conv2,small,two,0,5", "line 2: could not convert"),
         ("layer4.1.conv2,small,nan,0,5", "line 2: mean or std of 5 filters is not a number"),
-        ("layer4.1.conv2,small", "line 2: "),
+        ("layer4.1.conv2,small", "line 2 has 2 values for 5 columns"),
+        ("layer4.1.conv2,small,2,0,-5", "line 2: count is -5"),
+        ("layer4.1.conv2,small,2,0,5.5", "line 2: count is 5.5"),
+        ("layer4.1.conv2,small,2,0,inf", "line 2: count is inf"),
+        ("layer4.1.conv2,small,1e300,0,5", "line 2: mean or std of 5 filters"),
+        ("layer4.1.conv2,small,-2,0,5", "line 2: mean or std of 5 filters"),
+        ("layer4.1.conv2,small,2,0,5", "has not one row for each size of layer4.1.conv2"),
     ],
 )
 def test_a_broken_effective_dilation_file_is_named_with_its_line(sweep, row, reason):
@@ -158,7 +183,8 @@ def test_a_broken_effective_dilation_file_is_named_with_its_line(sweep, row, rea
 
 def test_a_size_without_filters_needs_no_mean(sweep):
     path = sweep.deformable() / "effective_dilation.csv"
-    path.write_text("layer,size,mean,std,count\nlayer4.1.conv2,small,nan,nan,0\n")
+    rows = [f"layer4.1.conv2,{size},nan,nan,0\n" for size in SIZES]
+    path.write_text("".join(["layer,size,mean,std,count\n", *rows]))
     runs = read_runs(sweep.folder)
     assert runs.warnings == ()
     assert runs.trials[0].effective_dilation("layer4.1.conv2", "small").count == 0
@@ -202,14 +228,21 @@ def test_runs_of_different_data_sets_are_named(sweep):
 
 def test_runs_of_different_class_lists_are_named_with_the_classes(sweep):
     sweep.atrous(2)
-    sweep.atrous(4, classes=["Sky", "Road_mark", "Car"])
+    sweep.atrous(4, classes=["Sky", "Road_mark", "Car"], iou={"Sky": 0.6, "Road_mark": 0.4, "Car": None})
     with pytest.raises(RunFolderError, match=r"atrous-4-seed0 3 \(different: Car\)"):
         read_runs(sweep.folder)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[", "not readable"), ("3", "not a list"), ('{"trials": []}', "not a list"), ("[1]", "not a list")],
+    [
+        ("[", "not readable"),
+        ("3", "not a list"),
+        ('{"trials": []}', "not a list"),
+        ("[1]", "not a list"),
+        ('["../elsewhere"]', "not a list"),
+        ("\0", "not readable"),
+    ],
 )
 def test_a_broken_trial_list_is_one_line(sweep, text, reason):
     sweep.atrous(2)
@@ -221,3 +254,104 @@ def test_a_broken_trial_list_is_one_line(sweep, text, reason):
 def test_analysis_needs_no_pytorch():
     code = "import sys, deformlab.analysis; sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_may_be_given_as_text(sweep):
+    sweep.atrous(2)
+    assert names(read_runs(str(sweep.folder))) == ["atrous-2"]
+
+
+def cut(path, lines):
+    """Leaves out the last lines of a file, as a copy that was broken off at a row's end does."""
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lines]))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "message"),
+    [
+        ("metrics.csv", 1, "metrics.csv: ends after epoch 1, but result.json is of epoch 2"),
+        (
+            "effective_dilation.csv",
+            2,
+            "effective_dilation.csv: has not one row for each size of layer4.1.conv2",
+        ),
+        ("effective_dilation.csv", 4, "effective_dilation.csv and objects.csv are of different validations"),
+        ("objects.csv", 3, "objects.csv: has other images and objects than objects.json"),
+    ],
+)
+def test_a_file_that_is_cut_at_a_rows_end_is_named_and_not_used(compared, name, lines, message):
+    cut(compared.folder / "deformable-2-seed1" / name, lines)
+    (warning,) = read_runs(compared.folder).warnings
+    assert message in warning
+
+
+def test_curves_of_another_training_than_the_result_are_named(sweep):
+    path = sweep.atrous(2, 0.5) / "metrics.csv"
+    path.write_text(path.read_text().replace("0.5\n", "0.4\n"))
+    (warning,) = read_runs(sweep.folder).warnings
+    assert "metrics.csv: its last mIoU is 0.4000, but result.json has 0.5000" in warning
+
+
+def test_objects_of_other_data_than_the_scores_are_named_and_not_used(sweep):
+    folder = sweep.add_objects(sweep.deformable(0.5))
+    result = json.loads((folder / "result.json").read_text())
+    result["iou"] = {"Sky": 0.7, "Road_mark": 0.3}
+    (folder / "result.json").write_text(json.dumps(result))
+    runs = read_runs(sweep.folder)
+    (warning,) = runs.warnings
+    assert "objects.csv is of other data or options than the scores: IoU of Sky is 60.0" in warning
+    assert (runs.trials[0].layers, runs.joined.trials) == ([], ())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 4096, bytes(range(128, 256)) * 8, b"[]", b"[[", b'{"a": NaN}', b"nan,nan\n"]
+)
+@pytest.mark.parametrize(
+    "name", ["metrics.csv", "effective_dilation.csv", "objects.csv", "objects.json", "result.json"]
+)
+def test_a_damaged_file_is_a_line_and_the_other_runs_are_read(compared, name, content):
+    (compared.folder / "deformable-2-seed1" / name).write_bytes(content)
+    runs = read_runs(compared.folder)
+    (warning,) = runs.warnings
+    assert f"deformable-2-seed1/{name}" in warning
+    assert "\n" not in warning
+    assert "deformable-2" in names(runs)
+
+
+def test_finished_runs_that_the_sweep_no_longer_lists_are_one_line(sweep):
+    listed = sweep.atrous(2)
+    for rate in (4, 6, 8, 12):
+        sweep.atrous(rate)
+    sweep.atrous(16, status="failed")
+    sweep.run("pretrain", role="pretraining")
+    (sweep.folder / "trials.json").write_text(json.dumps([listed.name]))
+    (warning,) = read_runs(sweep.folder).warnings
+    assert warning.startswith("4 finished runs are in the sweep folder but not in trials.json")
+    assert "atrous-4-seed0, atrous-6-seed0, atrous-8-seed0 and 1 more" in warning
+
+
+def test_a_sweep_of_which_only_older_trials_are_finished_says_so(sweep):
+    sweep.atrous(2)
+    (sweep.folder / "trials.json").write_text(json.dumps(["atrous-4-seed0"]))
+    with pytest.raises(RunFolderError, match=r"no finished trial .*1 finished run is .*atrous-2-seed0"):
+        read_runs(sweep.folder)
+
+
+def test_a_trial_that_is_listed_twice_is_read_once(sweep):
+    name = sweep.atrous(2).name
+    (sweep.folder / "trials.json").write_text(json.dumps([name, name]))
+    runs = read_runs(sweep.folder)
+    assert ([len(trial.runs) for trial in runs.trials], runs.warnings) == ([1], ())
+
+
+def test_runs_validated_on_different_data_are_named(sweep):
+    def data(fingerprint):
+        return {"val": {"dataset": "camvid", "fingerprint": fingerprint, "images": 3}}
+
+    sweep.atrous(1)  # an old run does not say
+    sweep.atrous(2, data=data("0123"))
+    sweep.atrous(4, data=data("4567"))
+    with pytest.raises(
+        RunFolderError, match=r"different data .*atrous-2-seed0 on 0123 .*atrous-4-seed0 on 4567"
+    ):
+        read_runs(sweep.folder)

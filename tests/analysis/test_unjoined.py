@@ -48,8 +48,9 @@ def test_trials_whose_seeds_do_not_go_together_are_named(compared):
 
 
 def test_a_trial_whose_seeds_recorded_different_layers_is_named(compared):
-    path = compared.folder / "deformable-2-seed1" / "objects.csv"
-    path.write_text(path.read_text().replace("layer4.0", "layer3.0"))
+    for name in ("objects.csv", "objects.json", "effective_dilation.csv"):
+        path = compared.folder / "deformable-2-seed1" / name
+        path.write_text(path.read_text().replace("layer4.0", "layer3.0"))
     (line,) = lines(compared)
     assert line.startswith(
         "not in the tables by object: deformable-2: its seeds recorded different layers, or"

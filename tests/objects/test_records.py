@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -64,11 +66,14 @@ def test_a_file_without_distances_is_read_and_says_so(tmp_path, records):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image\n", "it has no rows"),
-        ("", "not readable as a table of objects"),
+        ("image,object,class\n", "has no rows"),
+        ("", "lacks the column image"),
+        ("[1, 2]", "lacks the column image"),
+        ("\0" * 1000, "lacks the column image"),
+        ("\x89PNG\r\n\x1a\n", "lacks the column image"),
         ("image,object,class\na,1,car\n", "lacks the column or class 'box_area'"),
         ("image,object,class,box_area\na,1,tram,4\n", "lacks the column or class"),
-        ("image,object\na\n", "not readable"),
+        ("image,object,class\na,1\n", "line 2 has 2 values for 3 columns"),
     ],
 )
 def test_a_broken_file_is_one_line(tmp_path, text, message):
@@ -83,3 +88,58 @@ def test_a_broken_file_is_one_line(tmp_path, text, message):
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(RunFolderError, match="no such file"):
         read_records(tmp_path / "objects.csv", CLASSES)
+
+
+@pytest.mark.parametrize("name", ["=cmd.png", "+a", "@x", "'quoted", "-1", "a,b\n"])
+def test_names_of_images_and_classes_are_no_formulas_and_are_read_as_they_were(tmp_path, make_records, name):
+    classes = ("road", f"={name}")
+    path = tmp_path / "objects.csv"
+    path.write_text(
+        records_text(make_records([{"image": name, "object": 1, "label": 1}]), classes), newline=""
+    )
+    first = next(csv.reader(path.read_text().splitlines(keepends=True)[1:]))
+    assert not first[0].startswith(("=", "+", "@"))
+    assert first[2].startswith("'=")
+    again = read_records(path, classes)
+    assert (again.image.tolist(), again.label.tolist()) == ([name], [1])
+
+
+def test_a_file_that_is_cut_within_a_row_is_one_line(tmp_path, records):
+    path = written(records, tmp_path)
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(RunFolderError, match=r"has \d+ values for \d+ columns"):
+        read_records(path, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("pixels", "-4", "-4 is below 0"),
+        ("pixels", "", "not readable"),
+        ("pixels", "9" * 40, "not readable"),
+        ("pixels", "2.5", "not readable"),
+        ("pixels", "1", "more hits than pixels"),
+        ("hits", "", "only one of hits and false_positives"),
+        ("box_area", "nan", "nan is no finite number"),
+        ("scale", "inf", "inf is no finite number"),
+        ("conv:sum", "-1", "-1.0 is no finite number"),
+        ("conv:filters", "", "not readable"),
+        ("conv:filters", "400", "neither near the border nor away from it"),
+        ("conv:ring0_filters", "7", "neither near the border nor away from it"),
+    ],
+)
+def test_a_number_that_cannot_be_is_one_line(tmp_path, records, column, value, message):
+    path = written(records, tmp_path)
+    header, first, *others = (line.split(",") for line in path.read_text().splitlines())
+    first[header.index(column)] = value
+    path.write_text("".join(",".join(line) + "\n" for line in (header, first, *others)))
+    with pytest.raises(RunFolderError, match=message) as error:
+        read_records(path, CLASSES)
+    assert "\n" not in str(error.value)
+
+
+def test_a_row_that_is_there_twice_is_one_line(tmp_path, records):
+    path = written(records, tmp_path)
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(RunFolderError, match="two rows are of the same image, object and class"):
+        read_records(path, CLASSES)

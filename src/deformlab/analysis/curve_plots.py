@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deformlab.analysis.figure_style import COLOURS, LINES, finish, panels
+from deformlab.analysis.figure_style import COLOURS, LINES, finish, panels, plain
 from deformlab.analysis.run import Run
 from deformlab.analysis.trial import Trial
 
@@ -27,7 +27,7 @@ def learning_curves(trials: Sequence[Trial], column: str, label: str, scale: flo
         for number, run in enumerate(trial.runs):
             style = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
             axes.plot(*_scaled(run, column, scale), label=f"seed {run.seed}", linewidth=1.4, **style)
-        axes.set_title(trial.name, fontsize="medium")
+        axes.set_title(plain(trial.name), fontsize="medium")
         finish(axes)
         axes.legend(frameon=False, fontsize="small")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

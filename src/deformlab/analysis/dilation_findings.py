@@ -4,14 +4,17 @@ Judged on the filters away from the border of the feature map: near it effective
 in the image, and large objects and background are there more often than small objects.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from deformlab.analysis.chance import at_chance, chance_remark
 from deformlab.analysis.finding import (
     FAILS,
     HOLDS,
     MIXED,
+    SEEN,
     UNJUDGED,
     Finding,
     agreement,
@@ -42,14 +45,14 @@ def dilation_grows_with_size(trials: Sequence[Trial], joined: Joined | None = No
     """
     trial = best_deformable(trials)
     claim = "Effective dilation grows with object size"
-    finding = _judge("dilation_grows_with_size", claim, trial, ("small", "medium", "large"), _rising, joined)
+    finding = _judge("dilation_grows_with_size", claim, trials, ("small", "medium", "large"), _rising, joined)
     if trial is None:
         return finding
     details = [_layer_line(trial, name) for trial in trials if trial.deformable for name in trial.layers]
     sentence = finding.sentence
-    if finding.verdict in (HOLDS, MIXED):
+    if finding.verdict in (HOLDS, MIXED, SEEN):
         growth = _growth(_inside(trial, trial.layers[0], ("small", "large")))
-        if growth > 0:
+        if 0 < growth < math.inf:
             slight = "only " if growth < SLIGHT else ""
             sentence += f" From small to large it grows by {slight}{100 * growth:.0f} %."
     return replace(finding, sentence=sentence, details=tuple(details))
@@ -58,37 +61,46 @@ def dilation_grows_with_size(trials: Sequence[Trial], joined: Joined | None = No
 def background_between_medium_and_large(trials: Sequence[Trial], joined: Joined | None = None) -> Finding:
     """Medium <= background <= large in the last deformable layer of the best deformable trial."""
     key, claim = "background_between", "Background lies between medium and large objects"
-    return _judge(key, claim, best_deformable(trials), ("medium", "background", "large"), _between, joined)
+    return _judge(key, claim, trials, ("medium", "background", "large"), _between, joined)
 
 
 def _judge(
     key: str,
     claim: str,
-    trial: Trial | None,
+    trials: Sequence[Trial],
     sizes: Sequence[str],
     order: Callable[[Measures], str],
     joined: Joined | None,
 ) -> Finding:
+    trial = best_deformable(trials)
     if trial is None:
         return Finding(key, claim, UNJUDGED, "No deformable trial measured effective dilations.")
     layer = trial.layers[0]
     everywhere = _everywhere(trial, layer, sizes)
     if not trial.knows_border:
-        sentence = f"{where(trial, layer)}, over all filters: {_list(everywhere)}. {NOT_RECORDED}"
+        sentence = f"{where(trial, layer, trials)}, over all filters: {_list(everywhere)}. {NOT_RECORDED}"
         return Finding(key, claim, UNJUDGED, sentence, trials=(trial.name,))
     measures = _inside(trial, layer, sizes)
-    alone = [order(_inside(Trial((run,)), layer, sizes)) for run in trial.runs]
-    verdict, certainty, holding = agreement(order(measures), alone)
-    sentence = f"{where(trial, layer)}, away from the image's border: {_list(measures)}."
+    verdict, certainty, holding = _over_seeds(trial, layer, sizes, order)
+    sentence = f"{where(trial, layer, trials)}, away from the image's border: {_list(measures)}."
     if any(not _enough(measure) for measure in measures.values()):
         few = [size for size, measure in measures.items() if not _enough(measure)]
         sentence += f" Too few filters (under {MIN_FILTERS}) on: {', '.join(few)}."
+    if remark := chance_remark([trial]):
+        verdict, certainty, sentence = UNJUDGED, "", sentence + remark
     evidence = (
         f"Over all filters, also near the border: {_list(everywhere)}.",
         *_by_seed(trial, layer, sizes),
         *_intervals(trial, layer, sizes, joined),
     )
     return Finding(key, claim, verdict, sentence, certainty, evidence, trials=(trial.name,), holding=holding)
+
+
+def _over_seeds(
+    trial: Trial, layer: str, sizes: Sequence[str], order: Callable[[Measures], str]
+) -> tuple[str, str, tuple[int, int]]:
+    alone = [order(_inside(Trial((run,)), layer, sizes)) for run in trial.runs]
+    return agreement(order(_inside(trial, layer, sizes)), alone)
 
 
 def _everywhere(trial: Trial, layer: str, sizes: Sequence[str]) -> Measures:
@@ -102,7 +114,7 @@ def _inside(trial: Trial, layer: str, sizes: Sequence[str]) -> Measures:
 def _growth(measures: Measures) -> float:
     """From the first to the last of them, as a fraction of the first."""
     first, *_, last = (measure.mean for measure in measures.values())
-    return last / first - 1
+    return last / first - 1 if first else math.inf
 
 
 def _enough(measure: Measure) -> bool:
@@ -179,4 +191,5 @@ def _layer_line(trial: Trial, layer: str) -> str:
     if not trial.knows_border:
         return f"{trial.name}, {layer}: {UNJUDGED}: {_list(_everywhere(trial, layer, sizes))}"
     measures = _inside(trial, layer, sizes)
-    return f"{trial.name}, {layer}: {_rising(measures)}: {_list(measures)}"
+    verdict = UNJUDGED if at_chance(trial) else _over_seeds(trial, layer, sizes, _rising)[0]
+    return f"{trial.name}, {layer}: {verdict}: {_list(measures)}"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels
+from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.run import SIZES, natural
-from deformlab.analysis.trial import Trial
+from deformlab.analysis.trial import Trial, descriptions
 
 # More layers than this cannot be told apart in one panel; the last ones are what the paper lists.
 MAX_LAYERS = 6
@@ -24,11 +24,13 @@ def effective_dilation_by_size(trials: Sequence[Trial]) -> Figure:
     layers = list({layer for trial in measured for layer in trial.layers[:MAX_LAYERS]})
     layers.sort(key=natural, reverse=True)
     figure, grid = panels(len(measured), 2.5, legend_lines=(len(layers) + 2) // 2, sharey=True)
+    described = descriptions(trials)
     for i, (axes, trial) in enumerate(zip(grid, measured, strict=True)):
         _sizes_panel(axes, trial, layers)
+        axes.set_title(plain(f"{trial.name}\n({described[trial.name]})"), fontsize="small")
         if i % 2 == 0:
             axes.set_ylabel("effective dilation\n(feature-map cells)")
-    legend_below(figure, first=layers, columns=2)
+    legend_below(figure, first=[plain(layer) for layer in layers], columns=2)
     return figure
 
 
@@ -42,7 +44,7 @@ def _sizes_panel(axes: Axes, trial: Trial, layers: Sequence[str]) -> None:
         filled = [x for x in range(len(SIZES)) if measures[x].count]
         # No line leads to the background, which has no place in the order of sizes.
         sized = [x for x in filled if SIZES[x] != "background"]
-        axes.plot([x + shift for x in sized], [measures[x].mean for x in sized], label=layer, **style)
+        axes.plot([x + shift for x in sized], [measures[x].mean for x in sized], label=plain(layer), **style)
         for x in filled:
             mean, std = measures[x].mean, measures[x].std or 0
             axes.errorbar(x + shift, mean, std, color=colour, linewidth=0.8, marker=style["marker"])
@@ -53,5 +55,4 @@ def _sizes_panel(axes: Axes, trial: Trial, layers: Sequence[str]) -> None:
     axes.set_xticks(range(len(SIZES)), SIZE_TICKS, fontsize="small")
     axes.set_xlim(-0.5, 3.5)
     axes.set_xlabel("object size")
-    axes.set_title(f"{trial.name}\n({trial.description})", fontsize="small")
     finish(axes)

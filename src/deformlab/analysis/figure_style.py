@@ -19,14 +19,20 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH = 5.2  # inches
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write a figure as PNG (for pages) and PDF (for papers); the same figure gives the same bytes."""
-    paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
+    paths = [Path(folder) / f"{name}.png", Path(folder) / f"{name}.pdf"]
     figure.savefig(paths[0], dpi=200)
     # The layout is found; it holds for the other file too, and finding it takes as long as drawing.
     figure.set_layout_engine("none")
     figure.savefig(paths[1], metadata={"CreationDate": None, "ModDate": None})
     return paths
+
+
+def plain(words: str) -> str:
+    """Words as figures show them as they are: a dollar begins no formula, an underscore hides no label."""
+    words = words.replace("$", r"\$")
+    return f" {words}" if words.startswith("_") else words
 
 
 def look(index: int) -> dict[str, Any]:

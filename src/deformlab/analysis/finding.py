@@ -1,28 +1,32 @@
 """A finding of the papers, judged on the runs at hand: does it hold, in how many seeds, with which numbers.
 
-A finding never says more than the runs show. It holds only where every seed shows it; too few filters, rates
-or seeds make it unjudged.
+A finding never says more than the runs show. It holds only where every one of several seeds shows it; too few
+filters or rates, or scores at chance level, make it unjudged.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deformlab.analysis.trial import Trial
+from deformlab.analysis.trial import Trial, descriptions
 
 HOLDS = "holds"
 FAILS = "does not hold"
 MIXED = "seeds disagree"
 UNJUDGED = "cannot be judged"
+# With one seed nobody knows how far a repetition would land from it: what it shows is no verdict.
+SEEN = "seen in the only seed"
+UNSEEN = "not seen in the only seed"
 
 
 @dataclass(frozen=True)
 class Finding:
     """One of the papers' findings in these runs.
 
-    `verdict` is `holds`, `does not hold`, `seeds disagree` or `cannot be judged`; `certainty` says how far
-    the seeds carry it; `sentence` gives the numbers, `evidence` those of each seed and their intervals, a
-    line each; `details` has one line per layer or trial behind it; `trials` names those that the numbers come
-    from; `holding` says in how many of how many seeds it holds.
+    `verdict` is `holds`, `does not hold`, `seeds disagree` or `cannot be judged`, or with one seed `seen in
+    the only seed` or `not seen in the only seed`; `certainty` says how far the seeds carry it; `sentence`
+    gives the numbers, `evidence` those of each seed and their intervals, a line each; `details` has one line
+    per layer or trial behind it; `trials` names those that the numbers come from; `holding` says in how many
+    of how many seeds it holds.
     """
 
     key: str
@@ -55,7 +59,7 @@ def agreement(together: str, alone: Sequence[str]) -> tuple[str, str, tuple[int,
     if together == UNJUDGED:
         return UNJUDGED, "", holding
     if len(alone) == 1:
-        return together, "one seed", holding
+        return SEEN if together == HOLDS else UNSEEN, "", holding
     if not alone or all(verdict == UNJUDGED for verdict in alone):
         return UNJUDGED, "no seed can be judged alone", holding
     if together == FAILS and HOLDS not in alone:
@@ -71,6 +75,6 @@ def best_deformable(trials: Sequence[Trial]) -> Trial | None:
     return max(measured, key=lambda trial: trial.miou.mean, default=None)
 
 
-def where(trial: Trial, layer: str) -> str:
-    """A layer of a trial, in words."""
-    return f"{layer} of {trial.name} ({trial.description})"
+def where(trial: Trial, layer: str, trials: Sequence[Trial]) -> str:
+    """A layer of a trial, in words; `trials` are all of the report."""
+    return f"{layer} of {trial.name} ({descriptions(trials)[trial.name]})"

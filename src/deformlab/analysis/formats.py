@@ -7,9 +7,11 @@ Text formats print a spread as `mean ± std`, an interval as `value [low, high]`
 import csv
 import io
 import math
+import re
 from dataclasses import dataclass
 
 from deformlab.analysis.measure import Estimate, Measure
+from deformlab.run_folder.files import csv_cell
 
 Cell = str | int | float | Measure | Estimate | None
 # Source of numbers that no run has: the paper.
@@ -86,19 +88,33 @@ def area_text(area: float) -> str:
 def markdown(table: Table) -> str:
     """The table with its title and note as GitHub Markdown."""
     lines = [
-        f"### {table.title}",
+        f"### {plain_markdown(table.title)}",
         "",
-        _markdown_row(table.header),
+        _markdown_row([plain_markdown(name) for name in table.header]),
         _markdown_row([":--" if words else "--:" for words in text_columns(table)]),
-        *(_markdown_row([text(cell) for cell in row]) for row in table.rows),
+        *(
+            _markdown_row([plain_markdown(cell) if isinstance(cell, str) else text(cell) for cell in row])
+            for row in table.rows
+        ),
         "",
-        table.note,
+        markdown_sentence(table.note),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(cells: list[str] | tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+def plain_markdown(words: str) -> str:
+    """Markdown that shows these words as they are, whatever a name in them holds."""
+    # An underscore within a word is one; elsewhere it may begin or end emphasis.
+    return re.sub(r"`|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", markdown_sentence(words))
+
+
+def markdown_sentence(words: str) -> str:
+    """As `plain_markdown`, for our own sentences with names in them: backticks still mark code."""
+    return re.sub(r"[\\*|$~]|<(?=[\w/!?])|&(?=[\w#])|(?<=\])[(\[]", r"\\\g<0>", " ".join(words.splitlines()))
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def text_columns(table: Table) -> list[bool]:
@@ -118,6 +134,7 @@ _LATEX = str.maketrans(
         "}": r"\}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "±": r"$\pm$",
@@ -150,7 +167,9 @@ def latex(table: Table) -> str:
 
 
 def _latex_row(cells: tuple[str, ...]) -> str:
-    return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+    row = " & ".join(cell.translate(_LATEX) for cell in cells)
+    # After the \\ of the row above, a bracket would be its length and a star its variant.
+    return re.sub(r"^[\[*]", r"{\g<0>}", row) + r" \\"
 
 
 def comma_separated(table: Table) -> str:
@@ -159,7 +178,7 @@ def comma_separated(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for row in zip(*columns, strict=True):
-        writer.writerow([field for fields in row for field in fields])
+        writer.writerow([csv_cell(field) for fields in row for field in fields])
     return buffer.getvalue()
 
 

@@ -11,7 +11,8 @@ from deformlab.analysis.measure import Estimate, Measure
 
 def anchor(source: str) -> str:
     """The id of a trial's runs, or of the published numbers, on the page."""
-    return "source-" + re.sub(r"[^\w.-]", "-", source)
+    # Different names never share an id: a number must not link to the runs of another trial.
+    return "source-" + re.sub(r"[^\w.+-]", lambda found: f"~{ord(found[0]):x}~", source)
 
 
 def source_link(source: str, body: str) -> str:

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels
+from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.formats import area_text
 from deformlab.analysis.joined import ALL, Joined
 from deformlab.analysis.joined_rows import JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.run import natural
-from deformlab.analysis.trial import Trial
+from deformlab.analysis.trial import Trial, descriptions
 from deformlab.objects import SIZES
 
 # As many last layers as the paper lists.
@@ -56,6 +56,7 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
             title = f"IoU gained over {joined.baseline.name}"
             drawn.insert(3, _Panel(title, "difference (points)", "gain"))
     bordered = [trial for trial in shown if trial.deformable and joined.knows_border(trial)]
+    labels = {trial.name: _label(trial, joined.trials) for trial in shown}
     figure, grid = panels(len(drawn), 2.3, legend_lines=len(shown) + len(bordered))
     first = None
     for axes, panel in zip(grid, drawn, strict=True):
@@ -66,11 +67,11 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
             style = look(i) | {"markersize": 5, "linewidth": 1.3}
             if not trial.deformable:
                 style["markerfacecolor"] = "white"
-            _line(axes, _known(of_layer, panel.quantity), _label(trial), style, shift)
+            _line(axes, _known(of_layer, panel.quantity), labels[trial.name], style, shift)
             if panel.quantity == "dilation" and trial in bordered:
                 style |= {"linestyle": ":", "markersize": 4, "markerfacecolor": "white"}
-                _line(axes, _known(of_layer, "inside"), _label(trial) + AWAY, style, shift + 0.05)
-        axes.set_title(panel.title, fontsize="medium")
+                _line(axes, _known(of_layer, "inside"), labels[trial.name] + AWAY, style, shift + 0.05)
+        axes.set_title(plain(panel.title), fontsize="medium")
         axes.set_ylabel(panel.label)
         _sizes_axis(axes, joined)
         if panel.quantity == "gain":
@@ -81,7 +82,7 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
                 axes.sharey(first)
                 # To share takes over the limits of the first panel, whatever is in this one.
                 axes.autoscale(axis="y")
-    legend_below(figure, first=[_label(trial) for trial in shown])
+    legend_below(figure, first=list(labels.values()))
     return figure
 
 
@@ -120,8 +121,8 @@ def _line(
             axes.plot([place + 0.07] * len(seeds), sorted(seeds), ".", color="0.35", markersize=3, zorder=4)
 
 
-def _label(trial: Trial) -> str:
-    return f"{trial.name} ({trial.description})"
+def _label(trial: Trial, trials: Sequence[Trial]) -> str:
+    return plain(f"{trial.name} ({descriptions(trials)[trial.name]})")
 
 
 def _sizes_axis(axes: Axes, joined: Joined) -> None:

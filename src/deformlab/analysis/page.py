@@ -31,7 +31,7 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "Scores": (
         ("miou_over_dilation", "miou_over_layers"),
-        ("table3_atrous_against_deformable", "table1_deformable_layers", "iou_per_class"),
+        ("table3_atrous_against_deformable", "evaluations", "table1_deformable_layers", "iou_per_class"),
     ),
     "Effective dilation": (
         ("effective_dilation",),

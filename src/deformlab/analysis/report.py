@@ -11,11 +11,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from deformlab.analysis.comparability import comparability
+from deformlab.analysis.evaluation_tables import evaluation_scores
 from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.figures import figures
 from deformlab.analysis.find import find
 from deformlab.analysis.finding import Finding
-from deformlab.analysis.formats import Table, comma_separated, latex, markdown
+from deformlab.analysis.formats import (
+    Table,
+    comma_separated,
+    latex,
+    markdown,
+    markdown_sentence,
+    plain_markdown,
+)
 from deformlab.analysis.page import page
 from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.tables import build_tables
@@ -54,7 +62,7 @@ class Report:
         console.print(f"Report: {escape(str(self.page))}", highlight=False, soft_wrap=True)
 
 
-def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
+def write_report(sweep_dir: str | Path, output: str | Path | None = None) -> Report:
     """Read the run folders of a sweep and write its report to `output`, by default `<sweep_dir>/report`.
 
     Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX, CSV) and `plots/` (PNG, PDF).
@@ -63,10 +71,11 @@ def write_report(sweep_dir: Path, output: Path | None = None) -> Report:
         RunFolderError: No finished trial, runs of different data sets or class lists, or `output` cannot be
             written.
     """
-    runs = read_runs(Path(sweep_dir))
+    runs = read_runs(sweep_dir)
     output = Path(output) if output is not None else runs.folder / "report"
     tables, findings = build_tables(runs), find(runs)
-    warnings = (*runs.warnings, *unjoined(runs), *comparability(runs))
+    _, unused = evaluation_scores(runs.trials)
+    warnings = (*runs.warnings, *unjoined(runs), *comparability(runs), *unused)
     try:
         table_files = _write_tables(output / "tables", tables)
         drawn = _draw(output / "plots", runs)
@@ -110,7 +119,7 @@ def _markdown(
     drawn: Mapping[str, tuple[str, Path]],
 ) -> str:
     lines = [
-        f"# {runs.folder.resolve().name}: {runs.dataset}",
+        f"# {plain_markdown(f'{runs.folder.resolve().name}: {runs.dataset}')}",
         "",
         QUESTION,
         "",
@@ -119,11 +128,11 @@ def _markdown(
     ]
     for finding in findings:
         certainty = f" ({finding.certainty})" if finding.certainty else ""
-        lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {finding.sentence}")
-        lines += [f"  - {line}" for line in finding.evidence]
-        lines += [f"  - {detail}" for detail in finding.details]
+        sentence = markdown_sentence(finding.sentence)
+        lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {sentence}")
+        lines += [f"  - {markdown_sentence(line)}" for line in (*finding.evidence, *finding.details)]
     if warnings:
-        lines += ["", "## Warnings", "", *(f"- {warning}" for warning in warnings)]
+        lines += ["", "## Warnings", "", *(f"- {markdown_sentence(warning)}" for warning in warnings)]
     lines += ["", "## Plots", ""]
     for caption, path in drawn.values():
         lines += [f"![{caption}](plots/{path.name})", "", caption, ""]

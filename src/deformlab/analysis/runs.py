@@ -4,14 +4,20 @@ Trials of one report share their data set and classes; the same trial with sever
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from deformlab.analysis.joined import Joined
-from deformlab.analysis.run import Run, first_line, natural, read_run
+from deformlab.analysis.run import Run, natural
+from deformlab.analysis.run_reader import first_line, read_run
 from deformlab.analysis.trial import Trial, trials_of
 from deformlab.errors import RunFolderError
+from deformlab.run_folder.files import read_json
+
+# Folders that a warning names; it counts the others.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class RunSet:
         return Joined(self.trials)
 
 
-def read_runs(sweep_dir: Path) -> RunSet:
+def read_runs(sweep_dir: str | Path) -> RunSet:
     """Read the finished runs of a sweep folder, or the single run that `sweep_dir` itself is.
 
     If the folder has a `trials.json`, only the trial folders listed there are read. Of two runs with the
@@ -51,11 +57,13 @@ def read_runs(sweep_dir: Path) -> RunSet:
 
     Raises:
         RunFolderError: The folder does not exist or has no finished run, or its runs belong to different
-            data sets or class lists.
+            data sets or class lists, or were validated on different data.
     """
+    sweep_dir = Path(sweep_dir)
     runs: list[Run] = []
-    warnings: list[str] = []
-    for folder in _run_folders(sweep_dir):
+    folders = _run_folders(sweep_dir)
+    warnings = _unlisted(sweep_dir, folders)
+    for folder in folders:
         try:
             run, missing = read_run(folder)
         except RunFolderError as error:
@@ -68,6 +76,7 @@ def read_runs(sweep_dir: Path) -> RunSet:
         reason = f"; {warnings[0]}" if warnings else ""
         raise RunFolderError(f"{sweep_dir}: no finished trial to report on{reason}")
     _require_same_classes(runs)
+    _require_same_data([run for run in runs if run.role == "trial"])
     newest, dropped = _newest_per_seed(runs)
     return RunSet(
         folder=sweep_dir,
@@ -85,12 +94,15 @@ def _run_folders(sweep_dir: Path) -> list[Path]:
     listing = sweep_dir / "trials.json"
     if listing.is_file():
         try:
-            names = json.loads(listing.read_text())
-        except (OSError, ValueError) as error:
+            names = json.loads(listing.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{listing}: not readable as JSON ({first_line(error)})") from error
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        # A folder of the sweep, not one elsewhere.
+        if not isinstance(names, list) or any(
+            not isinstance(name, str) or Path(name).name != name or not name.isprintable() for name in names
+        ):
             raise RunFolderError(f"{listing}: not a list of trial folders; run the sweep again to renew it")
-        return [sweep_dir / name for name in names]
+        return [sweep_dir / name for name in dict.fromkeys(names)]
     folders = [
         folder
         for folder in sorted(sweep_dir.iterdir(), key=lambda path: natural(path.name))
@@ -102,6 +114,31 @@ def _run_folders(sweep_dir: Path) -> list[Path]:
             "whose sub-folders hold a result.json each"
         )
     return folders
+
+
+def _unlisted(sweep_dir: Path, listed: Sequence[Path]) -> list[str]:
+    """A line that names the finished trials which `trials.json` no longer lists; none where all are read."""
+    if not (sweep_dir / "trials.json").is_file() or list(listed) == [sweep_dir]:
+        return []
+    found = []
+    for path in sorted(sweep_dir.glob("*/result.json"), key=lambda path: natural(path.parent.name)):
+        if path.parent in listed:
+            continue
+        try:
+            result = read_json(path)
+        except RunFolderError:
+            continue
+        if result.get("status") == "finished" and result.get("role", "trial") == "trial":
+            found.append(path.parent.name)
+    if not found:
+        return []
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    runs = "1 finished run is" if len(found) == 1 else f"{len(found)} finished runs are"
+    return [
+        f"{runs} in the sweep folder but not in trials.json, and so not in this report: "
+        f"{', '.join(found[:NAMED])}{more}. The sweep file has changed since. To report them, run the sweep "
+        "with its old file again, or move them into a folder of their own"
+    ]
 
 
 def _inside(sweep_dir: Path, line: str) -> str:
@@ -123,6 +160,20 @@ def _require_same_classes(runs: list[Run]) -> None:
                 f"runs of different class lists cannot share a report: {first.folder.name} has "
                 f"{len(first.classes)} classes, {run.folder.name} {len(run.classes)} "
                 f"(different: {', '.join(different)}); report each in a folder of its own"
+            )
+
+
+def _require_same_data(trials: list[Run]) -> None:
+    """Scores on different images do not compare. Runs that did not record their data are taken on trust."""
+    known = [run for run in trials if "val" in run.data]
+    for run in known[1:]:
+        ours, first = run.data["val"], known[0].data["val"]
+        if ours["fingerprint"] != first["fingerprint"]:
+            raise RunFolderError(
+                f"runs that were validated on different data cannot share a report: {known[0].folder.name} "
+                f"on {first['fingerprint']:.12} ({first.get('images', '?')} images), {run.folder.name} on "
+                f"{ours['fingerprint']:.12} ({ours.get('images', '?')} images); report each in a folder "
+                "of its own, or train them again on the same data"
             )
 
 

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from deformlab.analysis.chance import chance_remark
 from deformlab.analysis.finding import FAILS, HOLDS, UNJUDGED, Finding, agreement
 from deformlab.analysis.trial import Trial
 
 WITHIN = "within the spread over seeds"
 BEYOND = "beyond the spread over seeds"
-ONE_SEED = " One seed cannot say how far a repetition would land from it."
+ONE_SEED = " With one seed there is no spread to compare the difference with, so it is no verdict."
 
 
 def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
@@ -111,14 +112,13 @@ def _finding(
     """The finding, from the verdicts on means and on each seed that all trials have."""
     trials = tuple(trial.name for trial in compared)
     spread = _spread(*compared)
+    if chance := chance_remark(compared):
+        return Finding(*name, UNJUDGED, sentence + chance, "", evidence, details, trials)
     if spread is None:
-        sentence += ONE_SEED
-        return Finding(
-            *name, together, sentence + remark, "one seed", (), details, trials, (alone.count(HOLDS), 1)
-        )
+        return Finding(*name, UNJUDGED, sentence + ONE_SEED + remark, "one seed", (), details, trials)
     within = _within_spread(*compared)
     verdict, certainty, holding = agreement(together, alone)
-    if verdict == UNJUDGED:  # no seed in common
+    if len(alone) < 2 or verdict == UNJUDGED:  # one seed in common, or none
         verdict, certainty = (UNJUDGED if within else together), ""
     if within:
         sentence += f" The difference is within the spread over seeds (± {spread:.2f})"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels
-from deformlab.analysis.trial import Trial
+from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
+from deformlab.analysis.trial import Trial, descriptions
 
 
 def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
@@ -28,7 +28,7 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
         axes.axhline(trial.miou.mean, linewidth=1.4, **line)
         # Beside the rates, each at a place of its own: bands over the whole width would cover each other.
         place, spread = right + 0.6 + 0.35 * i, trial.miou.std or 0
-        axes.errorbar(place, trial.miou.mean, spread, capsize=4, label=_label(trial), **style)
+        axes.errorbar(place, trial.miou.mean, spread, capsize=4, label=_label(trial, trials), **style)
         _seeds(axes, trial, place)
     axes.set_xlabel("atrous rate d of conv5 (feature-map cells)")
     axes.set_ylabel("mIoU on the validation set (%)")
@@ -60,13 +60,16 @@ def miou_over_layers(trials: Sequence[Trial]) -> Figure | None:
     names = list(dict.fromkeys(str(trial.first.deformable_layers or "none") for trial in everything))
     figure, (axes,) = panels(1, 3.2, legend_lines=len(shown))
     for i, ((kind, dilation), line) in enumerate(shown.items()):
+        numbers = [trial.first.deformable_layers for trial in line]
+        # Two trials of as many layers differ in something else: a line through both would say nothing.
+        style = look(i) | ({} if len(set(numbers)) == len(numbers) else {"linestyle": "none"})
         axes.errorbar(
             [names.index(str(trial.first.deformable_layers or "none")) for trial in line],
             [trial.miou.mean for trial in line],
             [trial.miou.std or 0 for trial in line],
             capsize=4,
             label=f"{kind}, d = {dilation}",
-            **look(i),
+            **style,
         )
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel("number of deformable layers")
@@ -82,5 +85,5 @@ def _seeds(axes: Axes, trial: Trial, place: float) -> None:
         axes.plot([place + 0.12] * len(seeds), seeds, ".", color="0.35", markersize=4, zorder=4)
 
 
-def _label(trial: Trial) -> str:
-    return f"{trial.name} ({trial.description})"
+def _label(trial: Trial, trials: Sequence[Trial]) -> str:
+    return plain(f"{trial.name} ({descriptions(trials)[trial.name]})")

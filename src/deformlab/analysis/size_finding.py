@@ -5,6 +5,7 @@ How far is judged on the filters away from the border of the feature map, as in 
 
 from itertools import zip_longest
 
+from deformlab.analysis.chance import chance_remark
 from deformlab.analysis.dilation_findings import NOT_RECORDED
 from deformlab.analysis.finding import (
     FAILS,
@@ -43,11 +44,15 @@ def looks_further_and_gains(joined: Joined) -> Finding | None:
     trials = (trial.name,) if joined.baseline is None else (trial.name, joined.baseline.name)
     last = coefficients.get(layer)
     further = None if last is None else last.inside
-    sentence = f"{where(trial, layer)}: {'too few objects' if last is None else _spearman(last)}."
+    sentence = (
+        f"{where(trial, layer, joined.trials)}: {'too few objects' if last is None else _spearman(last)}."
+    )
 
     def unjudged(reason: str, evidence: tuple[str, ...] = ()) -> Finding:
         return Finding(KEY, CLAIM, UNJUDGED, f"{sentence} {reason}", "", evidence, details, trials)
 
+    if remark := chance_remark([trial]):
+        return unjudged(remark.strip())
     if joined.baseline is None:
         return unjudged("There is no atrous trial to gain over.")
     listed = ", ".join(f"{size} {_words(gain)}" for size, gain in gains.items())

@@ -6,6 +6,7 @@ from deformlab.analysis.dilation_tables import (
     effective_dilation_over_seeds,
     published_effective_dilation,
 )
+from deformlab.analysis.evaluation_tables import scores_on_other_data
 from deformlab.analysis.formats import Table
 from deformlab.analysis.joined_tables import joined_tables
 from deformlab.analysis.run_tables import cost, provenance
@@ -19,6 +20,7 @@ def build_tables(runs: RunSet) -> list[Table]:
     tables = [
         *joined_tables(runs.joined),
         atrous_against_deformable(trials),
+        scores_on_other_data(trials),
         deformable_layers(trials),
         iou_per_class(trials),
         effective_dilation(trials),

@@ -13,7 +13,8 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 
 from deformlab.analysis.dilation_tables import effective_dilation
-from deformlab.analysis.finding import FAILS, HOLDS, MIXED, UNJUDGED, Finding
+from deformlab.analysis.evaluation_tables import scores_on_other_data
+from deformlab.analysis.finding import FAILS, HOLDS, MIXED, SEEN, UNJUDGED, UNSEEN, Finding
 from deformlab.analysis.formats import Table, text, text_columns
 from deformlab.analysis.joined import Joined
 from deformlab.analysis.joined_plot import compared_trials
@@ -25,7 +26,7 @@ from deformlab.analysis.score_tables import atrous_against_deformable, deformabl
 SHOWN_LAYERS = 3
 # Columns of the joined table for which 80 columns have no room.
 NOT_PRINTED = ("By modulation (cells)", "Filters", AWAY_FILTERS, "Objects", "With a filter", "Recall (%)")
-COLOURS = {HOLDS: "green", FAILS: "red", MIXED: "yellow", UNJUDGED: "cyan"}
+COLOURS = {HOLDS: "green", FAILS: "red", MIXED: "yellow", UNJUDGED: "cyan", SEEN: "cyan", UNSEEN: "cyan"}
 
 
 def print_tables(console: Console, runs: RunSet) -> None:
@@ -35,13 +36,18 @@ def print_tables(console: Console, runs: RunSet) -> None:
     """
     trials = runs.trials
     console.print(_rich(atrous_against_deformable(trials)))
+    others = scores_on_other_data(trials)
+    if others is not None:
+        for line in _other_data(others):
+            console.print(escape(line), highlight=False)
     layers = deformable_layers(trials)
     if (
         layers is not None
         and len({trial.first.deformable_layers for trial in trials if trial.deformable}) > 1
     ):
-        # The trial's name and the parameters would not fit beside the scores.
-        console.print(_rich(layers, leave_out=("Trial", "Parameters")))
+        # The trial's name and the parameters would not fit beside the scores, but rows must be told apart.
+        unique = len({row[:3] for row in layers.rows}) == len(layers.rows)
+        console.print(_rich(layers, leave_out=("Trial" if unique else "Seeds", "Parameters")))
     deformable = [trial for trial in trials if trial.deformable]
     if runs.joined.trials:
         # The findings below have both; beside each other they would not fit.
@@ -52,6 +58,19 @@ def print_tables(console: Console, runs: RunSet) -> None:
     dilations = effective_dilation(deformable) if deformable else None
     if dilations is not None:
         console.print(_rich(_last_layers(dilations), section="Trial"))
+
+
+def _other_data(table: Table) -> list[str]:
+    """A line for each evaluation: the score of each trial and its drop."""
+    lines = []
+    for column in range(2, len(table.header), 2):
+        parts = [
+            f"{row[0]} {text(row[column])}, drop {text(row[column + 1])}"
+            for row in table.rows
+            if row[column] is not None
+        ]
+        lines.append(f"On other data, {table.header[column]}: {'; '.join(parts)}")
+    return lines
 
 
 def _in_short(joined: Joined) -> Table:
@@ -94,11 +113,11 @@ def print_finding(console: Console, finding: Finding) -> None:
 
 def _rich(table: Table, section: str | None = None, leave_out: tuple[str, ...] = ()) -> RichTable:
     """The table for the terminal; a `section` column becomes a line above the rows that share its value."""
-    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     kept = [i for i, name in enumerate(table.header) if name != section and name not in leave_out]
     words = text_columns(table)
     for i in kept:
-        shown.add_column(table.header[i], justify="left" if words[i] else "right", overflow="fold")
+        shown.add_column(escape(table.header[i]), justify="left" if words[i] else "right", overflow="fold")
     heading = None
     for row in table.rows:
         if section is not None and (name := text(row[table.header.index(section)])) != heading:

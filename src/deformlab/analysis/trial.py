@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from deformlab.analysis.measure import Measure, over_seeds, pool
 from deformlab.analysis.run import CONV5_KINDS, Run, natural
+from deformlab.analysis.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,39 @@ class Trial:
         """Number of deformable layers as a sort key, infinite for all."""
         number = self.first.deformable_layers
         return math.inf if number == "all" else float(number)
+
+
+def descriptions(trials: Sequence[Trial]) -> dict[str, str]:
+    """What each trial is, by name.
+
+    Trials that would have the same description also say in which settings they differ.
+    """
+    kinds: dict[str, list[Trial]] = {}
+    for trial in trials:
+        kinds.setdefault(trial.description, []).append(trial)
+    found = {}
+    for description, alike in kinds.items():
+        differences = _differences(alike) if len(alike) > 1 else [()]
+        for trial, own in zip(alike, differences, strict=True):
+            found[trial.name] = ", ".join([description, *own])
+    return found
+
+
+def _differences(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
+    """For each trial its value of the settings that tell the trials apart, as few as are needed."""
+    settings = [read_settings(trial.first) for trial in trials]
+    # A setting of the same name in two sections of the configuration, with the same values, is one.
+    columns = dict.fromkeys(
+        tuple(f"{name.split('.')[-1]} = {known.get(name, '–')}" for known in settings)
+        for name in sorted({name for known in settings for name in known})
+        if len({known.get(name) for known in settings}) > 1
+    )
+    rows: list[tuple[str, ...]] = [()] * len(trials)
+    for column in columns:
+        longer = [(*row, value) for row, value in zip(rows, column, strict=True)]
+        if len(set(longer)) > len(set(rows)):
+            rows = longer
+    return rows
 
 
 def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:

@@ -91,11 +91,36 @@ def number_column(values: Floats) -> list[str]:
     return [f"{value:.12g}" for value in values.tolist()]
 
 
-def integers_of(column: Sequence[str]) -> Integers:
-    """What `integer_column` wrote; -1 where it is empty."""
-    return np.array([value or "-1" for value in column]).astype(np.int64)
+def integers_of(column: Sequence[str], empty: int | None = None) -> Integers:
+    """What `integer_column` wrote.
+
+    Args:
+        column: Whole numbers of 0 or more, as text.
+        empty: What an empty cell stands for; None where there must be none.
+
+    Raises:
+        ValueError: A cell is no such number.
+        OverflowError: A number has too many digits.
+    """
+    known = [cell for cell in column if cell or empty is None]
+    numbers = np.array(known, dtype=np.str_).astype(np.int64)
+    if (numbers < 0).any():
+        raise ValueError(f"{numbers.min()} is below 0")
+    if len(known) == len(column):
+        return numbers
+    found = np.full(len(column), empty, dtype=np.int64)
+    found[[bool(cell) for cell in column]] = numbers
+    return found
 
 
 def floats_of(column: Sequence[str]) -> Floats:
-    """What `number_column` wrote."""
-    return np.array(column, dtype=np.float64)
+    """What `number_column` wrote.
+
+    Raises:
+        ValueError: A cell is no finite number of 0 or more.
+    """
+    numbers = np.array(column, dtype=np.float64)
+    wrong = ~np.isfinite(numbers) | (numbers < 0)
+    if wrong.any():
+        raise ValueError(f"{numbers[wrong][0]} is no finite number of 0 or more")
+    return numbers

@@ -23,6 +23,7 @@ from deformlab.objects.filter_sums import (
     integers_of,
     number_column,
 )
+from deformlab.run_folder.files import csv_cell, read_csv
 
 BACKGROUND = 0
 
@@ -137,6 +138,9 @@ def records_text(records: ObjectRecords, classes: Sequence[str]) -> str:
         for ring in range(records.margins[i]):
             columns[f"{layer}:ring{ring}_filters"] = integer_column(records.ring_filters[:, i, ring])
             columns[f"{layer}:ring{ring}_sum"] = number_column(records.ring_total[:, i, ring])
+    # Names of images and classes are the only text; what a spreadsheet takes for a formula is marked.
+    for name in ("image", "class"):
+        columns[name] = [csv_cell(value) for value in columns[name]]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -148,25 +152,23 @@ def read_records(path: Path, classes: Sequence[str]) -> ObjectRecords:
     """The records of an `objects.csv`.
 
     Raises:
-        RunFolderError: The file is missing, is not such a file, or has a class that is not in `classes`.
+        RunFolderError: The file is missing, is not such a file, has a class that is not in `classes`, or
+            numbers that no validation gives.
     """
+    rows = read_csv(path, ("image", "object", "class"))
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        columns = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else {}
-        return _from_columns(columns, classes)
-    except FileNotFoundError:
-        raise RunFolderError(f"{path}: no such file") from None
+        records = _from_columns(columns, classes)
+        _check(records)
     except KeyError as error:
         raise RunFolderError(f"{path}: lacks the column or class {error}; validate the run again") from None
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+    except (ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunFolderError(f"{path}: not readable as a table of objects ({reason})") from None
+    return records
 
 
 def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> ObjectRecords:
-    if not columns:
-        raise ValueError("it has no rows")
     labels = {name: label for label, name in enumerate(classes)} | {"": -1}
 
     layers = tuple(name.removesuffix(":filters") for name in columns if name.endswith(":filters"))
@@ -201,8 +203,8 @@ def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) 
         mask_area=floats_of(columns["mask_area"]),
         scale=floats_of(columns["scale"]),
         pixels=integers_of(columns["pixels"]),
-        hits=integers_of(columns["hits"]),
-        false_positives=integers_of(columns["false_positives"]),
+        hits=integers_of(columns["hits"], empty=-1),
+        false_positives=integers_of(columns["false_positives"], empty=-1),
         everywhere=everywhere,
         inside=inside,
         ring_filters=ring_filters,
@@ -213,3 +215,23 @@ def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) 
 def _count(columns: Mapping[str, Sequence[str]], name: str) -> int:
     """How many columns are there of the name that takes 0, 1, 2, ..."""
     return next(number for number in itertools.count() if name.format(number) not in columns)
+
+
+def _check(records: ObjectRecords) -> None:
+    """Refuses what no validation gives: sums over it would be wrong and look right.
+
+    Raises:
+        ValueError: There is such a row.
+    """
+    if ((records.hits == -1) != (records.false_positives == -1)).any():
+        raise ValueError("a row has only one of hits and false_positives")
+    if (records.hits > records.pixels).any():
+        raise ValueError("a row has more hits than pixels")
+    if ((records.everywhere.filters == 0) & (records.everywhere.total > 0)).any():
+        raise ValueError("a row has a sum over no filters")
+    away = records.ring_filters.sum(2) + records.inside.filters
+    if records.knows_border and (away != records.everywhere.filters).any():
+        raise ValueError("a row has filters that are neither near the border nor away from it")
+    keys = zip(records.image.tolist(), records.object.tolist(), records.label.tolist(), strict=True)
+    if len(set(keys)) < len(records.image):
+        raise ValueError("two rows are of the same image, object and class")

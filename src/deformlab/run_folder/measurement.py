@@ -1,12 +1,27 @@
-"""What a finished network's numbers were measured with; they can be measured again without training.
+"""Which way of measuring effective dilation and objects a run's numbers come from.
 
-Version 2 is the present one. Version 1 is that of results without this entry: their filter centres lay
-elsewhere, they lack options that came later, and where the interval between validations did not divide the
-number of epochs, their score is that of an earlier epoch than the last.
+`result.json` has it as `"measurement": {"version": ..., "options": {...}}`. Numbers of two versions do not
+compare, so a change of what is measured raises the version. A finished network can be measured again without
+training it again.
+
+| version | what was measured |
+|---|---|
+| 1 | A filter was given to the object in the middle of its cell, half a cell away from the filter's centre. |
+| 2 | A filter is given to the object at its centre, as `deformlab.metrics.filter_centre` says. |
+
+Later runs of version 2 record sums over the filters away from the border of the feature map beside those over
+all filters, which are the same as before.
+
+The first runs of either version lack the field. Those of version 2 have an `objects.json` of version 2 or
+later, or the column `inside_count` in `effective_dilation.csv`.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from deformlab.errors import RunFolderError
+from deformlab.run_folder.files import read_csv, read_json
 
 __all__ = ["VERSION", "measurement", "version_of"]
 
@@ -22,7 +37,22 @@ def measurement(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": VERSION, "options": dict(options)}
 
 
-def version_of(result: Mapping[str, Any]) -> int:
-    """The version that a result was measured with."""
+def version_of(run_dir: Path, result: Mapping[str, Any]) -> int:
+    """The version that a run was measured with.
+
+    Args:
+        run_dir: The run folder.
+        result: The content of its result.json.
+    """
     entry = result.get("measurement")
-    return int(entry["version"]) if isinstance(entry, Mapping) and "version" in entry else 1
+    if isinstance(entry, Mapping) and isinstance(entry.get("version"), int):
+        return int(entry["version"])
+    try:
+        if int(read_json(run_dir / "objects.json").get("version", 1)) > 1:
+            return 2
+    except (RunFolderError, TypeError, ValueError):
+        pass
+    try:
+        return 2 if "inside_count" in read_csv(run_dir / "effective_dilation.csv", ("layer",))[0] else 1
+    except RunFolderError:
+        return 1

@@ -51,7 +51,7 @@ class TrialState:
         if measured == self.trial.identity.measurement:
             self.status = "finished"
             self.seconds = result.get("seconds")
-            self.measured_with = version_of(result)
+            self.measured_with = version_of(self.trial.folder, result)
 
     @property
     def measured_by_an_older_version(self) -> bool:
