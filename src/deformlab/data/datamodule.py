@@ -1,6 +1,7 @@
 """One LightningDataModule for every data set, so that a configuration changes the data by its name alone."""
 
 import inspect
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -213,7 +214,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _prepare_worker,
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
         }
@@ -283,6 +284,10 @@ def _compare_splits(train: SegmentationDataset, val: SegmentationDataset) -> Non
         )
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    # A signal to the whole process group is for the training, which still needs its workers to end in order.
+    # They see by themselves when it has gone.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # Workers are the parallelism; OpenCV's own threads in each of them would only compete.
     cv2.setNumThreads(1)
