@@ -198,3 +198,38 @@ def test_a_training_of_no_length_is_refused(tiny_config, tmp_path, capsys, optio
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
     assert main([*arguments, f"--trainer.{option}", "0"]) == 2
     assert f"trainer.{option}=0: must be at least 1" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--model.dilaton", "3", "did you mean model.dilation?"),
+        ("--data.train_transform.flip", "x", "data.train_transform.flip: Expected a <class 'float'>"),
+        ("--trainer.max_epochs", "many", "trainer.max_epochs: must be int or null, got many"),
+        ("--trainer.accelerator", "gpu", "torch finds no GPU here"),
+    ],
+)
+def test_an_error_of_the_parser_says_what_is_legal(tiny_config, tmp_path, capsys, option, value, said):
+    import torch
+
+    if value == "gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
+    assert main([*arguments, option, value]) == 2
+    line = error_line(capsys)
+    assert said in line
+    assert "Union" not in line
+
+
+def test_a_misspelt_option_in_a_file_is_named_with_the_right_one(tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: {dilatoin: 4}\n")
+    assert main(["fit", "--config", str(path)]) == 2
+    assert "did you mean model.dilation?" in error_line(capsys)
+
+
+def test_a_training_that_is_mostly_warm_up_is_said(tiny_config, tmp_path, caplog):
+    arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
+    with caplog.at_level("INFO"):
+        assert main([*arguments, "--model.optimization.warmup_steps", "50"]) == 0
+    assert "the training is short: 50 of its 4 steps are warm-up" in caplog.text

@@ -95,7 +95,10 @@ def _train(arguments: list[str]) -> int:
         # The first process says it. Lightning would kill that one if another ended with a failure before.
         return 0
     except MisconfigurationException as error:
-        raise ConfigError(one_line(str(error))) from error
+        text = one_line(str(error))
+        if "gpu backend" in text:
+            text = "--trainer.accelerator: torch finds no GPU here; take cpu or auto, or see deformlab doctor"
+        raise ConfigError(text) from error
     return 0
 
 

@@ -39,6 +39,7 @@ def silence_developer_messages() -> None:
         # Our metrics are reduced by torchmetrics before they are logged.
         ".*It is recommended to use `self.log\\(.*sync_dist=True.*",
         ".*The `srun` command is available.*",
+        ".*You restored a checkpoint with current_epoch.*",
         ".*lr_scheduler.step\\(\\).*before.*optimizer.step.*",
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -5,8 +5,10 @@ SegmentationDataModule; nothing is parsed by hand.
 """
 
 import contextlib
+import difflib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -24,6 +26,7 @@ from deformlab import provenance
 from deformlab.callbacks import (
     AtomicCheckpointIO,
     BestCheckpoint,
+    EpochBar,
     EpochLines,
     LastCheckpoint,
     LogTablesAndPictures,
@@ -243,6 +246,8 @@ class TrainingCLI(LightningCLI):
         callbacks: list[Any] = [self._termination]
         if not sys.stderr.isatty():
             callbacks.append(EpochLines())
+        elif config.trainer.enable_progress_bar is not False:
+            callbacks.append(EpochBar())
         options: dict[str, Any] = {
             "logger": False,
             "plugins": [AtomicCheckpointIO()],
@@ -503,7 +508,7 @@ def run_training_verb(arguments: list[str]) -> None:
             TrainingCLI(args=_with_run_configuration(arguments), **_options())
     except ArgumentError as error:
         _check_yaml(arguments)
-        raise ConfigError(one_line(str(error))) from error
+        raise ConfigError(_with_suggestion(one_line(str(error)))) from error
 
 
 def _check_yaml(arguments: list[str]) -> None:
@@ -536,9 +541,35 @@ def _check_trainer(options: Any) -> None:
 
 
 def one_line(message: str) -> str:
-    """The first sentence of jsonargparse's explanation, and the reason inside it, on one line."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    return " ".join(lines)
+    """Jsonargparse's explanation on one line, with the option and the reason but without its types' names."""
+    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
+    union = re.match(
+        r'Parser key "([^"]+)": Does not validate against any of the Union subtypes '
+        r"Subtypes: \[(.*?)\] Errors: (.*)",
+        text,
+    )
+    if union is None:
+        return text
+    key, types, errors = union.groups()
+    inner = re.search(r'Parser key "([^"]+)": (.*?)(?= Expected a <class \'NoneType\'>|$)', errors)
+    if inner is not None:
+        return f"{key}.{inner[1]}: {inner[2]}"
+    legal = [name.rpartition(".")[2] for name in re.findall(r"<class '([^']+)'>", types)]
+    legal += re.findall(r"Literal\[(.*?)\]", types)
+    names = " or ".join("null" if name == "NoneType" else name for name in legal)
+    given = errors.rpartition("Given value: ")[2]
+    return f"{key}: must be {names}, got {given}" if names else text
+
+
+def _with_suggestion(text: str) -> str:
+    """A message about an unknown option, with the option that is spelt nearly so."""
+    unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", text)
+    if unknown is None:
+        return text
+    resolver = ConfigurationResolver()
+    known = identities.flatten(resolver({"data": {"train_transform": {}, "eval_transform": {}}}))
+    close = difflib.get_close_matches(unknown[1], [*known, "run_dir", "ckpt_path", "name", "output"], n=1)
+    return f"{text}; did you mean {close[0]}?" if close else text
 
 
 def _options() -> dict[str, Any]:

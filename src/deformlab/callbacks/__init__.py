@@ -6,7 +6,7 @@ from deformlab.callbacks.checkpoints import (
     LastCheckpoint,
     check_checkpoint,
 )
-from deformlab.callbacks.console import EpochLines
+from deformlab.callbacks.console import EpochBar, EpochLines
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
@@ -18,6 +18,7 @@ __all__ = [
     "RECORD",
     "AtomicCheckpointIO",
     "BestCheckpoint",
+    "EpochBar",
     "EpochLines",
     "LastCheckpoint",
     "LogTablesAndPictures",

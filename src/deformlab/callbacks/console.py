@@ -1,13 +1,23 @@
-"""One line an epoch where no progress bar can be drawn: log files, pipes and continuous integration."""
+"""How far a training is: a bar on a terminal, one line an epoch in log files and pipes."""
 
+import math
 import time
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.utilities import rank_zero_info
 
 from deformlab.tasks import SemanticSegmentation
 
-__all__ = ["EpochLines"]
+__all__ = ["EpochBar", "EpochLines"]
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's bar, which counts epochs from 1 as the lines of a log do."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs
+        return f"epoch {current_epoch + 1}" + (f"/{epochs}" if epochs and epochs > 0 else "")
 
 
 class EpochLines(pl.Callback):
@@ -26,7 +36,9 @@ class EpochLines(pl.Callback):
             return
         assert isinstance(pl_module, SemanticSegmentation)
         miou = float(trainer.callback_metrics.get("val/miou", float("nan")))
+        score = "not defined" if math.isnan(miou) else f"{100 * miou:.1f} %"
+        epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         rank_zero_info(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {pl_module.train_loss:.3f}  "
-            f"mIoU {100 * miou:.1f} %  {time.monotonic() - self._started:.1f} s"
+            f"epoch {trainer.current_epoch + 1}{epochs}  loss {pl_module.train_loss:.3f}  "
+            f"mIoU {score}  {time.monotonic() - self._started:.1f} s"
         )

@@ -357,6 +357,12 @@ class SemanticSegmentation(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """SGD with the groups and the schedule of `Optimization`."""
         total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = self.optimization.warmup_steps
+        if 2 * warmup > total_steps:
+            rank_zero_info(
+                f"the training is short: {warmup} of its {total_steps} steps are warm-up; train longer, or "
+                "lower --model.optimization.warmup_steps"
+            )
         optimizer, scheduler = sgd_with_schedule(self.model, self.optimization, total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
