@@ -50,10 +50,10 @@ def collect(sweep: Path, destination: Path) -> list[str]:
         there = [file for file in KEPT_IF_THERE if (sweep / name / file).is_file()]
         for file in (*KEPT, *there):
             shutil.copyfile(sweep / name / file, destination / name / file)
-        for file in sorted((sweep / name / "evaluations").glob("*.json")):
-            evaluation = json.loads(file.read_text())
+        for source in sorted((sweep / name / "evaluations").glob("*.json")):
+            evaluation = json.loads(source.read_text())
             evaluation["data"]["root"] = None
-            kept = destination / name / "evaluations" / file.name
+            kept = destination / name / "evaluations" / source.name
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(json.dumps(evaluation, indent=1) + "\n")
         config = destination / name / "config.yaml"

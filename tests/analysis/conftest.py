@@ -60,7 +60,9 @@ class Sweep:
         curve = (*curve[:-1], miou)
         folder = self.folder / f"{trial}-seed{seed}"
         folder.mkdir()
-        scores = {"miou": miou, "best_miou": miou, "iou": {"Sky": miou + 0.1, "Road_mark": miou - 0.1}}
+        iou = dict.fromkeys(result.get("classes", RESULT["classes"]))
+        iou |= zip(iou, (miou + 0.1, miou - 0.1), strict=False)
+        scores = {"miou": miou, "best_miou": miou, "iou": iou}
         content = RESULT | {
             "trial": trial,
             "seed": seed,

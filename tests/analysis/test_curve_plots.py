@@ -8,8 +8,8 @@ def trials(sweep):
 
 
 def test_learning_curves_have_a_panel_per_trial_and_a_line_per_seed(sweep):
-    sweep.atrous(2, seed=0, curve=(0.1, 0.2))
-    sweep.atrous(2, seed=1, curve=(0.1, 0.3), miou=0.3)
+    sweep.atrous(2, 0.2, seed=0, curve=(0.1, 0.2))
+    sweep.atrous(2, 0.3, seed=1, curve=(0.1, 0.3))
     sweep.deformable()
     figure = learning_curves(trials(sweep), "val/miou", "mIoU (%)", scale=100)
     assert [axes.get_title() for axes in figure.axes] == ["atrous-2", "deformable-2"]

@@ -50,3 +50,11 @@ def test_miou_over_layers_needs_two_numbers_of_layers(sweep):
     sweep.atrous(2)
     sweep.deformable()
     assert miou_over_layers(trials(sweep)) is None
+
+
+def test_trials_of_as_many_layers_are_not_joined_by_a_line(sweep):
+    for trial, layers, miou in (("a", 3, 0.4), ("b", 3, 0.5), ("c", 6, 0.6)):
+        sweep.deformable(miou, trial=trial, model={"num_deformable_layers": layers})
+    (axes,) = miou_over_layers(read_runs(sweep.folder).trials).axes
+    (container,) = axes.containers
+    assert container.lines[0].get_linestyle() == "None"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.run import SIZES, natural
-from deformlab.analysis.trial import Trial, descriptions
+from deformlab.analysis.trial import Trial
 
 # More layers than this cannot be told apart in one panel; the last ones are what the paper lists.
 MAX_LAYERS = 6
@@ -24,10 +24,9 @@ def effective_dilation_by_size(trials: Sequence[Trial]) -> Figure:
     layers = list({layer for trial in measured for layer in trial.layers[:MAX_LAYERS]})
     layers.sort(key=natural, reverse=True)
     figure, grid = panels(len(measured), 2.5, legend_lines=(len(layers) + 2) // 2, sharey=True)
-    described = descriptions(trials)
     for i, (axes, trial) in enumerate(zip(grid, measured, strict=True)):
         _sizes_panel(axes, trial, layers)
-        axes.set_title(plain(f"{trial.name}\n({described[trial.name]})"), fontsize="small")
+        axes.set_title(plain(f"{trial.name}\n({trial.description})"), fontsize="small")
         if i % 2 == 0:
             axes.set_ylabel("effective dilation\n(feature-map cells)")
     legend_below(figure, first=[plain(layer) for layer in layers], columns=2)

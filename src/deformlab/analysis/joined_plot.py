@@ -12,7 +12,7 @@ from deformlab.analysis.joined import ALL, Joined
 from deformlab.analysis.joined_rows import JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.run import natural
-from deformlab.analysis.trial import Trial, descriptions
+from deformlab.analysis.trial import Trial
 from deformlab.objects import SIZES
 
 # As many last layers as the paper lists.
@@ -56,7 +56,7 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
             title = f"IoU gained over {joined.baseline.name}"
             drawn.insert(3, _Panel(title, "difference (points)", "gain"))
     bordered = [trial for trial in shown if trial.deformable and joined.knows_border(trial)]
-    labels = {trial.name: _label(trial, joined.trials) for trial in shown}
+    labels = {trial.name: _label(trial) for trial in shown}
     figure, grid = panels(len(drawn), 2.3, legend_lines=len(shown) + len(bordered))
     first = None
     for axes, panel in zip(grid, drawn, strict=True):
@@ -121,8 +121,8 @@ def _line(
             axes.plot([place + 0.07] * len(seeds), sorted(seeds), ".", color="0.35", markersize=3, zorder=4)
 
 
-def _label(trial: Trial, trials: Sequence[Trial]) -> str:
-    return plain(f"{trial.name} ({descriptions(trials)[trial.name]})")
+def _label(trial: Trial) -> str:
+    return plain(f"{trial.name} ({trial.description})")
 
 
 def _sizes_axis(axes: Axes, joined: Joined) -> None:

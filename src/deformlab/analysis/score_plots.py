@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
-from deformlab.analysis.trial import Trial, descriptions
+from deformlab.analysis.trial import Trial
 
 
 def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
@@ -28,7 +28,7 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
         axes.axhline(trial.miou.mean, linewidth=1.4, **line)
         # Beside the rates, each at a place of its own: bands over the whole width would cover each other.
         place, spread = right + 0.6 + 0.35 * i, trial.miou.std or 0
-        axes.errorbar(place, trial.miou.mean, spread, capsize=4, label=_label(trial, trials), **style)
+        axes.errorbar(place, trial.miou.mean, spread, capsize=4, label=_label(trial), **style)
         _seeds(axes, trial, place)
     axes.set_xlabel("atrous rate d of conv5 (feature-map cells)")
     axes.set_ylabel("mIoU on the validation set (%)")
@@ -85,5 +85,5 @@ def _seeds(axes: Axes, trial: Trial, place: float) -> None:
         axes.plot([place + 0.12] * len(seeds), seeds, ".", color="0.35", markersize=4, zorder=4)
 
 
-def _label(trial: Trial, trials: Sequence[Trial]) -> str:
-    return plain(f"{trial.name} ({descriptions(trials)[trial.name]})")
+def _label(trial: Trial) -> str:
+    return plain(f"{trial.name} ({trial.description})")

@@ -1,7 +1,7 @@
 """One LightningDataModule for every data set, so that a configuration changes the data by its name alone."""
 
 import inspect
-import signal
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -285,9 +285,8 @@ def _compare_splits(train: SegmentationDataset, val: SegmentationDataset) -> Non
 
 
 def _prepare_worker(worker: int) -> None:
-    # A signal to the whole process group is for the training, which still needs its workers to end in order.
-    # They see by themselves when it has gone.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    # A signal to the process group of the training, as from Ctrl-C, is not for its workers: it needs them to
+    # end in order. They see by themselves when it has gone.
+    os.setpgid(0, 0)
     # Workers are the parallelism; OpenCV's own threads in each of them would only compete.
     cv2.setNumThreads(1)
