@@ -187,15 +187,15 @@ class TrainingCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            # Lightning ends the process itself after an interruption; the first exception is the context.
-            reason = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
-            if not isinstance(reason, KeyboardInterrupt):
+        except BaseException as error:
+            # Lightning ends the process by itself (SystemExit), or fails while it tears down.
+            requested = self._termination.requested
+            if requested is None and not isinstance(error.__context__, KeyboardInterrupt):
                 raise
-            number = reason.number if isinstance(reason, Interrupted) else signal.SIGINT
+            number = signal.SIGINT if requested is None else requested.number
             run_dir = self.config[subcommand].run_dir
             advice = f"the same command with --run_dir {run_dir} continues after the last complete epoch"
-            raise Interrupted(number, advice if subcommand == "fit" else "") from stop
+            raise Interrupted(number, advice if subcommand == "fit" else "") from error
 
     def validate(self, **options: Any) -> None:
         """Runs validation and prints its tables."""

@@ -28,10 +28,13 @@ class Termination(pl.Callback):
     Of several processes that Lightning has started, the first one decides: it marks the run folder and then
     kills the others, which are in the middle of a step and have nothing to lose. They ignore the signals, so
     that one to the whole group ends in the same way.
+
+    Attributes:
+        requested: The first signal, None before it.
     """
 
     def __init__(self) -> None:
-        self._requested: Interrupted | None = None
+        self.requested: Interrupted | None = None
         self._process = os.getpid()
         self._launcher: int | None = None
 
@@ -73,8 +76,8 @@ class Termination(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Raises again where Python could not pass on the first exception, as from a destructor."""
-        if self._requested is not None:
-            raise self._requested
+        if self.requested is not None:
+            raise self.requested
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -100,9 +103,9 @@ class Termination(pl.Callback):
                 signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process or self._requested is not None:
+        if os.getpid() != self._process or self.requested is not None:
             return  # a data loader's worker, which ends with its parent; or the training is ending already
         if self._launcher is not None and os.getppid() == self._launcher:
             return
-        self._requested = Interrupted(number)
-        raise self._requested
+        self.requested = Interrupted(number)
+        raise self.requested

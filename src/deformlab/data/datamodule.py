@@ -1,6 +1,8 @@
 """One LightningDataModule for every data set, so that a configuration changes the data by its name alone."""
 
 import inspect
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -170,7 +172,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _start_worker,
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
         }
@@ -213,6 +215,9 @@ def _check_options(dataset_class: type[SegmentationDataset], options: Mapping[st
         )
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
     # Workers are the parallelism; OpenCV's own threads in each of them would only compete.
     cv2.setNumThreads(1)
+    # A signal to the whole process group is the training's matter; a worker that fails would be an error of
+    # its own there.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
