@@ -57,7 +57,7 @@ if name.startswith("meet"):
     os.close(os.open(folder.parent / "meeting", os.O_RDONLY if name == "meet-a" else os.O_WRONLY))
 if name.startswith("quit"):
     finish("interrupted")
-    sys.exit(130)
+    sys.exit(143 if name == "quit-by-sigterm" else 130)
 if name == "hang":
     signal.pause()
 if name.startswith("stop-sweep") and first_start:

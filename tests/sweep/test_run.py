@@ -113,9 +113,10 @@ def test_a_users_mistake_is_reported_in_its_own_words(run: Run, runs: Path):
     assert result(runs, "mistake")["error"] == "data.root: there is no folder /nowhere"
 
 
-def test_a_trial_whose_own_process_was_interrupted_is_marked_so(run: Run, runs: Path):
-    assert run("[{name: quit}, {name: a}]") == 1
-    assert result(runs, "quit")["status"] == "interrupted"
+@pytest.mark.parametrize("name", ["quit", "quit-by-sigterm"])
+def test_a_trial_whose_own_process_was_interrupted_is_marked_so(run: Run, runs: Path, name: str):
+    assert run(f"[{{name: {name}}}, {{name: a}}]") == 1
+    assert result(runs, name)["status"] == "interrupted"
     assert result(runs, "a")["status"] == "finished"
 
 

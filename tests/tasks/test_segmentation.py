@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deformlab.errors import CheckpointError, ConfigError
+from deformlab.errors import CheckpointError, ConfigError, TrainingError
 from deformlab.tasks import Evaluation, Optimization, SemanticSegmentation
 
 SMALL = {"backbone": "resnet10", "width": 0.125, "head_channels": 8, "num_deformable_layers": 2}
@@ -157,3 +157,17 @@ def test_a_checkpoint_of_another_architecture_is_refused_in_one_line():
 
 def test_offsets_do_not_run_away_by_default():
     assert Optimization().offset_lr_multiplier == 0.1
+
+
+@pytest.mark.parametrize("scaler", [None, object()], ids=["no scaler", "scaler"])
+def test_gradients_that_a_scaler_looks_after_are_left_to_it(scaler):
+    module = task()
+    plugin = SimpleNamespace(scaler=scaler)
+    module._trainer = SimpleNamespace(precision_plugin=plugin, global_step=0)
+    module.model.classifier.bias.grad = torch.full((3,), float("inf"))
+    module.on_before_optimizer_step(None)
+    if scaler is None:
+        with pytest.raises(TrainingError, match="gradient"):
+            module.on_train_epoch_end()
+    else:
+        module._divergence.check()
