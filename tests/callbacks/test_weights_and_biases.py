@@ -1,7 +1,9 @@
 import importlib.util
 import json
 import logging
+import signal
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,7 +116,7 @@ def test_a_server_that_stops_answering_holds_the_end_up_no_longer_than_told(star
     some = logger(tmp_path, seconds_to_upload=1, seconds_to_connect=20)
     some.log_metrics({"some_metric": 0.5}, 1)
     while some.folder is None:
-        some._thread.join(0.01)
+        some._done.wait(0.01)
     with caplog.at_level(logging.INFO):
         some.finalize("success")
     assert f"wandb sync {some.folder}" in caplog.text
@@ -122,19 +124,21 @@ def test_a_server_that_stops_answering_holds_the_end_up_no_longer_than_told(star
     assert some._process.poll() is not None
 
 
-def test_ctrl_c_ends_the_wait_for_the_server(start_server, tmp_path, monkeypatch, caplog):
-    def press(seconds):
-        raise KeyboardInterrupt
+def test_ctrl_c_ends_the_wait_for_the_server_and_leaves_the_run_on_disk(start_server, tmp_path, caplog):
+    def press_once_it_waits():
+        while not some._ended:
+            some._done.wait(0.01)
+        some._done.wait(0.2)
+        signal.raise_signal(signal.SIGINT)
 
     start_server("stops")
-    some = logger(tmp_path, seconds_to_upload=1)
+    some = logger(tmp_path, seconds_to_upload=3)
     some.log_metrics({"some_metric": 0.5}, 1)
     while some.folder is None:
-        some._thread.join(0.01)
-    monkeypatch.setattr(some, "_wait", press)
+        some._done.wait(0.01)
+    threading.Thread(target=press_once_it_waits).start()
     with pytest.raises(KeyboardInterrupt):
         some.finalize("success")
-    monkeypatch.undo()
     with caplog.at_level(logging.INFO):
         some.finalize("failed")  # As Lightning does.
     assert f"wandb sync {some.folder}" in caplog.text
@@ -172,11 +176,11 @@ def test_a_process_that_dies_is_reported_once_and_stops_nothing(tmp_path, caplog
     some = logger(tmp_path)
     some.log_metrics({"x": 1.0}, 1)
     while some.folder is None:
-        some._thread.join(0.01)
+        some._done.wait(0.01)
     some._process.kill()
     some._process.wait()
     some.log_metrics({"x": 2.0}, 2)
-    some._thread.join(30)
+    some._done.wait(30)
     some.log_metrics({"x": 3.0}, 3)
     some.finalize("success")
     warnings = [record.message for record in caplog.records if record.levelno >= logging.WARNING]

@@ -87,9 +87,12 @@ class ResilientWandbLogger(Logger):
         }
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        # Not the thread's join: an interrupted join takes a thread that goes on for one that has ended.
+        self._done = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
         self._finalized = False
+        self._said_so = False
         self._complete = False
 
     @property
@@ -136,12 +139,12 @@ class ResilientWandbLogger(Logger):
         self._ended = True
         while status != "success" and self._is_connecting():
             self._kill()  # Nobody waits for the server now; the thread starts the run offline.
-            self._thread.join(0.05)
+            self._done.wait(0.05)
         # The process stops uploading first, and then writes what is left to disk. Ctrl-C ends this wait;
         # Lightning then calls this method again, for a failed training.
         limit = self.seconds_to_upload + SECONDS_TO_WRITE
         self._wait(limit)
-        in_time = not self._thread.is_alive()
+        in_time = self._done.is_set()
         self._kill()
         self._finalized = True
         if self.folder is None:
@@ -167,11 +170,12 @@ class ResilientWandbLogger(Logger):
 
     def _wait(self, seconds: float) -> None:
         """Waits until the thread has ended; says so if that takes long."""
-        assert self._thread is not None
-        self._thread.join(min(seconds, SECONDS_UNTIL_SAYING_SO))
-        if self._thread.is_alive() and seconds > SECONDS_UNTIL_SAYING_SO:
-            rank_zero_info(f"Weights & Biases: finishing the run, for at most {seconds:.0f} s")
-            self._thread.join(seconds - SECONDS_UNTIL_SAYING_SO)
+        ended = self._done.wait(min(seconds, SECONDS_UNTIL_SAYING_SO))
+        if not ended and seconds > SECONDS_UNTIL_SAYING_SO:
+            if not self._said_so:
+                self._said_so = True
+                rank_zero_info(f"Weights & Biases: finishing the run, for at most {seconds:.0f} s")
+            self._done.wait(seconds - SECONDS_UNTIL_SAYING_SO)
 
     def _run(self) -> None:
         """Starts the process and passes the messages on; in the thread."""
@@ -188,9 +192,11 @@ class ResilientWandbLogger(Logger):
             logging.getLogger(__name__).warning(
                 "Weights & Biases stopped logging, the training goes on: %s, see %s", error, self.messages
             )
-        if self.offline_reason is not None:
-            for not_started in self.messages.parent.glob(f"run-*-{self._online_id}"):
-                shutil.rmtree(not_started, ignore_errors=True)
+        finally:
+            if self.offline_reason is not None:
+                for not_started in self.messages.parent.glob(f"run-*-{self._online_id}"):
+                    shutil.rmtree(not_started, ignore_errors=True)
+            self._done.set()
 
     def _start(self) -> "subprocess.Popen[str]":
         """The process with its run started, online if the server answers in time.
@@ -229,8 +235,7 @@ class ResilientWandbLogger(Logger):
             return {}
 
     def _is_connecting(self) -> bool:
-        assert self._thread is not None
-        return self._thread.is_alive() and self.folder is None and self.offline_reason is None
+        return not self._done.is_set() and self.folder is None and self.offline_reason is None
 
     def _start_process(self, server: str | None) -> "subprocess.Popen[str]":
         """The process, about to import wandb."""
