@@ -15,9 +15,9 @@ target=$(sed -n 's/^TORCH_TARGET = "\(.*\)"$/\1/p' setup.py)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-for source in csrc/cuda/*.cu csrc/cuda/*.cpp; do
+for source in csrc/*/cuda/*.cu; do
   log=$folder/$(basename "$source").log
-  if ! nvcc --options-file csrc/cuda/nvcc.flags -DTORCH_TARGET_VERSION="$target" -Werror all-warnings \
+  if ! nvcc --options-file csrc/common/cuda/nvcc.flags -DTORCH_TARGET_VERSION="$target" -Werror all-warnings \
     -isystem "$torch/include" --resource-usage -c "$source" -o "$folder/object.o" >"$log" 2>&1; then
     cat "$log"
     exit 1

@@ -158,5 +158,5 @@ def test_shapes_that_do_not_fit_are_refused_before_any_kernel_runs(on_host):
     tensors = make_arguments(torch.float64)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         raw_backward(on_host.deform_conv2d_backward, tensors | {"mask": tensors["mask"][:, :-1]})
-    with pytest.raises(RuntimeError, match="gradient has not the output's shape"):
+    with pytest.raises(RuntimeError, match="gradient does not have the output's shape"):
         raw_backward(on_host.deform_conv2d_backward, tensors, grad=torch.zeros(1, 8, 1, 1).double())
