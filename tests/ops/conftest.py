@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from deformlab.ops import backend, deform_conv2d, native_status, reference
-from deformlab.ops._check import check_deform_conv2d
+from deformlab.ops._impl.deform_conv2d import check_deform_conv2d
 
 GEOMETRY = {"stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)}
 GROUPS, OFFSET_GROUPS, KERNEL = 2, 3, (3, 2)

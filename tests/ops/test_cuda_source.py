@@ -1,6 +1,6 @@
 """What the CUDA source does beyond the operator's specification, run on the host: types, vectors, order.
 
-The specification itself runs on it too, in test_deform_conv.py ("cuda on host").
+The specification itself runs on it too, in test_deform_conv2d.py ("cuda on host").
 """
 
 import pytest

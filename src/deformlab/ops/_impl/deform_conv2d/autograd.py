@@ -1,16 +1,18 @@
-"""The compiled deform_conv2d as PyTorch sees it: shapes for tracing, the formulas, torch.func."""
+"""The compiled deform_conv2d inside PyTorch: shapes for tracing, derivatives, autograd and torch.func."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deformlab.ops._check import Geometry
-from deformlab.ops._native import native_status
-from deformlab.ops._vmap import Axes, vmap_backward, vmap_forward
+from deformlab.ops._impl.deform_conv2d.checks import Geometry
+from deformlab.ops._impl.native import native_status
 
 __all__ = ["native_deform_conv2d"]
+
+_Axes = Sequence[int | None]
 
 
 def native_deform_conv2d(
@@ -124,12 +126,12 @@ class _DeformConv2d(torch.autograd.Function):
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: Axes, *args: Any) -> tuple[Tensor, int]:
-        return vmap_forward(_DeformConv2d.apply, info.batch_size, in_dims, args)
+    def vmap(info: Any, in_dims: _Axes, *args: Any) -> tuple[Tensor, int]:
+        return _vmap_forward(_DeformConv2d.apply, info.batch_size, in_dims, args)
 
 
 class _DeformConv2dBackward(torch.autograd.Function):
-    """The gradients, which have none of their own."""
+    """The gradients. They cannot be differentiated again."""
 
     @staticmethod
     def forward(overload: Any, *args: Any) -> tuple[Tensor, ...]:
@@ -147,8 +149,8 @@ class _DeformConv2dBackward(torch.autograd.Function):
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: Axes, overload: Any, *args: Any) -> tuple[tuple[Tensor, ...], Axes]:
-        return vmap_backward(
+    def vmap(info: Any, in_dims: _Axes, overload: Any, *args: Any) -> tuple[tuple[Tensor, ...], _Axes]:
+        return _vmap_backward(
             partial(_DeformConv2dBackward.apply, overload), info.batch_size, in_dims[1:], args
         )
 
@@ -157,6 +159,54 @@ def _backward_overload(grad: Tensor) -> Any:
     ordered = grad.is_cuda and torch.are_deterministic_algorithms_enabled()  # the CPU's sums always are
     backward = torch.ops.deformlab.deform_conv2d_backward
     return backward.deterministic if ordered else backward.default
+
+
+# `torch.func.vmap` becomes one call. Where the examples share the weight, the new dimension joins the batch.
+# Where they do not, it becomes groups: B examples of C channels are B·C channels in B times as many weight
+# groups and offset groups.
+
+
+def _vmap_forward(
+    operator: Callable[..., Tensor], examples: int, in_dims: _Axes, args: Sequence[Any]
+) -> tuple[Tensor, int]:
+    """Call `operator` once for all examples; `in_dims` is their axis in each argument, None if shared."""
+    shared = in_dims[2] is None and in_dims[3] is None
+    # The axis of input, offset, weight, bias and mask that the examples join.
+    axes: _Axes = (0, 0, None, None, 0) if shared else (1, 1, 0, 0, 1)
+    axis = 0 if shared else 1
+    return operator(*_join(args, in_dims, axes, examples)).unflatten(axis, (examples, -1)), axis
+
+
+def _vmap_backward(
+    operator: Callable[..., tuple[Tensor, ...]], examples: int, in_dims: _Axes, args: Sequence[Any]
+) -> tuple[tuple[Tensor, ...], _Axes]:
+    """The same for the gradients; that of a shared weight is one per example."""
+    needs_input, needs_offset, needs_weight, needs_mask = args[-4:]
+    shared = in_dims[3] is None and not needs_weight
+    # The axis of grad, input, offset, weight and mask that the examples join.
+    axes: _Axes = (0, 0, 0, None, 0) if shared else (1, 1, 1, 0, 1)
+    gradients = operator(*_join(args, in_dims, axes, examples))
+    needed = (needs_input, needs_offset, needs_weight, needs_mask)
+    out_axes = tuple(axis if need else None for axis, need in zip(axes[1:], needed, strict=True))
+    return tuple(
+        gradient if axis is None else gradient.unflatten(axis, (examples, -1))
+        for gradient, axis in zip(gradients, out_axes, strict=True)
+    ), out_axes
+
+
+def _join(args: Sequence[Any], in_dims: _Axes, axes: _Axes, examples: int) -> list[Any]:
+    """Merge the examples of each tensor into its axis in `axes`; what has None there stays as it is."""
+    joined = list(args)
+    for index, axis in enumerate(axes):
+        tensor, dim = args[index], in_dims[index]
+        if tensor is None or axis is None:
+            continue
+        if dim is None:
+            repeated = tensor.unsqueeze(axis).expand(*tensor.shape[:axis], examples, *tensor.shape[axis:])
+        else:
+            repeated = tensor.movedim(dim, axis)
+        joined[index] = repeated.flatten(axis, axis + 1)
+    return joined
 
 
 def _register_backward(name: str) -> None:

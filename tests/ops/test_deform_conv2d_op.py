@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deformlab.ops import _deform_conv_op, deform_conv2d, reference
+from deformlab.ops import deform_conv2d, reference
+from deformlab.ops._impl.deform_conv2d import autograd
 
 pytestmark = pytest.mark.usefixtures("native")
 TENSORS = ("input", "offset", "weight", "bias", "mask")
@@ -140,14 +141,14 @@ def test_autocast_leaves_float64_as_for_conv2d(arguments):
 
 
 def test_backward_inside_autocast_keeps_float32(arguments, monkeypatch):
-    overload = _deform_conv_op._backward_overload
+    overload = autograd._backward_overload
     autocast = []
 
     def watched(grad):
         autocast.append(torch.is_autocast_enabled("cpu"))  # it would cast the products inside
         return overload(grad)
 
-    monkeypatch.setattr(_deform_conv_op, "_backward_overload", watched)
+    monkeypatch.setattr(autograd, "_backward_overload", watched)
     args = arguments(torch.float32)
     input = args["input"].requires_grad_()
     output = deform_conv2d(**args)
@@ -217,7 +218,7 @@ def test_deterministic_algorithms_choose_the_ordered_sums_of_the_gpu(monkeypatch
     overloads = SimpleNamespace(default="default", deterministic="deterministic")
     monkeypatch.setattr(torch.ops.deformlab, "deform_conv2d_backward", overloads)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: wanted)
-    assert _deform_conv_op._backward_overload(SimpleNamespace(is_cuda=on_gpu)) == overload
+    assert autograd._backward_overload(SimpleNamespace(is_cuda=on_gpu)) == overload
 
 
 def test_deterministic_algorithms_change_nothing_on_the_cpu(arguments):

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import warnings
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,9 @@ __all__ = ["NativeStatus", "backend", "cpu_capability", "native_status", "warn_w
 # In the order of the numbers that the library gives.
 _CPU_CAPABILITIES = ("default", "avx2", "avx512")
 _CPU_CAPABILITY_LIMIT = "DEFORMLAB_CPU_CAPABILITY"
-
-
-# A library without them was built from older sources than these.
-_NEWEST_ARGUMENT = "clamp"
-_NEWEST_OPERATOR = "_cpu_capability"
+# The operators of each library, with their newest argument. A library without them is older than this file.
+_CPU_OPERATORS = {"deform_conv2d": "clamp", "_cpu_capability": None}
+_CUDA_OPERATORS = {"deform_conv2d": "clamp", "deform_conv2d_backward.deterministic": "clamp"}
 
 
 class NativeStatus(NamedTuple):
@@ -50,7 +49,7 @@ def _load() -> NativeStatus:
             "the package was installed without compiled operators; with a C++ compiler and torch >= 2.10 "
             "there, run in its source folder: pip install --no-build-isolation --no-deps .",
         )
-    reason = _load_library(path, "deform_conv2d")
+    reason = _load_library(path, "CPU", _CPU_OPERATORS)
     if reason:
         return NativeStatus(False, path, False, reason)
     _check_capability_limit()
@@ -82,24 +81,32 @@ def _load_cuda() -> str:
             f"the package was installed without CUDA kernels; with the nvcc of CUDA {torch.version.cuda} "
             "there, run in its source folder: pip install --no-build-isolation --no-deps ."
         )
-    return _load_library(path, "deform_conv2d_backward.deterministic")
+    return _load_library(path, "CUDA", _CUDA_OPERATORS)
 
 
-def _load_library(path: Path, operator: str) -> str:
-    """Load the library that defines `operator`; return why it does not serve, or nothing."""
+def _load_library(path: Path, device: str, operators: Mapping[str, str | None]) -> str:
+    """Load a library; return why it cannot be used, or nothing."""
     try:
         torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
         return f"{path.name} does not load in torch {torch.__version__}: {str(error).splitlines()[0]}"
+    if all(_has_kernel(name, device, argument) for name, argument in operators.items()):
+        return ""
+    return (
+        f"{path.name} was built from older sources than the Python files beside it; build it again, in "
+        "the source folder: pip install --no-build-isolation --no-deps ."
+    )
+
+
+def _has_kernel(operator: str, device: str, argument: str | None) -> bool:
     name, _, overload = operator.partition(".")
-    schema = getattr(getattr(torch.ops.deformlab, name), overload or "default")._schema
-    arguments = (argument.name for argument in schema.arguments)
-    if _NEWEST_ARGUMENT not in arguments or not hasattr(torch.ops.deformlab, _NEWEST_OPERATOR):
-        return (
-            f"{path.name} was built from older sources than the Python files beside it; build it again, in "
-            "the source folder: pip install --no-build-isolation --no-deps ."
-        )
-    return ""
+    packet = getattr(torch.ops.deformlab, name, None)
+    schema = getattr(getattr(packet, overload or "default", None), "_schema", None)
+    return (
+        schema is not None
+        and (argument is None or argument in [known.name for known in schema.arguments])
+        and torch._C._dispatch_has_computed_kernel_for_dispatch_key(f"deformlab::{operator}", device)
+    )
 
 
 def backend(device_type: str = "cpu") -> str:

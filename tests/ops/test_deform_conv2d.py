@@ -162,7 +162,7 @@ def test_one_pixel_image(operator, kernel):
 def test_output_has_the_memory_format_of_the_input(operator, arguments):
     args = arguments()
     assert operator(**args).is_contiguous()
-    if operator.__module__ == "deformlab.ops.deform_conv":
+    if operator.__module__ == "deformlab.ops.deform_conv2d":
         args["input"] = args["input"].contiguous(memory_format=torch.channels_last)
         assert operator(**args).is_contiguous(memory_format=torch.channels_last)
 

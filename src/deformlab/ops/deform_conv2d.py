@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from deformlab.ops import reference
-from deformlab.ops._check import Boundary, check_deform_conv2d
-from deformlab.ops._deform_conv_op import native_deform_conv2d
-from deformlab.ops._native import backend, warn_without_native
+from deformlab.ops._impl.arguments import autocast_dtype, cast
+from deformlab.ops._impl.deform_conv2d import Boundary, check_deform_conv2d, native_deform_conv2d
+from deformlab.ops._impl.native import backend, warn_without_native
 
 __all__ = ["deform_conv2d"]
 
@@ -69,29 +69,15 @@ def deform_conv2d(
         TypeError: An argument is of a wrong type, dtype or device.
         ValueError: A shape or number does not fit; the text names it and what would.
     """
-    device_type = input.device.type if isinstance(input, Tensor) else "cpu"
-    if device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type):
-        dtype = torch.get_autocast_dtype(device_type)
-        with torch.autocast(device_type, enabled=False):
+    dtype = autocast_dtype(input)
+    if dtype is not None:
+        input, weight, bias, mask = (cast(value, dtype) for value in (input, weight, bias, mask))
+        with torch.autocast(input.device.type, enabled=False):
             return deform_conv2d(
-                _cast(input, dtype),
-                offset,
-                _cast(weight, dtype),
-                None if bias is None else _cast(bias, dtype),
-                stride,
-                padding,
-                dilation,
-                None if mask is None else _cast(mask, dtype),
-                boundary=boundary,
+                input, offset, weight, bias, stride, padding, dilation, mask, boundary=boundary
             )
     geometry = check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask, boundary)
-    if backend(device_type) == "native":
+    if backend(input.device.type) == "native":
         return native_deform_conv2d(input, offset, weight, bias, mask, geometry, clamp=boundary == "clamp")
     warn_without_native()
     return reference.deform_conv2d(input, offset, weight, bias, *geometry, mask, boundary=boundary)
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Cast as autocast casts conv2d's arguments; what is illegal stays as it is, for the check to name it."""
-    eligible = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.to(dtype) if eligible else tensor
