@@ -21,7 +21,7 @@ def check_tensor(
     dtypes: Sequence[torch.dtype],
     device: torch.device | None = None,
 ) -> None:
-    """Raise TypeError unless `value` is a tensor with a legal dtype and device; ValueError for its dimensions.
+    """Raise TypeError unless `value` is a tensor of a legal dtype and device, ValueError for its shape.
 
     `device` is input's device, or None for input itself.
     """
