@@ -17,10 +17,12 @@ Capability capability();
 // for tests.
 bool multiplies_bfloat16();
 
-// In namespace N: `avx512::table`, `avx2::table` or `baseline::table`, for this process's vector unit.
+// The `table` of this process's vector unit, out of namespaces baseline, avx2 and avx512.
 #if defined(__x86_64__)
-#define DEFORMLAB_FOR_CAPABILITY(table) \
-  (capability() == Capability::kAvx512 ? avx512::table : capability() == Capability::kAvx2 ? avx2::table : baseline::table)
+#define DEFORMLAB_FOR_CAPABILITY(table)                                  \
+  (capability() == Capability::kAvx512     ? avx512::table               \
+       : capability() == Capability::kAvx2 ? avx2::table                 \
+                                           : baseline::table)
 #else
 #define DEFORMLAB_FOR_CAPABILITY(table) (baseline::table)
 #endif
