@@ -25,7 +25,10 @@ for source in csrc/*/cuda/*.cu; do
   echo "$source"
   # One line per kernel and architecture out of the compiler's report.
   c++filt <"$log" | awk '
-    /Compiling entry function/ { name = $0; sub(/.*function .void /, "", name); sub(/\(.*/, "", name); arch = $NF; gsub(/\x27/, "", arch) }
+    /Compiling entry function/ {
+      name = $0; sub(/.*function .void /, "", name); gsub(/\(anonymous namespace\)::/, "", name); sub(/\(.*/, "", name)
+      arch = $NF; gsub(/\x27/, "", arch)
+    }
     /spill stores/ { spills = /[^0-9]0 bytes spill stores, 0 bytes spill loads/ ? "" : ", REGISTERS SPILL" }
     /Used .* registers/ {
       registers = $0; sub(/.*Used /, "", registers); sub(/ registers.*/, "", registers)
