@@ -48,8 +48,7 @@ auto dispatch_computed(const char* name, ScalarType dtype, const Call& call) {
 }
 
 // result = a b
-inline void multiply(
-    const Tensor& a, const Tensor& b, const Tensor& result) {
+inline void multiply(const Tensor& a, const Tensor& b, const Tensor& result) {
   using torch::stable::detail::from;
   std::array<StableIValue, 3> stack{from(a), from(b), from(result)};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
@@ -57,9 +56,7 @@ inline void multiply(
 }
 
 // result = a transposed(b) + bias in one pass
-inline void linear(
-    const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias,
-    const Tensor& result) {
+inline void linear(const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias, const Tensor& result) {
   using torch::stable::detail::from;
   std::array<StableIValue, 4> stack{from(a), from(b), from(bias), from(result)};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));

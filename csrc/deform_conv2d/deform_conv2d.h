@@ -45,9 +45,8 @@ constexpr const char* kCallThroughPython =
 // The sizes of a call, from its tensors. The checks only guard memory: deformlab.ops has already told users what is
 // wrong with their arguments.
 inline ConvShape shape_of(
-    const Tensor& input, const Tensor& offset, const Tensor& weight,
-    const std::optional<Tensor>& mask, const Sizes& stride,
-    const Sizes& padding, const Sizes& dilation, bool clamp) {
+    const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& mask,
+    const Sizes& stride, const Sizes& padding, const Sizes& dilation, bool clamp) {
   STD_TORCH_CHECK(
       input.dim() == 4 && offset.dim() == 4 && weight.dim() == 4 && stride.size() == 2 && padding.size() == 2 &&
           dilation.size() == 2 && weight.numel() > 0 && stride[0] > 0 && stride[1] > 0,
