@@ -4,8 +4,8 @@
 
 Reads `operators*.json` (scripts/bench_ops.py), `network*.json` and `training_step*.json`
 (scripts/bench_network.py) from experiments/results/benchmarks, one of each per machine, and writes
-plots/operators.png and .pdf there. In README.md and docs/operators.md it replaces the text between `<!--
-NAME: generated ... -->` and `<!-- end of NAME -->`. Limits and verdicts are those of
+plots/operators.png and .pdf there. In README.md and docs/operators.md it replaces the text between
+`<!-- NAME: generated ... -->` and `<!-- end of NAME -->`. Limits and verdicts are those of
 scripts/speed_targets.py today.
 """
 
@@ -47,8 +47,8 @@ HEAD = [
 ]
 DERIVATION = (
     "On the CPU, the limit on the factor over torchvision is the factor of an operator that takes exactly "
-    "its limit against conv2d (torchvision's time / (conv2d's time x that limit), from the same row), so both "
-    "are met in the same rows."
+    "its limit against conv2d (torchvision's time / (conv2d's time x that limit), from the same row), so "
+    "both are met in the same rows."
 )
 
 Reading = tuple[float | None, Limit | None]
