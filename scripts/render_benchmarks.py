@@ -2,11 +2,10 @@
 
     python scripts/render_benchmarks.py
 
-Reads `operators*.json` (scripts/bench_ops.py), `network*.json` and `training_step*.json`
-(scripts/bench_network.py) from experiments/results/benchmarks, one of each per machine, and writes
-plots/operators.png and .pdf there. In README.md and docs/operators.md it replaces the text between
-`<!-- NAME: generated ... -->` and `<!-- end of NAME -->`. Limits and verdicts are those of
-scripts/speed_targets.py today.
+Reads `operators*.json` (scripts/bench_ops.py) and `network*.json` (scripts/bench_network.py) from
+experiments/results/benchmarks, one of each per machine, and writes plots/operators.png and .pdf there. In
+README.md and docs/operators.md it replaces the text between `<!-- NAME: generated ... -->` and `<!-- end
+of NAME -->`. Limits and verdicts are those of scripts/speed_targets.py today.
 """
 
 import json
@@ -58,8 +57,7 @@ def main() -> None:
     operators = load("operators")
     save_figure(operators_figure(operators), RESULTS / "plots", "operators")
     replace(ROOT / "README.md", "speed table", speed_table(operators))
-    details = speed_details(operators, load("network") + load("training_step"))
-    replace(ROOT / "docs" / "operators.md", "speed details", details)
+    replace(ROOT / "docs" / "operators.md", "speed details", speed_details(operators, load("network")))
 
 
 def load(name: str) -> list[dict[str, Any]]:
@@ -84,7 +82,7 @@ def marked(name: str) -> re.Pattern[str]:
 
 
 def speed_table(results: list[dict[str, Any]]) -> str:
-    parts = [DERIVATION]
+    parts = [DERIVATION] if any(result["device"] == "cpu" for result in results) else []
     for result in results:
         device, rows = result["device"], result["rows"]
         shapes = [shape for shape in SHAPE_NAMES if any(row["shape"] == shape for row in rows)]
