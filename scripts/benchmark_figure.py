@@ -94,7 +94,11 @@ def _draw(axes: Axes, points: list[Point]) -> None:
         if point.limit is not None:
             axes.hlines(point.limit.value, x - 0.07, x + 0.07, color="black", linewidth=1.6)
     axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set_xticks(list(columns.values()), list(columns), fontsize=7 if len(columns) < 10 else 5)
+    if len(columns) < 10:
+        axes.set_xticks(list(columns.values()), list(columns), fontsize=7)
+    else:
+        names = [" ".join(label.replace("-\n", "").split()) for label in columns]
+        axes.set_xticks(list(columns.values()), names, fontsize=6, rotation=90)
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -123,7 +123,7 @@ else
   part "training step" 60 "${network[@]}" --repeats 1 --precisions bf16-mixed --formats channels_last "${small[@]}"
   part "profile" 60 "${profile[@]}" --shapes tiny "${small[@]}"
   part "operators, more shapes" 60 "${operators[@]}" "${tiny[@]}" --dtypes bfloat16 --versions v2 --parts dense
-  part "other GPU tests" 60 "${tests[@]}" tests/layers
+  part "other GPU tests" 60 "${tests[@]}" tests/test_compile_cuda.py
 fi
 report "in all" "$([ $failed = 0 ] && echo done || echo failed)" $SECONDS "results in $folder"
 exit $failed
