@@ -40,7 +40,7 @@ report() {
 
 # part NAME LIMIT COMMAND...: run the command for LIMIT seconds at most, and for no longer than is left in all.
 part() {
-  local limit=$2 left=$((seconds_in_all - SECONDS)) code=0
+  local limit=$2 left=$((seconds_in_all - SECONDS)) code=0 printed_before
   name=$1 started=$SECONDS
   shift 2
   if [ "$left" -lt 3 ]; then
@@ -49,6 +49,7 @@ part() {
     return
   fi
   if [ "$left" -lt "$limit" ]; then limit=$left; fi
+  printed_before=$(wc -c <"$log")
   printf '\n== %s, at most %d s: %s\n' "$name" "$limit" "$*" >>"$log"
   timeout --kill-after=3 "$limit" "$@" >>"$log" 2>&1 &
   running=$!
@@ -63,7 +64,7 @@ part() {
     *)
       failed=1
       report "$name" failed $((SECONDS - started)) "exit code $code; the end of what it printed:"
-      tail -n 15 "$log"
+      tail -c "+$((printed_before + 1))" "$log" | tail -n 15
       ;;
   esac
 }
@@ -88,6 +89,11 @@ if [ $device = cuda ]; then
     exit 2
   fi
   export TORCH_CUDA_ARCH_LIST
+  # The linker looks for libcudart beside nvcc, which may be a link or a wrapper somewhere else: give it torch's.
+  mkdir -p build/cudart
+  ln -sf "$("$python" -c 'import re, torch; print(re.search(r"/\S*/libcudart\.so\S*", open("/proc/self/maps").read())[0])')" \
+    build/cudart/libcudart.so
+  export LIBRARY_PATH="$PWD/build/cudart${LIBRARY_PATH:+:$LIBRARY_PATH}"
   nvidia-smi >>"$log" 2>&1
 fi
 missing=''
