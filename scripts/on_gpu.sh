@@ -90,10 +90,11 @@ if [ $device = cuda ]; then
   fi
   export TORCH_CUDA_ARCH_LIST
   # The linker looks for libcudart beside nvcc, which may be a link or a wrapper somewhere else: give it torch's.
-  mkdir -p build/cudart
-  ln -sf "$("$python" -c 'import re, torch; print(re.search(r"/\S*/libcudart\.so\S*", open("/proc/self/maps").read())[0])')" \
-    build/cudart/libcudart.so
-  export LIBRARY_PATH="$PWD/build/cudart${LIBRARY_PATH:+:$LIBRARY_PATH}"
+  libraries=$(mktemp -d)
+  trap 'rm -rf "$libraries"' EXIT
+  cudart='import re, torch; print(re.search(r"/\S*/libcudart\.so\S*", open("/proc/self/maps").read())[0])'
+  if cudart=$("$python" -c "$cudart" 2>>"$log"); then ln -s "$cudart" "$libraries/libcudart.so"; fi
+  export LIBRARY_PATH="$libraries${LIBRARY_PATH:+:$LIBRARY_PATH}"
   nvidia-smi >>"$log" 2>&1
 fi
 missing=''

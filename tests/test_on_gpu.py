@@ -36,7 +36,9 @@ def start(tmp_path):
 case "$*" in
   {cases}
   *get_device_capability*) echo 9.0 ;;
-  *) echo "called: $* for ${{TORCH_CUDA_ARCH_LIST-}}" ;;
+  */proc/self/maps*) echo /torch/libcudart.so.13 ;;
+  *build_ext*) echo "called: $* for $TORCH_CUDA_ARCH_LIST"; readlink "${{LIBRARY_PATH%%:*}}/libcudart.so" ;;
+  *) echo "called: $*" ;;
 esac
 """
         )
@@ -75,7 +77,7 @@ def test_every_part_runs_in_order_of_importance(run, tmp_path):
     assert results == dict.fromkeys([*PARTS, "in all"], "done")
     assert list(results) == [*PARTS, "in all"]
     log = (tmp_path / "out" / "log.txt").read_text()
-    assert "setup.py build_ext --inplace --force for 9.0" in log
+    assert "setup.py build_ext --inplace --force for 9.0\n/torch/libcudart.so.13\n" in log
 
 
 def test_a_part_that_fails_does_not_stop_the_others(run):
@@ -86,6 +88,7 @@ def test_a_part_that_fails_does_not_stop_the_others(run):
     assert set(results.values()) == {"done"}
     assert "exit code 3" in printed
     assert "out of memory" in printed
+    assert "called: " not in printed  # the output of parts that succeeded
 
 
 def test_a_part_without_any_test_is_skipped(run):
