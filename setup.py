@@ -13,6 +13,11 @@ from setuptools import Extension, setup
 TORCH_TARGET = "0x020a000000000000"
 
 
+def sources(pattern: str) -> list[str]:
+    """Sources of all operators; each has a folder in csrc, and csrc/common has what they share."""
+    return sorted(str(path) for path in Path("csrc").glob(pattern))
+
+
 def native_extension() -> dict:
     try:
         from torch.utils.cpp_extension import BuildExtension, CppExtension
@@ -34,7 +39,7 @@ def native_extension() -> dict:
 
     extension = CppExtension(
         "deformlab._C",
-        ["csrc/library.cpp", *sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp"))],
+        sources("*/cpu/*.cpp"),
         py_limited_api=True,  # torch then defines Py_LIMITED_API
         define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET)],
         extra_compile_args={"cxx": ["-O3", "-std=c++20", "-fopenmp-simd", "-fvisibility=hidden"]},
@@ -55,12 +60,12 @@ def cuda_extension() -> list[Extension]:
 
     if torch.version.cuda is None or CUDA_HOME is None:
         return []
-    flags = Path(__file__).with_name("csrc").joinpath("cuda", "nvcc.flags").read_text().split()
+    flags = Path(__file__).with_name("csrc").joinpath("common/cuda/nvcc.flags").read_text().split()
     if os.environ.get("TORCH_CUDA_ARCH_LIST"):
         flags = [flag for flag in flags if "arch=" not in flag]
     extension = CUDAExtension(
         "deformlab._C_cuda",
-        ["csrc/cuda/library.cpp", "csrc/cuda/deform_conv2d.cu"],
+        sources("*/cuda/*.cu"),
         py_limited_api=True,
         define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET)],
         extra_compile_args={

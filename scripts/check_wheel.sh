@@ -48,7 +48,7 @@ environment wheel
 pip --python "$folder/wheel/bin/python" install --ignore-installed --no-deps --no-index "$wheel"
 alone wheel python -c 'import sys; from deformlab.ops import native_status as s; assert str(s().path).startswith(sys.prefix), s()'
 alone wheel python -m pytest -q -p no:cacheprovider -o addopts= --import-mode=importlib --confcutdir=tests/ops \
-  "${@:-tests/ops/test_deform_conv.py}"
+  "${@:-tests/ops/test_deform_conv2d.py}"
 
 # installs_without NAME MESSAGE VARIABLES...: from source; says MESSAGE, and the operators run with one warning.
 installs_without() {

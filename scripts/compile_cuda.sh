@@ -15,9 +15,9 @@ target=$(sed -n 's/^TORCH_TARGET = "\(.*\)"$/\1/p' setup.py)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-for source in csrc/cuda/*.cu csrc/cuda/*.cpp; do
+for source in csrc/*/cuda/*.cu; do
   log=$folder/$(basename "$source").log
-  if ! nvcc --options-file csrc/cuda/nvcc.flags -DTORCH_TARGET_VERSION="$target" -Werror all-warnings \
+  if ! nvcc --options-file csrc/common/cuda/nvcc.flags -DTORCH_TARGET_VERSION="$target" -Werror all-warnings \
     -isystem "$torch/include" --resource-usage -c "$source" -o "$folder/object.o" >"$log" 2>&1; then
     cat "$log"
     exit 1
@@ -25,7 +25,10 @@ for source in csrc/cuda/*.cu csrc/cuda/*.cpp; do
   echo "$source"
   # One line per kernel and architecture out of the compiler's report.
   c++filt <"$log" | awk '
-    /Compiling entry function/ { name = $0; sub(/.*function .void /, "", name); sub(/\(.*/, "", name); arch = $NF; gsub(/\x27/, "", arch) }
+    /Compiling entry function/ {
+      name = $0; sub(/.*function .void /, "", name); gsub(/\(anonymous namespace\)::/, "", name); sub(/\(.*/, "", name)
+      arch = $NF; gsub(/\x27/, "", arch)
+    }
     /spill stores/ { spills = /[^0-9]0 bytes spill stores, 0 bytes spill loads/ ? "" : ", REGISTERS SPILL" }
     /Used .* registers/ {
       registers = $0; sub(/.*Used /, "", registers); sub(/ registers.*/, "", registers)

@@ -238,7 +238,7 @@ def load(options: argparse.Namespace) -> Calls:
     if options.folder:
         deformlab.__path__.insert(0, str(options.folder))
     from deformlab.ops import native_status, reference
-    from deformlab.ops._check import check_deform_conv2d
+    from deformlab.ops._impl.deform_conv2d import check_deform_conv2d
 
     if options.on_host:
         torch.ops.load_library(options.on_host)

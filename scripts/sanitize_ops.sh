@@ -34,7 +34,7 @@ build() {
 # Without AVX-512, its loops are compiled for AVX2: their widths, blocks and remainders are what can be wrong.
 emulation=()
 grep -qsw avx512vl /proc/cpuinfo || emulation=(-DDEFORMLAB_EMULATE_AVX512)
-build _C.abi3.so "${emulation[@]}" csrc/library.cpp csrc/cpu/*.cpp &
+build _C.abi3.so "${emulation[@]}" csrc/*/cpu/*.cpp &
 build cuda_on_host.so -DDEFORMLAB_ON_HOST -Itests/ops/cuda tests/ops/cuda/host_library.cpp
 wait $!
 

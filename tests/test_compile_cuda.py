@@ -47,6 +47,12 @@ def test_registers_are_listed(tmp_path):
     assert "48 registers\n" in result.stdout
 
 
+def test_kernels_of_an_unnamed_namespace_are_listed_by_name(tmp_path):
+    mangled = "_ZN9deformlab2op12_GLOBAL__N_16sampleIfEEvPT_"
+    result = compile_cuda(tmp_path, REPORT.format(spill=0).replace("_Z6samplev", mangled))
+    assert "deformlab::op::sample<float> " in result.stdout
+
+
 def test_registers_that_spill_are_an_error(tmp_path):
     result = compile_cuda(tmp_path, REPORT.format(spill=4))
     assert result.returncode == 1

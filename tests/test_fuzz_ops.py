@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deformlab.ops import backend, reference
-from deformlab.ops._check import check_deform_conv2d
+from deformlab.ops._impl.deform_conv2d import check_deform_conv2d
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz_ops.py"
 specification = importlib.util.spec_from_file_location("fuzz_ops", SCRIPT)

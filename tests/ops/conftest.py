@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from deformlab.ops import backend, deform_conv2d, native_status, reference
-from deformlab.ops._check import check_deform_conv2d
+from deformlab.ops._impl.deform_conv2d import check_deform_conv2d
 
 GEOMETRY = {"stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)}
 GROUPS, OFFSET_GROUPS, KERNEL = 2, 3, (3, 2)
@@ -35,8 +35,8 @@ def operator(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
 
 
 @pytest.fixture(scope="session")
-def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tensor]:
-    """The CUDA kernels' own source, compiled for the CPU with a stand-in for the device."""
+def host_operators(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """All operators of the CUDA sources, compiled for the CPU with a stand-in for the device."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compile it once
         folder = folder.parent
@@ -45,6 +45,12 @@ def cuda_on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tens
         if not library.exists():
             compile_for_the_host(library)
     torch.ops.load_library(library)
+    return torch.ops.deformlab_cuda_on_host
+
+
+@pytest.fixture
+def cuda_on_host(host_operators: Any) -> Callable[..., Tensor]:
+    """deform_conv2d from the CUDA source, with its gradients."""
     return _on_host
 
 
@@ -55,7 +61,8 @@ def compile_for_the_host(library: Path) -> None:
     root = Path(__file__).parents[2]
     torch_folder = Path(torch.__file__).parent
     command = [
-        *(compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-Wno-attributes", "-Wno-unknown-pragmas"),
+        *(compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
+        *("-Wno-attributes", "-Wno-unknown-pragmas"),
         # A GPU faults on unaligned vectors, a CPU does not; this needs no library.
         *("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"),
         *("-DDEFORMLAB_ON_HOST", "-DTORCH_TARGET_VERSION=0x020a000000000000"),

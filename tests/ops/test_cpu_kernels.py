@@ -34,7 +34,7 @@ def test_every_vector_unit_and_both_ways_of_bfloat16_agree_with_the_reference(ca
     """The best unit is tested with everything else; here are the others."""
     if capability not in available()[:-1]:
         pytest.skip(f"this processor's kernels are {cpu_capability()}")
-    test = Path(__file__).with_name("test_deform_conv_op.py")
+    test = Path(__file__).with_name("test_deform_conv2d_op.py")
     result = run_python(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "agrees_with_the_reference", str(test)),
         # As scripts/check_versions.sh does: the other environment need not have the plugins.

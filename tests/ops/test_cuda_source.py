@@ -1,6 +1,6 @@
 """What the CUDA source does beyond the operator's specification, run on the host: types, vectors, order.
 
-The specification itself runs on it too, in test_deform_conv.py ("cuda on host").
+The specification itself runs on it too, in test_deform_conv2d.py ("cuda on host").
 """
 
 import pytest
@@ -10,12 +10,6 @@ from deformlab.ops import reference
 
 GEOMETRY = {"stride": (1, 2), "padding": (2, 1), "dilation": (1, 2)}
 NAMES = ("input", "offset", "weight", "mask")
-
-
-@pytest.fixture
-def on_host(cuda_on_host):
-    """The compiled source's operators, raw."""
-    return torch.ops.deformlab_cuda_on_host
 
 
 def make_arguments(dtype, channels=16, outputs=8, groups=1, offset_groups=1, batch=2, size=(7, 8), kernel=3):
@@ -124,27 +118,27 @@ def test_channels_last_stays_channels_last(cuda_on_host):
 
 @pytest.mark.parametrize("channels", [16, 6])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_gradients_without_atomics_are_the_same(on_host, channels, dtype):
+def test_gradients_without_atomics_are_the_same(host_operators, channels, dtype):
     tensors = make_arguments(dtype, channels, groups=2, offset_groups=2)
-    atomic = raw_backward(on_host.deform_conv2d_backward, tensors)
-    ordered = raw_backward(on_host.deform_conv2d_backward.deterministic, tensors)
+    atomic = raw_backward(host_operators.deform_conv2d_backward, tensors)
+    ordered = raw_backward(host_operators.deform_conv2d_backward.deterministic, tensors)
     torch.testing.assert_close(ordered, atomic)
 
 
-def test_gradients_without_atomics_where_all_taps_meet_in_one_cell(on_host):
+def test_gradients_without_atomics_where_all_taps_meet_in_one_cell(host_operators):
     tensors = make_arguments(torch.float64, channels=3, size=(1, 1), kernel=1)
     tensors["offset"].uniform_(-2, 0)
-    atomic = raw_backward(on_host.deform_conv2d_backward, tensors)
-    ordered = raw_backward(on_host.deform_conv2d_backward.deterministic, tensors)
+    atomic = raw_backward(host_operators.deform_conv2d_backward, tensors)
+    ordered = raw_backward(host_operators.deform_conv2d_backward.deterministic, tensors)
     torch.testing.assert_close(ordered, atomic)
     assert ordered[0].abs().sum() > 0
 
 
 @pytest.mark.parametrize("overload", ["default", "deterministic"])
 @pytest.mark.parametrize("wanted", range(4))
-def test_a_gradient_that_is_not_wanted_is_empty(on_host, overload, wanted):
+def test_a_gradient_that_is_not_wanted_is_empty(host_operators, overload, wanted):
     tensors = make_arguments(torch.float64)
-    backward = getattr(on_host.deform_conv2d_backward, overload)
+    backward = getattr(host_operators.deform_conv2d_backward, overload)
     everything = raw_backward(backward, tensors)
     needs = [index == wanted for index in range(4)]
     for index, gradient in enumerate(raw_backward(backward, tensors, needs)):
@@ -154,9 +148,9 @@ def test_a_gradient_that_is_not_wanted_is_empty(on_host, overload, wanted):
             assert gradient.numel() == 0
 
 
-def test_shapes_that_do_not_fit_are_refused_before_any_kernel_runs(on_host):
+def test_shapes_that_do_not_fit_are_refused_before_any_kernel_runs(host_operators):
     tensors = make_arguments(torch.float64)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        raw_backward(on_host.deform_conv2d_backward, tensors | {"mask": tensors["mask"][:, :-1]})
-    with pytest.raises(RuntimeError, match="gradient has not the output's shape"):
-        raw_backward(on_host.deform_conv2d_backward, tensors, grad=torch.zeros(1, 8, 1, 1).double())
+        raw_backward(host_operators.deform_conv2d_backward, tensors | {"mask": tensors["mask"][:, :-1]})
+    with pytest.raises(RuntimeError, match="gradient does not have the output's shape"):
+        raw_backward(host_operators.deform_conv2d_backward, tensors, grad=torch.zeros(1, 8, 1, 1).double())

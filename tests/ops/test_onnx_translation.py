@@ -11,7 +11,8 @@ from torch import nn
 
 from deformlab.layers import DeformConv2d
 from deformlab.models import DeepLab, ResNet
-from deformlab.ops import NativeStatus, _native, deform_conv2d, onnx_translation_table
+from deformlab.ops import NativeStatus, deform_conv2d, onnx_translation_table
+from deformlab.ops._impl import native
 
 pytestmark = pytest.mark.usefixtures("native")
 NAMES = ("input", "offset", "weight", "bias", "mask")
@@ -179,5 +180,5 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_without_the_library_there_is_nothing_to_translate(monkeypatch):
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr(_native, "_STATUS", NativeStatus(False, None, False, "nothing was compiled"))
+    monkeypatch.setattr(native, "_STATUS", NativeStatus(False, None, False, "nothing was compiled"))
     assert onnx_translation_table() == {}

@@ -1,8 +1,8 @@
 """Operators on tensors; needs nothing but PyTorch."""
 
 from deformlab.ops import reference
-from deformlab.ops._native import NativeStatus, backend, cpu_capability, native_status
-from deformlab.ops.deform_conv import deform_conv2d
+from deformlab.ops._impl.native import NativeStatus, backend, cpu_capability, native_status
+from deformlab.ops.deform_conv2d import deform_conv2d
 from deformlab.ops.onnx_translation import onnx_translation_table
 
 __all__ = [

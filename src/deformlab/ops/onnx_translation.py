@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from deformlab.ops._native import native_status
+from deformlab.ops._impl.native import native_status
 
 __all__ = ["onnx_translation_table"]
 

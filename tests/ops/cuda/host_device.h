@@ -23,6 +23,9 @@
 #define __launch_bounds__(...)
 #define __shared__ static
 
+#define DEFORMLAB_LIBRARY deformlab_cuda_on_host
+#define DEFORMLAB_DEVICE CPU
+
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
 };

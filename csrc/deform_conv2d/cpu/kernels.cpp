@@ -1,0 +1,33 @@
+// The choice among the vector units.
+
+#include "kernels.h"
+
+#include "../../common/cpu/capability.h"
+
+namespace deformlab::deform_conv2d {
+
+#define DEFORMLAB_DECLARE_UNIT(unit)                \
+  namespace unit {                                  \
+  extern const Kernels<float> float_kernels;        \
+  extern const Kernels<double> double_kernels;      \
+  extern const Kernels<BFloat16> bfloat16_kernels;  \
+  }
+DEFORMLAB_DECLARE_UNIT(baseline)
+DEFORMLAB_DECLARE_UNIT(avx2)
+DEFORMLAB_DECLARE_UNIT(avx512)
+#undef DEFORMLAB_DECLARE_UNIT
+
+template <>
+const Kernels<float>& kernels() {
+  return DEFORMLAB_FOR_CAPABILITY(float_kernels);
+}
+template <>
+const Kernels<double>& kernels() {
+  return DEFORMLAB_FOR_CAPABILITY(double_kernels);
+}
+template <>
+const Kernels<BFloat16>& kernels() {
+  return DEFORMLAB_FOR_CAPABILITY(bfloat16_kernels);
+}
+
+}  // namespace deformlab::deform_conv2d
