@@ -13,7 +13,7 @@ from deformlab.analysis.joined_rows import JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial
-from deformlab.objects import SIZES
+from deformlab.records import SIZES
 
 # As many last layers as the paper lists.
 MAX_LAYERS = 3
