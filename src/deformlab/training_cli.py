@@ -30,7 +30,6 @@ from deformlab.callbacks import (
     EpochLines,
     LastCheckpoint,
     LogTablesAndPictures,
-    ObjectFiles,
     OffsetMonitor,
     PredictionPictures,
     PredictionWriter,
@@ -39,18 +38,20 @@ from deformlab.callbacks import (
     RunIdentity,
     Scores,
     Termination,
+    measured_objects,
 )
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, Interrupted
 from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
 from deformlab.recorded_training import RecordedTraining, evaluation_configuration, for_evaluation
-from deformlab.records import summary_lines
+from deformlab.records import ObjectMeasurement, measurement_lines
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder.evaluations import Evaluation, check_name, write_evaluation
 from deformlab.run_folder.files import read_json, write_atomically
 from deformlab.run_folder.lock import ORPHAN_PATIENCE, acquire, inherited, sign
 from deformlab.run_folder.measurement import measurement
+from deformlab.run_folder.objects import write_objects
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
@@ -347,13 +348,13 @@ class TrainingCLI(LightningCLI):
         """Runs validation, prints its tables and records them."""
         self._check_images()
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
-        self._record("val", ObjectFiles(self.model, self.datamodule.val_dataset))
+        self._record("val", measured_objects(self.model, self.datamodule.val_dataset))
 
     def test(self, **options: Any) -> None:
         """Runs the test, prints its tables and records them."""
         self._check_images()
         self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
-        self._record("test", ObjectFiles(self.model, self.datamodule.test_dataset))
+        self._record("test", measured_objects(self.model, self.datamodule.test_dataset))
 
     def _check_images(self) -> None:
         """Refuses data that mean something else than what the network was trained on."""
@@ -370,12 +371,13 @@ class TrainingCLI(LightningCLI):
         return {name: options[name] for name in ("ckpt_path", "weights_only")}
 
     @rank_zero_only
-    def _record(self, split: str, objects: ObjectFiles) -> None:
+    def _record(self, split: str, objects: ObjectMeasurement) -> None:
         scores = Scores.of(self.trainer.callback_metrics, split, self.datamodule.classes)
         print("mIoU " + _percent(scores.miou))
         for name, value in scores.iou.items():
             print(f"  {name:<16}{_percent(value):>7}")
-        print("\n".join(["", *summary_lines(objects.summary()), ""]))
+        rule = self.model.effective_dilation.rule
+        print("\n".join(["", *measurement_lines(objects, rule, self.datamodule.classes), ""]))
         config = self.config[self.subcommand]
         if config.run_dir is None:
             return
@@ -402,24 +404,28 @@ class TrainingCLI(LightningCLI):
             differing.append("data.root")
         return differing
 
-    def _record_as_own(self, scores: Scores, objects: ObjectFiles) -> None:
+    def _sizes(self, objects: ObjectMeasurement) -> dict[str, Any]:
+        metric = self.model.effective_dilation
+        return metric.rule.describe(objects.records, metric.assignment)
+
+    def _record_as_own(self, scores: Scores, objects: ObjectMeasurement) -> None:
         assert self.recorded is not None
         run_dir = self.config[self.subcommand].run_dir
         self._lock(run_dir)
-        objects.write(run_dir)
+        write_objects(run_dir, objects, self.datamodule.classes)
         news = {
             **asdict(scores),
-            "measurement": measurement(self.identity.measurement),
+            "measurement": measurement(self.identity.measurement) | {"sizes": self._sizes(objects)},
             "data": self.recorded.data | self.datamodule.fingerprints(),
         }
         result = json.dumps(self.recorded.result | news, indent=2)
         write_atomically(run_dir / "result.json", result + "\n")
         print(
-            f"written to {run_dir}: the score in result.json; objects.json and objects.csv, per class and "
-            "object; effective_dilation.csv"
+            f"written to {run_dir}: the score in result.json; objects.csv, one row per object and image; "
+            "positions.npz, filters one by one"
         )
 
-    def _record_evaluation(self, name: str, split: str, scores: Scores, objects: ObjectFiles) -> None:
+    def _record_evaluation(self, name: str, split: str, scores: Scores, objects: ObjectMeasurement) -> None:
         assert self.recorded is not None
         config = self.config[self.subcommand]
         data = self.datamodule.fingerprints()[split]
@@ -434,7 +440,6 @@ class TrainingCLI(LightningCLI):
                 data={**data, "root": config.data.root},
                 checkpoint={"file": Path(config.ckpt_path).name, "epochs": self.recorded.epochs},
                 options=self.changed,
-                objects=objects.summary(),
                 provenance={
                     "versions": provenance.versions(),
                     "git_revision": provenance.git_revision(),
@@ -442,6 +447,7 @@ class TrainingCLI(LightningCLI):
                 },
             ),
         )
+        write_objects(path.with_suffix(""), objects, self.datamodule.classes)
         own = self.recorded.result.get("miou")
         if scores.miou is not None and own is not None:
             print(f"{100 * (scores.miou - own):+.1f} points against the run's own validation score")

@@ -7,7 +7,7 @@ from deformlab.callbacks.checkpoints import (
     check_checkpoint,
 )
 from deformlab.callbacks.console import EpochBar, EpochLines
-from deformlab.callbacks.object_files import ObjectFiles
+from deformlab.callbacks.object_files import measured_objects
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
 from deformlab.callbacks.run_folder import RECORD, RunFolder, RunIdentity, Scores
@@ -22,7 +22,6 @@ __all__ = [
     "EpochLines",
     "LastCheckpoint",
     "LogTablesAndPictures",
-    "ObjectFiles",
     "OffsetMonitor",
     "PredictionPictures",
     "PredictionWriter",
@@ -33,4 +32,5 @@ __all__ = [
     "Termination",
     "check_checkpoint",
     "colourise",
+    "measured_objects",
 ]

@@ -13,11 +13,12 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from deformlab import ops, provenance
-from deformlab.callbacks.object_files import ObjectFiles
+from deformlab.callbacks.object_files import measured_objects
 from deformlab.errors import ConfigError, RunFolderError
-from deformlab.metrics import EffectiveDilationRow
+from deformlab.records import REGIONS, ObjectMeasurement, SizeRow, by_size
 from deformlab.run_folder.files import csv_text, read_csv, read_json, write_atomically
 from deformlab.run_folder.measurement import measurement
+from deformlab.run_folder.objects import write_objects
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["RECORD", "RunFolder", "RunIdentity", "Scores"]
@@ -63,7 +64,7 @@ class Scores:
 
 
 class RunFolder(pl.Callback):
-    """Writes config.yaml, metrics.csv, result.json, effective_dilation.csv and objects.* while training.
+    """Writes config.yaml, metrics.csv, result.json, objects.csv and positions.npz while training.
 
     The history of a run is in its checkpoints, too. Where a training is resumed it is taken from there, and
     the files are written anew, so that they always say what the checkpoint has seen.
@@ -87,11 +88,12 @@ class RunFolder(pl.Callback):
         self.config = dict(config)
         self.options = dict(options)
         self.epochs: list[dict[str, Any]] = []
-        self.effective_dilation: list[EffectiveDilationRow] = []
+        self.effective_dilation: list[SizeRow] = []
         self._scores: Scores | None = None
         self._measured_step = -1
         self._trained_epochs = 0
         self._thresholds: list[float] = []
+        self._sizes: dict[str, Any] = {}
         self._data: dict[str, Any] = {}
         self._earlier_seconds = 0.0
         self._earlier_peak = 0
@@ -196,7 +198,7 @@ class RunFolder(pl.Callback):
             logger.log_metrics({"images_per_second": row["images_per_second"]}, trainer.global_step)
         if trainer.is_global_zero:
             self._write_epochs()
-            self._write_objects(objects)
+            self._write_objects(objects, trainer)
             self._write_result(trainer, pl_module, "running")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -220,7 +222,7 @@ class RunFolder(pl.Callback):
         self._scores = Scores.of(trainer.callback_metrics, "val", datamodule.classes)
         if trainer.is_global_zero:
             self._write_epochs()
-            self._write_objects(objects)
+            self._write_objects(objects, trainer)
             self._write_result(trainer, pl_module, "finished")
 
     @rank_zero_only
@@ -238,15 +240,21 @@ class RunFolder(pl.Callback):
         )
         self._write_result(trainer, pl_module, status, reason)
 
-    def _objects(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ObjectFiles:
+    def _objects(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ObjectMeasurement:
         assert isinstance(pl_module, SemanticSegmentation)
         # Every process takes part in the reduction, one of them writes.
-        objects = ObjectFiles(pl_module, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
-        self.effective_dilation = objects.rows
+        objects = measured_objects(pl_module, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
+        metric = pl_module.effective_dilation
+        self.effective_dilation = [
+            row for region in REGIONS for row in by_size(objects.records, region, metric.rule)
+        ]
+        self._sizes = metric.rule.describe(objects.records, metric.assignment)
         return objects
 
-    def _write_objects(self, objects: ObjectFiles) -> None:
-        self._thresholds = objects.write(self.directory)["rule"]["thresholds"] or []
+    def _write_objects(self, objects: ObjectMeasurement, trainer: pl.Trainer) -> None:
+        self._thresholds = self._sizes["thresholds"] or []
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        write_objects(self.directory, objects, datamodule.classes)
 
     def _write_epochs(self) -> None:
         if self.epochs:
@@ -273,7 +281,7 @@ class RunFolder(pl.Callback):
             "miou": scores.miou,
             "best_miou": max(curve) if curve else None,
             "iou": scores.iou,
-            "measurement": measurement(self.options),
+            "measurement": measurement(self.options) | {"sizes": self._sizes},
             "epochs": self._trained_epochs,
             "max_epochs": trainer.max_epochs,
             "dataset": datamodule.dataset_class.name,
