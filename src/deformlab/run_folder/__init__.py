@@ -11,6 +11,9 @@ the old content. Nothing here imports torch before a checkpoint is written or re
 | result.json | `write_result`, `mark_status` | `read_result`, `read_finished_result`, `read_status` |
 | evaluations/NAME.json | `write_evaluation` | `read_evaluations` |
 | checkpoints/*.ckpt | `write_checkpoint` | `RecordedTraining.read`, `check_checkpoint` |
+| log.txt | `begin_log` | `last_log_lines` |
+
+Beside the run folders of a sweep, `trials.json` lists them: `write_trial_list`, `read_trial_list`.
 """
 
 from deformlab.run_folder.checkpoints import (
@@ -33,6 +36,7 @@ from deformlab.run_folder.files import (
     replacing,
     write_atomically,
 )
+from deformlab.run_folder.log import begin_log, last_log_lines
 from deformlab.run_folder.metrics import (
     OFFSET_COLUMNS,
     Progress,
@@ -59,6 +63,7 @@ from deformlab.run_folder.result import (
     write_result,
 )
 from deformlab.run_folder.scores import SCORES, ScoreFormat, finite, format_score
+from deformlab.run_folder.trial_list import read_trial_list, write_trial_list
 
 __all__ = [
     "MEASUREMENT_VERSION",
@@ -75,6 +80,7 @@ __all__ = [
     "Score",
     "ScoreFormat",
     "TrainingRecord",
+    "begin_log",
     "check_checkpoint",
     "check_name",
     "checkpoint_folder",
@@ -87,6 +93,7 @@ __all__ = [
     "from_csv_cell",
     "is_clean",
     "last_checkpoint",
+    "last_log_lines",
     "mark_status",
     "metrics_before",
     "offsets_before",
@@ -101,6 +108,7 @@ __all__ = [
     "read_progress",
     "read_result",
     "read_status",
+    "read_trial_list",
     "replacing",
     "write_atomically",
     "write_checkpoint",
@@ -109,4 +117,5 @@ __all__ = [
     "write_metrics",
     "write_offsets",
     "write_result",
+    "write_trial_list",
 ]
