@@ -18,9 +18,9 @@ from deformlab.run_folder import (
     Score,
     format_score,
     write_evaluation,
+    write_objects,
     write_result,
 )
-from deformlab.run_folder.objects import write_objects
 
 __all__ = ["EvaluationRecorder"]
 

@@ -28,9 +28,9 @@ from deformlab.run_folder import (
     read_status,
     write_config,
     write_metrics,
+    write_objects,
     write_result,
 )
-from deformlab.run_folder.objects import write_objects
 
 __all__ = ["RunWriter", "measured_sizes"]
 
@@ -215,7 +215,9 @@ class RunWriter(pl.Callback):
         # Every process takes part in the reduction, one of them writes.
         objects = measured_objects(task, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
         rule = task.effective_dilation.rule
-        self.effective_dilation = [row for region in REGIONS for row in by_size(objects.records, region, rule)]
+        self.effective_dilation = [
+            row for region in REGIONS for row in by_size(objects.records, region, rule)
+        ]
         return objects
 
     def _write_objects(self, trainer: pl.Trainer, task: Any, objects: ObjectMeasurement) -> None:
