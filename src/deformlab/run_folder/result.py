@@ -18,6 +18,7 @@ from deformlab.run_folder.files import read_csv, read_json, write_atomically
 from deformlab.run_folder.scores import SCORES, Mode, format_score
 
 __all__ = [
+    "CONV5_KINDS",
     "MEASUREMENT_VERSION",
     "ClassScores",
     "MeasuredSizes",
