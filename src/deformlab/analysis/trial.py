@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deformlab.analysis.measure import Measure, over_seeds, pool
-from deformlab.analysis.run import CONV5_KINDS, Run, natural
+from deformlab.analysis.run import Run, natural
 from deformlab.analysis.settings import read_settings
+from deformlab.run_folder import CONV5_KINDS
 
 
 @dataclass(frozen=True)

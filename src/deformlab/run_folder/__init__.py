@@ -51,6 +51,7 @@ from deformlab.run_folder.metrics import (
 )
 from deformlab.run_folder.objects import ObjectMeasurement, read_objects, write_objects
 from deformlab.run_folder.result import (
+    CONV5_KINDS,
     MEASUREMENT_VERSION,
     ClassScores,
     MeasuredSizes,
@@ -68,6 +69,7 @@ from deformlab.run_folder.scores import SCORES, ScoreFormat, finite, format_scor
 from deformlab.run_folder.trial_list import read_trial_list, write_trial_list
 
 __all__ = [
+    "CONV5_KINDS",
     "MEASUREMENT_VERSION",
     "OFFSET_COLUMNS",
     "SCORES",
