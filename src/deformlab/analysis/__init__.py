@@ -5,7 +5,6 @@ Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever tria
 
 from deformlab.analysis.curve_plots import learning_curves
 from deformlab.analysis.dilation_plots import effective_dilation_by_size
-from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.find import find
 from deformlab.analysis.finding import Finding, best_deformable
 from deformlab.analysis.formats import Table
@@ -18,6 +17,7 @@ from deformlab.analysis.run import SIZES, FilterStatistics, Run
 from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.score_plots import miou_over_dilation
 from deformlab.analysis.trial import Trial
+from deformlab.figure_style import save_figure
 
 __all__ = [
     "SIZES",

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deformlab.analysis.figure_style import COLOURS, LINES, finish, panels, plain
 from deformlab.analysis.run import Run
 from deformlab.analysis.trial import Trial
+from deformlab.figure_style import COLOURS, LINES, finish_axes, panels, plain
 
 
 def learning_curves(trials: Sequence[Trial], column: str, label: str, scale: float = 1.0) -> Figure | None:
@@ -28,7 +28,7 @@ def learning_curves(trials: Sequence[Trial], column: str, label: str, scale: flo
             style = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
             axes.plot(*_scaled(run, column, scale), label=f"seed {run.seed}", linewidth=1.4, **style)
         axes.set_title(plain(trial.name), fontsize="medium")
-        finish(axes)
+        finish_axes(axes)
         axes.legend(frameon=False, fontsize="small")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")

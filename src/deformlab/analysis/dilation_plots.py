@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.run import SIZES, natural
 from deformlab.analysis.trial import Trial
+from deformlab.figure_style import finish_axes, legend_below, line_style, panels, plain
 
 # More layers than this cannot be told apart in one panel; the last ones are what the paper lists.
 MAX_LAYERS = 6
@@ -36,7 +36,7 @@ def effective_dilation_by_size(trials: Sequence[Trial]) -> Figure:
 def _sizes_panel(axes: Axes, trial: Trial, layers: Sequence[str]) -> None:
     shown = trial.layers[:MAX_LAYERS]
     for i, layer in enumerate(shown):
-        style = look(layers.index(layer))
+        style = line_style(layers.index(layer))
         colour = style["color"]
         shift = min(0.14, 0.7 / len(shown)) * (i - (len(shown) - 1) / 2)
         measures = [trial.effective_dilation(layer, size) for size in SIZES]
@@ -54,4 +54,4 @@ def _sizes_panel(axes: Axes, trial: Trial, layers: Sequence[str]) -> None:
     axes.set_xticks(range(len(SIZES)), SIZE_TICKS, fontsize="small")
     axes.set_xlim(-0.5, 3.5)
     axes.set_xlabel("object size")
-    finish(axes)
+    finish_axes(axes)

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.formats import area_text
 from deformlab.analysis.joined import ALL, Joined
 from deformlab.analysis.joined_rows import JoinedRow
 from deformlab.analysis.measure import Estimate
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial
+from deformlab.figure_style import finish_axes, legend_below, line_style, panels, plain
 from deformlab.objects import SIZES
 
 # As many last layers as the paper lists.
@@ -64,7 +64,7 @@ def dilation_and_iou_by_size(joined: Joined, trials: Sequence[Trial] | None = No
             layer = panel.layer or rows[trial.name][0].layer
             of_layer = [row for row in rows[trial.name] if row.layer == layer]
             shift = 0.13 * (i - (len(shown) - 1) / 2)
-            style = look(i) | {"markersize": 5, "linewidth": 1.3}
+            style = line_style(i) | {"markersize": 5, "linewidth": 1.3}
             if not trial.deformable:
                 style["markerfacecolor"] = "white"
             _line(axes, _known(of_layer, panel.quantity), labels[trial.name], style, shift)
@@ -135,4 +135,4 @@ def _sizes_axis(axes: Axes, joined: Joined) -> None:
     axes.set_xlim(-0.5, 3.5)
     what = "box" if joined.rule.area == "box" else "mask"
     axes.set_xlabel(f"object size ({what} area, pixels)", fontsize="small")
-    finish(axes)
+    finish_axes(axes)

@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from deformlab.analysis.comparability import comparability
 from deformlab.analysis.evaluation_tables import evaluation_scores
-from deformlab.analysis.figure_style import save_figure
 from deformlab.analysis.figures import figures
 from deformlab.analysis.find import find
 from deformlab.analysis.finding import Finding
@@ -30,6 +29,7 @@ from deformlab.analysis.tables import build_tables
 from deformlab.analysis.terminal import print_finding, print_tables
 from deformlab.analysis.unjoined import unjoined
 from deformlab.errors import RunFolderError
+from deformlab.figure_style import save_figure
 
 QUESTION = (
     "How far should the network look, and does it help to let it decide for itself? DeepLab with conv5 at "

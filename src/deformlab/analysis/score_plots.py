@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.figure_style import finish, legend_below, look, panels, plain
 from deformlab.analysis.trial import Trial
+from deformlab.figure_style import finish_axes, legend_below, line_style, panels, plain
 
 
 def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
@@ -23,7 +23,10 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
             _seeds(axes, trial, trial.dilation)
     right = max(rates, default=0)
     for i, trial in enumerate(deformable):
-        style = look(i) | {"linestyle": look(i + 1)["linestyle"], "marker": look(i + 1)["marker"]}
+        style = line_style(i) | {
+            "linestyle": line_style(i + 1)["linestyle"],
+            "marker": line_style(i + 1)["marker"],
+        }
         line = {name: style[name] for name in ("color", "linestyle")}
         axes.axhline(trial.miou.mean, linewidth=1.4, **line)
         # Beside the rates, each at a place of its own: bands over the whole width would cover each other.
@@ -33,7 +36,7 @@ def miou_over_dilation(trials: Sequence[Trial]) -> Figure:
     axes.set_xlabel("atrous rate d of conv5 (feature-map cells)")
     axes.set_ylabel("mIoU on the validation set (%)")
     axes.set_xticks(sorted(set(rates)))
-    finish(axes)
+    finish_axes(axes)
     legend_below(figure, first=("atrous",))
     return figure
 
@@ -62,7 +65,7 @@ def miou_over_layers(trials: Sequence[Trial]) -> Figure | None:
     for i, ((kind, dilation), line) in enumerate(shown.items()):
         numbers = [trial.first.deformable_layers for trial in line]
         # Two trials of as many layers differ in something else: a line through both would say nothing.
-        style = look(i) | ({} if len(set(numbers)) == len(numbers) else {"linestyle": "none"})
+        style = line_style(i) | ({} if len(set(numbers)) == len(numbers) else {"linestyle": "none"})
         axes.errorbar(
             [names.index(str(trial.first.deformable_layers or "none")) for trial in line],
             [trial.miou.mean for trial in line],
@@ -74,7 +77,7 @@ def miou_over_layers(trials: Sequence[Trial]) -> Figure | None:
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel("number of deformable layers")
     axes.set_ylabel("mIoU on the validation set (%)")
-    finish(axes)
+    finish_axes(axes)
     legend_below(figure)
     return figure
 
