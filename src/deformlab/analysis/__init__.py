@@ -3,20 +3,20 @@
 Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever trials exist.
 """
 
+from deformlab.analysis.by_object import Joined
 from deformlab.analysis.curve_plots import learning_curves
 from deformlab.analysis.dilation_plots import effective_dilation_by_size
+from deformlab.analysis.estimate import Estimate, Measure, over_seeds, pool
+from deformlab.analysis.export import Table
 from deformlab.analysis.find import find
-from deformlab.analysis.finding import Finding, best_deformable
-from deformlab.analysis.formats import Table
-from deformlab.analysis.joined import Joined
+from deformlab.analysis.findings import Finding, best_deformable
 from deformlab.analysis.joined_plot import dilation_and_iou_by_size
 from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
-from deformlab.analysis.measure import Estimate, Measure, over_seeds, pool
 from deformlab.analysis.report import Report, write_report
 from deformlab.analysis.run import SIZES, FilterStatistics, Run
-from deformlab.analysis.runs import RunSet, read_runs
 from deformlab.analysis.score_plots import miou_over_dilation
 from deformlab.analysis.trial import Trial
+from deformlab.analysis.trials import RunSet, read_runs
 from deformlab.figure_style import save_figure
 
 __all__ = [

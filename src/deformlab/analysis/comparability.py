@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 from deformlab.analysis.run import Run
 from deformlab.analysis.run_tables import total_epochs
-from deformlab.analysis.runs import RunSet
 from deformlab.analysis.trial import Trial
+from deformlab.analysis.trials import RunSet
 from deformlab.run_folder.measurement import VERSION
 
 # Settings that every trial of a sweep over conv5 is expected to share.

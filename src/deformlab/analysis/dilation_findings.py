@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from deformlab.analysis.by_object import ALL, Joined
 from deformlab.analysis.chance import at_chance, chance_remark
-from deformlab.analysis.finding import (
+from deformlab.analysis.estimate import Estimate, Measure
+from deformlab.analysis.findings import (
     FAILS,
     HOLDS,
     MIXED,
@@ -21,8 +23,6 @@ from deformlab.analysis.finding import (
     best_deformable,
     where,
 )
-from deformlab.analysis.joined import ALL, Joined
-from deformlab.analysis.measure import Estimate, Measure
 from deformlab.analysis.trial import Trial
 
 # Below this many filters a mean is that of a handful of objects.

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from deformlab.analysis.formats import PUBLISHED, Cell, Table, area_text
-from deformlab.analysis.measure import Measure
+from deformlab.analysis.estimate import Measure
+from deformlab.analysis.export import PUBLISHED, Cell, Table, area_text
 from deformlab.analysis.published import published
 from deformlab.analysis.run import SIZES, Run
 from deformlab.analysis.trial import Trial

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deformlab.analysis.formats import Cell, Table
-from deformlab.analysis.measure import Measure, over_seeds
+from deformlab.analysis.estimate import Measure, over_seeds
+from deformlab.analysis.export import Cell, Table
 from deformlab.analysis.run import Run
 from deformlab.analysis.trial import Trial
 from deformlab.run_folder.evaluations import Evaluation

@@ -7,10 +7,10 @@ from deformlab.analysis.dilation_findings import (
     background_between_medium_and_large,
     dilation_grows_with_size,
 )
-from deformlab.analysis.finding import Finding
-from deformlab.analysis.runs import RunSet
+from deformlab.analysis.findings import Finding
 from deformlab.analysis.score_findings import atrous_has_best_rate, deformable_beats_atrous
 from deformlab.analysis.size_finding import looks_further_and_gains
+from deformlab.analysis.trials import RunSet
 
 
 def find(runs: RunSet) -> list[Finding]:

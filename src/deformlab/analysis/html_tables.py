@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
-from deformlab.analysis.formats import Cell, Table, text, text_columns
-from deformlab.analysis.measure import Estimate, Measure
+from deformlab.analysis.estimate import Estimate, Measure
+from deformlab.analysis.export import Cell, Table, text, text_columns
 
 
 def anchor(source: str) -> str:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deformlab.analysis.formats import area_text
-from deformlab.analysis.joined import ALL, Joined
+from deformlab.analysis.by_object import ALL, Joined
+from deformlab.analysis.estimate import Estimate
+from deformlab.analysis.export import area_text
 from deformlab.analysis.joined_rows import JoinedRow
-from deformlab.analysis.measure import Estimate
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial
 from deformlab.figure_style import finish_axes, legend_below, line_style, panels, plain

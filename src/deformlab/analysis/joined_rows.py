@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deformlab.analysis.measure import Estimate
+from deformlab.analysis.estimate import Estimate
 
 
 @dataclass(frozen=True)

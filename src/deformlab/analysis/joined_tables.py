@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from deformlab.analysis.finding import best_deformable
-from deformlab.analysis.formats import Cell, Table
-from deformlab.analysis.joined import ALL, Joined
+from deformlab.analysis.by_object import ALL, Joined
+from deformlab.analysis.estimate import Estimate
+from deformlab.analysis.export import Cell, Table
+from deformlab.analysis.findings import best_deformable
 from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
-from deformlab.analysis.measure import Estimate
 from deformlab.analysis.trial import Trial
 
 EVERYWHERE = "Effective dilation (cells)"

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from deformlab.analysis.finding import FAILS, HOLDS, MIXED, Finding
-from deformlab.analysis.formats import Table
+from deformlab.analysis.export import Table
+from deformlab.analysis.findings import FAILS, HOLDS, MIXED, Finding
 from deformlab.analysis.gallery import Gallery, Picture
 from deformlab.analysis.html_tables import html_provenance, html_table, source_link
 

@@ -12,10 +12,7 @@ from rich.markup import escape
 
 from deformlab.analysis.comparability import comparability
 from deformlab.analysis.evaluation_tables import evaluation_scores
-from deformlab.analysis.figures import figures
-from deformlab.analysis.find import find
-from deformlab.analysis.finding import Finding
-from deformlab.analysis.formats import (
+from deformlab.analysis.export import (
     Table,
     comma_separated,
     latex,
@@ -23,10 +20,13 @@ from deformlab.analysis.formats import (
     markdown_sentence,
     plain_markdown,
 )
-from deformlab.analysis.page import page
-from deformlab.analysis.runs import RunSet, read_runs
+from deformlab.analysis.find import find
+from deformlab.analysis.findings import Finding
+from deformlab.analysis.html import page
+from deformlab.analysis.plots import figures
 from deformlab.analysis.tables import build_tables
 from deformlab.analysis.terminal import print_finding, print_tables
+from deformlab.analysis.trials import RunSet, read_runs
 from deformlab.analysis.unjoined import unjoined
 from deformlab.errors import RunFolderError
 from deformlab.figure_style import save_figure

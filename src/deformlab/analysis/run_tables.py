@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from deformlab.analysis.formats import Cell, Table
-from deformlab.analysis.measure import over_seeds
+from deformlab.analysis.estimate import over_seeds
+from deformlab.analysis.export import Cell, Table
 from deformlab.analysis.run import Run, natural
 from deformlab.analysis.trial import Trial
 

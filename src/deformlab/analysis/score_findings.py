@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from deformlab.analysis.chance import chance_remark
-from deformlab.analysis.finding import FAILS, HOLDS, UNJUDGED, Finding, agreement
+from deformlab.analysis.findings import FAILS, HOLDS, UNJUDGED, Finding, agreement
 from deformlab.analysis.trial import Trial
 
 WITHIN = "within the spread over seeds"

@@ -6,8 +6,8 @@ Every score is the one after the last epoch, as the papers report it, never the 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deformlab.analysis.formats import PUBLISHED, Cell, Table
-from deformlab.analysis.measure import over_seeds
+from deformlab.analysis.estimate import over_seeds
+from deformlab.analysis.export import PUBLISHED, Cell, Table
 from deformlab.analysis.published import COLUMN, table1_miou, table3_miou
 from deformlab.analysis.trial import Trial
 

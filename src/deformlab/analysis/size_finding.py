@@ -5,9 +5,12 @@ How far is judged on the filters away from the border of the feature map, as in 
 
 from itertools import zip_longest
 
+from deformlab.analysis.by_object import ALL, Joined
 from deformlab.analysis.chance import chance_remark
 from deformlab.analysis.dilation_findings import NOT_RECORDED
-from deformlab.analysis.finding import (
+from deformlab.analysis.estimate import Estimate
+from deformlab.analysis.export import text
+from deformlab.analysis.findings import (
     FAILS,
     HOLDS,
     UNJUDGED,
@@ -16,10 +19,7 @@ from deformlab.analysis.finding import (
     best_deformable,
     where,
 )
-from deformlab.analysis.formats import text
-from deformlab.analysis.joined import ALL, Joined
 from deformlab.analysis.joined_rows import CorrelationRow
-from deformlab.analysis.measure import Estimate
 from deformlab.analysis.trial import Trial
 
 KEY, CLAIM = "looks_further_and_gains", "The network looks further where objects are larger, and gains there"

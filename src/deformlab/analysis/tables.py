@@ -7,11 +7,11 @@ from deformlab.analysis.dilation_tables import (
     published_effective_dilation,
 )
 from deformlab.analysis.evaluation_tables import scores_on_other_data
-from deformlab.analysis.formats import Table
+from deformlab.analysis.export import Table
 from deformlab.analysis.joined_tables import joined_tables
 from deformlab.analysis.run_tables import cost, provenance
-from deformlab.analysis.runs import RunSet
 from deformlab.analysis.score_tables import atrous_against_deformable, deformable_layers, iou_per_class
+from deformlab.analysis.trials import RunSet
 
 
 def build_tables(runs: RunSet) -> list[Table]:

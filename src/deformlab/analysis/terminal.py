@@ -12,16 +12,16 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as RichTable
 
+from deformlab.analysis.by_object import Joined
 from deformlab.analysis.dilation_tables import effective_dilation
+from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.evaluation_tables import scores_on_other_data
-from deformlab.analysis.finding import FAILS, HOLDS, MIXED, SEEN, UNJUDGED, UNSEEN, Finding
-from deformlab.analysis.formats import Table, text, text_columns
-from deformlab.analysis.joined import Joined
+from deformlab.analysis.export import Table, text, text_columns
+from deformlab.analysis.findings import FAILS, HOLDS, MIXED, SEEN, UNJUDGED, UNSEEN, Finding
 from deformlab.analysis.joined_plot import compared_trials
 from deformlab.analysis.joined_tables import AWAY, AWAY_FILTERS, EVERYWHERE, joined_tables
-from deformlab.analysis.measure import Estimate
-from deformlab.analysis.runs import RunSet
 from deformlab.analysis.score_tables import atrous_against_deformable, deformable_layers
+from deformlab.analysis.trials import RunSet
 
 SHOWN_LAYERS = 3
 # Columns of the joined table for which 80 columns have no room.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deformlab.analysis.measure import Measure, over_seeds, pool
+from deformlab.analysis.estimate import Measure, over_seeds, pool
 from deformlab.analysis.run import CONV5_KINDS, Run, natural
 from deformlab.analysis.settings import read_settings
 

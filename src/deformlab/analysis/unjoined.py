@@ -1,7 +1,7 @@
 """Which runs are missing in the joined table, and what can be done about it; one line each."""
 
 from deformlab.analysis.run import Run
-from deformlab.analysis.runs import RunSet
+from deformlab.analysis.trials import RunSet
 
 NAMED = 3
 

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from deformlab.analysis.curve_plots import learning_curves
 from deformlab.analysis.dilation_plots import effective_dilation_by_size
 from deformlab.analysis.joined_plot import dilation_and_iou_by_size
-from deformlab.analysis.runs import RunSet
 from deformlab.analysis.score_plots import miou_over_dilation, miou_over_layers
+from deformlab.analysis.trials import RunSet
 
 
 def figures(runs: RunSet) -> dict[str, tuple[str, Figure]]:

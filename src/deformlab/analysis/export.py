@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from deformlab.analysis.measure import Estimate, Measure
+from deformlab.analysis.estimate import Estimate, Measure
 from deformlab.run_folder.files import csv_cell
 
 Cell = str | int | float | Measure | Estimate | None

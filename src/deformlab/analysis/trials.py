@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from deformlab.analysis.joined import Joined
+from deformlab.analysis.by_object import Joined
 from deformlab.analysis.run import Run, natural
 from deformlab.analysis.run_reader import first_line, read_run
 from deformlab.analysis.trial import Trial, trials_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
-from deformlab.analysis.measure import Estimate
 from deformlab.analysis.measured import Measured
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial

@@ -8,13 +8,13 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from deformlab.analysis.finding import Finding
-from deformlab.analysis.formats import PUBLISHED, Table
+from deformlab.analysis.export import PUBLISHED, Table
+from deformlab.analysis.findings import Finding
 from deformlab.analysis.gallery import gallery
 from deformlab.analysis.html_tables import anchor
 from deformlab.analysis.page_parts import figures_html, finding_html, gallery_html, table_html, warnings_html
 from deformlab.analysis.published import SOURCE
-from deformlab.analysis.runs import RunSet
+from deformlab.analysis.trials import RunSet
 
 # Titles with the plots and tables of each topic, in the order of the page.
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -87,7 +87,7 @@ def page(
     body = "".join(
         f'<section id="{_id(title)}"><h2>{title}</h2>\n{text}</section>\n' for title, text in shown.items()
     )
-    style = files("deformlab.analysis").joinpath("page.css").read_text("utf-8")
+    style = files("deformlab.analysis").joinpath("templates/report.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
