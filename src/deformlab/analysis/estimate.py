@@ -1,71 +1,68 @@
-"""A measured number with its spread: over seeds, or over the filters of several runs pooled.
-
-The two spreads mean different things: over seeds it says how far a repetition may land from this one, over
-filters how different the filters of one network are.
-"""
+"""A number of a report and how sure it is: its spread, its interval, and how many values are behind it."""
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from deformlab.analysis.run import FilterStatistics
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A mean, its standard deviation where more than one value is behind it, and how many filters.
-
-    `digits` is the number of decimals to print; the numbers themselves are not rounded.
-    """
-
-    mean: float
-    std: float | None = None
-    count: int | None = None
-    digits: int = 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the bounds of its 95 % interval, None where it has none.
+    """A number with whatever is known of its uncertainty; None where something is not known.
 
-    `digits` is the number of decimals to print; `signed` prints the sign of positive numbers too; `seeds` has
-    the number of each seed alone, None where a seed has none.
+    Attributes:
+        value: The number. NaN prints as a dash.
+        std: Standard deviation: over seeds, unless the table says that it is over filters.
+        low: Lower bound of the 95 % interval.
+        high: Upper bound of it.
+        count: How many filters or seeds are behind the number.
+        digits: Decimals to print; the numbers themselves are not rounded.
+        signed: Whether positive numbers are printed with their sign.
+        seeds: The number of each seed alone; None for a seed that has none.
     """
 
     value: float
+    std: float | None = None
     low: float | None = None
     high: float | None = None
+    count: int | None = None
     digits: int = 1
     signed: bool = False
     seeds: tuple[float | None, ...] = ()
 
     @property
-    def std(self) -> float | None:
-        """Sample standard deviation over seeds; None where fewer than two have a number."""
-        spread = over_seeds(self.seeds)
-        return None if spread is None else spread.std
+    def interval(self) -> tuple[float, float] | None:
+        """Both bounds, or None."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def __str__(self) -> str:
+        """`value ± std [low, high] (n = count)`, as far as they are known."""
+        if math.isnan(self.value):
+            return "–"
+        sign = "+" if self.signed else ""
+        words = f"{self.value:{sign}.{self.digits}f}"
+        if self.std is not None:
+            words += f" ± {self.std:.{self.digits}f}"
+        if self.interval is not None:
+            words += f" [{self.low:{sign}.{self.digits}f}, {self.high:{sign}.{self.digits}f}]"
+        if self.count is not None:
+            words += f" (n = {self.count:,})"
+        return words
 
 
-def over_seeds(values: Sequence[float | None], digits: int = 1) -> Measure | None:
-    """Mean and sample standard deviation (n - 1) of one value per seed; None where no seed has a value."""
-    known = [value for value in values if value is not None and not math.isnan(value)]
+def over_seeds(values: Sequence[float | None], digits: int = 1) -> Estimate | None:
+    """Mean and sample standard deviation (n - 1) of one value per seed; None if no seed has a value."""
+    known = _known(values)
     if not known:
         return None
-    std = statistics.stdev(known) if len(known) > 1 else None
-    return Measure(statistics.fmean(known), std, digits=digits)
+    return Estimate(statistics.fmean(known), spread(values), digits=digits, seeds=tuple(values))
 
 
-def pool(parts: Iterable[FilterStatistics]) -> Measure:
-    """Mean and standard deviation of all filters together, as if they had been counted in one run.
+def spread(values: Sequence[float | None]) -> float | None:
+    """Sample standard deviation (n - 1) over seeds; None if fewer than two have a value."""
+    known = _known(values)
+    return statistics.stdev(known) if len(known) > 1 else None
 
-    With n_i filters of mean m_i and population standard deviation s_i in part i, N = sum n_i:
-    M = sum n_i m_i / N and S^2 = sum n_i (s_i^2 + (m_i - M)^2) / N. No filters give NaN and a count of 0.
-    """
-    filled = [part for part in parts if part.count]
-    count = sum(part.count for part in filled)
-    if not count:
-        return Measure(math.nan, math.nan, 0, digits=2)
-    mean = sum(part.count * part.mean for part in filled) / count
-    variance = sum(part.count * (part.std**2 + (part.mean - mean) ** 2) for part in filled) / count
-    return Measure(mean, math.sqrt(variance), count, digits=2)
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None and not math.isnan(value)]

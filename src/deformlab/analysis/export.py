@@ -1,20 +1,22 @@
-"""Tables as Markdown, LaTeX (booktabs) and CSV.
+"""Tables of a report as Markdown, LaTeX (booktabs), CSV and pandas.
 
-Text formats print a spread as `mean ± std`, an interval as `value [low, high]`, both as
-`value ± std [low, high]`; CSV gives each of them a column, unrounded.
+Text formats print an estimate as `mean ± std [low, high] (n = count)`. CSV and pandas have a column for each of
+these numbers, unrounded.
 """
 
-import csv
-import io
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from deformlab.analysis.estimate import Estimate, Measure
+from deformlab.analysis.estimate import Estimate
 from deformlab.run_folder.files import csv_cell
 
-Cell = str | int | float | Measure | Estimate | None
-# Source of numbers that no run has: the paper.
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Cell = str | int | float | Estimate | None
+# Source of numbers from the papers.
 PUBLISHED = "published"
 
 
@@ -22,9 +24,14 @@ PUBLISHED = "published"
 class Table:
     """A table of the report.
 
-    `name` is its file name, `note` says what the numbers are and where they come from. Floats print with one
-    decimal, `None` as a dash. `row_sources` names for each row the trial whose runs its numbers come from;
-    `column_sources` does so for each column, None for those that say nothing about it.
+    Attributes:
+        name: Its file name.
+        title: What it is.
+        note: What the numbers are and where they come from.
+        header: Names of the columns.
+        rows: Floats print with one decimal, None as a dash.
+        row_sources: For each row the trial whose runs its numbers come from, or `PUBLISHED`.
+        column_sources: The same for each column; None for a column with the source of its row.
     """
 
     name: str
@@ -36,53 +43,82 @@ class Table:
     column_sources: tuple[str | None, ...] = ()
 
     def source(self, row: int, column: int) -> str | None:
-        """The trial that a number comes from, or `PUBLISHED`, whatever its row is; None where unknown."""
+        """The trial that a number comes from, or `PUBLISHED`; None if unknown."""
         of_column = self.column_sources[column] if self.column_sources else None
         if of_column == PUBLISHED or not self.row_sources:
             return of_column
         return self.row_sources[row]
+
+    def frame(self) -> "DataFrame":
+        """The table for pandas.
+
+        A column of estimates becomes `<name>` and `<name> std`, and where some estimate has them `<name> low`,
+        `<name> high` and `<name> count`. Missing numbers are NaN, missing counts NA.
+        """
+        import pandas as pd
+
+        columns = self._columns()
+        # Names may repeat: a trial can have the name of another column.
+        frame = pd.DataFrame(dict(enumerate(values for _, values in columns)))
+        frame.columns = [name for name, _ in columns]
+        return frame
+
+    def _columns(self) -> list[tuple[str, Any]]:
+        """Names and values of the columns of `frame`."""
+        import pandas as pd
+
+        columns: list[tuple[str, Any]] = []
+        for i, name in enumerate(self.header):
+            cells = [row[i] for row in self.rows]
+            if any(isinstance(cell, Estimate) for cell in cells):
+                estimates = [_estimate(cell) for cell in cells]
+                columns.append((name, [estimate.value for estimate in estimates]))
+                columns.append((f"{name} std", [estimate.std for estimate in estimates]))
+                if any(estimate.interval for estimate in estimates):
+                    columns.append((f"{name} low", [estimate.low for estimate in estimates]))
+                    columns.append((f"{name} high", [estimate.high for estimate in estimates]))
+                if any(estimate.count is not None for estimate in estimates):
+                    columns.append((f"{name} count", pd.array([e.count for e in estimates], dtype="Int64")))
+            elif all(cell is None or type(cell) is int for cell in cells):
+                columns.append((name, pd.array(cells, dtype="Int64")))
+            else:
+                columns.append((name, cells))
+        return columns
+
+
+def _estimate(cell: Cell) -> Estimate:
+    if isinstance(cell, Estimate):
+        return cell
+    return Estimate(float(cell) if isinstance(cell, int | float) else math.nan)
 
 
 def text(cell: Cell) -> str:
     """A cell as plain text."""
     if cell is None:
         return "–"
-    if isinstance(cell, Measure):
-        return _measure_text(cell)
-    if isinstance(cell, Estimate):
-        return _estimate_text(cell)
-    if isinstance(cell, bool | str):
+    if isinstance(cell, bool | str | Estimate):
         return str(cell)
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    return f"{cell:.1f}"
-
-
-def _measure_text(measure: Measure) -> str:
-    if math.isnan(measure.mean):
-        return "–"
-    words = f"{measure.mean:.{measure.digits}f}"
-    if measure.std is not None:
-        words += f" ± {measure.std:.{measure.digits}f}"
-    if measure.count is not None:
-        words += f" (n = {measure.count:,})"
-    return words
-
-
-def _estimate_text(estimate: Estimate) -> str:
-    sign = "+" if estimate.signed else ""
-    words = f"{estimate.value:{sign}.{estimate.digits}f}"
-    if estimate.std is not None:
-        words += f" ± {estimate.std:.{estimate.digits}f}"
-    if estimate.low is not None and estimate.high is not None:
-        words += f" [{estimate.low:{sign}.{estimate.digits}f}, {estimate.high:{sign}.{estimate.digits}f}]"
-    return words
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:.1f}"
 
 
 def area_text(area: float) -> str:
-    """An area in pixels, as a square where it is one: `96²`."""
+    """An area in pixels, as a square if it is one: `96²`."""
     side = math.isqrt(round(area))
     return f"{side}²" if side**2 == area else f"{area:,.0f}"
+
+
+def text_columns(table: Table) -> list[bool]:
+    """For each column whether it holds words, which align left; numbers align right."""
+    return [any(isinstance(row[column], str) for row in table.rows) for column in range(len(table.header))]
+
+
+def csv_text(table: Table) -> str:
+    """The table as CSV with unrounded numbers; text that a spreadsheet takes for a formula is marked."""
+    frame = table.frame().map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+    frame.columns = [csv_cell(name) for name in frame.columns]
+    written = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    assert isinstance(written, str)
+    return written
 
 
 def markdown(table: Table) -> str:
@@ -103,13 +139,13 @@ def markdown(table: Table) -> str:
 
 
 def plain_markdown(words: str) -> str:
-    """Markdown that shows these words as they are, whatever a name in them holds."""
-    # An underscore within a word is one; elsewhere it may begin or end emphasis.
+    """Markdown that shows these words as they are, for names that users chose."""
+    # An underscore within a word is harmless; elsewhere it may begin or end emphasis.
     return re.sub(r"`|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", markdown_sentence(words))
 
 
 def markdown_sentence(words: str) -> str:
-    """As `plain_markdown`, for our own sentences with names in them: backticks still mark code."""
+    """As `plain_markdown`, for sentences of the report that contain names: backticks still mark code."""
     return re.sub(r"[\\*|$~]|<(?=[\w/!?])|&(?=[\w#])|(?<=\])[(\[]", r"\\\g<0>", " ".join(words.splitlines()))
 
 
@@ -117,11 +153,7 @@ def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def text_columns(table: Table) -> list[bool]:
-    """For each column whether it holds words, which align left; numbers align right."""
-    return [any(isinstance(row[column], str) for row in table.rows) for column in range(len(table.header))]
-
-
+# More than pandas escapes: ±, ², | and so on, which pdflatex cannot print in every font.
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -147,68 +179,21 @@ _LATEX = str.maketrans(
 
 def latex(table: Table) -> str:
     r"""The table as a LaTeX float; the document needs `\usepackage{booktabs}`."""
+    import pandas as pd
+
+    rows = [[_latex_cell(text(cell), i == 0) for i, cell in enumerate(row)] for row in table.rows]
+    header = [_latex_cell(name, i == 0) for i, name in enumerate(table.header)]
     columns = "".join("l" if words else "r" for words in text_columns(table))
+    body = pd.DataFrame(rows, columns=header).to_latex(index=False, escape=False, column_format=columns)
     stop = "" if table.title.endswith("?") else "."
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{table.title.translate(_LATEX)}{stop} {table.note.translate(_LATEX)}}}",
-        rf"  \label{{tab:{table.name}}}",
-        rf"  \begin{{tabular}}{{{columns}}}",
-        r"    \toprule",
-        f"    {_latex_row(table.header)}",
-        r"    \midrule",
-        *(f"    {_latex_row(tuple(text(cell) for cell in row))}" for row in table.rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{table.title.translate(_LATEX)}{stop} {table.note.translate(_LATEX)}}}\n"
+        f"\\label{{tab:{table.name}}}\n{body}\\end{{table}}\n"
+    )
 
 
-def _latex_row(cells: tuple[str, ...]) -> str:
-    row = " & ".join(cell.translate(_LATEX) for cell in cells)
+def _latex_cell(words: str, first: bool) -> str:
+    cell = words.translate(_LATEX)
     # After the \\ of the row above, a bracket would be its length and a star its variant.
-    return re.sub(r"^[\[*]", r"{\g<0>}", row) + r" \\"
-
-
-def comma_separated(table: Table) -> str:
-    """The table as CSV, numbers unrounded; a column of measures becomes mean, std and count columns."""
-    columns = [_csv_column(table, column) for column in range(len(table.header))]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    for row in zip(*columns, strict=True):
-        writer.writerow([csv_cell(field) for fields in row for field in fields])
-    return buffer.getvalue()
-
-
-def _csv_column(table: Table, column: int) -> list[list[str]]:
-    name = table.header[column]
-    cells = [row[column] for row in table.rows]
-    measures = [cell for cell in cells if isinstance(cell, Measure)]
-    if any(isinstance(cell, Estimate) for cell in cells):
-        return _estimate_columns(name, cells)
-    if not measures:
-        return [[name], *([_csv_number(cell)] for cell in cells)]
-    counted = any(measure.count is not None for measure in measures)
-    fields = [[name, f"{name} std", f"{name} count"][: 3 if counted else 2]]
-    for cell in cells:
-        parts = (cell.mean, cell.std, cell.count) if isinstance(cell, Measure) else (cell, None, None)
-        fields.append([_csv_number(part) for part in parts[: 3 if counted else 2]])
-    return fields
-
-
-def _estimate_columns(name: str, cells: list[Cell]) -> list[list[str]]:
-    spread = any(isinstance(cell, Estimate) and cell.std is not None for cell in cells)
-    fields = [[name, *([f"{name} std"] if spread else []), f"{name} low", f"{name} high"]]
-    for cell in cells:
-        found = cell if isinstance(cell, Estimate) else Estimate(math.nan)
-        parts = (found.value, *((found.std,) if spread else ()), found.low, found.high)
-        fields.append([_csv_number(part) for part in parts])
-    return fields
-
-
-def _csv_number(value: Cell) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    return re.sub(r"^[\[*]", r"{\g<0>}", cell) if first else cell
