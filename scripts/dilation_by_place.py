@@ -27,8 +27,7 @@ from deformlab.inspection import TrainedNetwork
 from deformlab.layers import DeformConv2d, record_offsets
 from deformlab.metrics import distance_from_border, effective_dilation
 from deformlab.metrics.image_objects import IGNORE_INDEX, find_objects, owner_of_cells
-from deformlab.objects.bootstrap import draws, ratio_interval
-from deformlab.objects.correlation import spearman
+from deformlab.records.statistics import draws, ratio_interval, spearman
 
 SIZES = ("small", "medium", "large", "background")
 NOTHING = len(SIZES)  # of ignored pixels

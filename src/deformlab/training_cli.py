@@ -42,10 +42,10 @@ from deformlab.callbacks import (
 )
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, Interrupted
-from deformlab.objects import summary_lines
 from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
 from deformlab.recorded_training import RecordedTraining, evaluation_configuration, for_evaluation
+from deformlab.records import summary_lines
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder.evaluations import Evaluation, check_name, write_evaluation
 from deformlab.run_folder.files import read_json, write_atomically

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from deformlab.analysis import write_report
-from deformlab.objects import FilterSums, ObjectRecords, SizeRule, by_size, records_text, summarize
+from deformlab.records import FilterSums, ObjectRecords, SizeRule, by_size, summarize
+from deformlab.run_folder.objects import records_text
 
 SIZES = ("small", "medium", "large", "background")
 MODEL = {

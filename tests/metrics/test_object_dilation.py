@@ -8,7 +8,7 @@ import torch
 
 from deformlab.errors import ConfigError
 from deformlab.metrics import EffectiveDilation, LayerGeometry, distance_from_border
-from deformlab.objects import FilterSums
+from deformlab.records import FilterSums
 
 THREE = LayerGeometry((3, 3), (2, 2), stride=1)
 

@@ -16,7 +16,7 @@ from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
 from deformlab.analysis.measured import Measured
 from deformlab.analysis.run import natural
 from deformlab.analysis.trial import Trial
-from deformlab.objects import SIZES, SizeRule, alike, iou_difference
+from deformlab.records import SIZES, SizeRule, alike, iou_difference
 
 ALL = "all"
 

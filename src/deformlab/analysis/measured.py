@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from deformlab.analysis.run import Run
-from deformlab.objects import (
+from deformlab.records import (
     DilationCells,
     FilterSums,
     ObjectRecords,

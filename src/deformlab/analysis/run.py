@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deformlab.objects import ObjectRecords, SizeRule
+from deformlab.records import ObjectRecords, SizeRule
 from deformlab.run_folder.evaluations import Evaluation
 from deformlab.run_folder.measurement import VERSION
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from deformlab.analysis.run import CONV5_KINDS, SIZES, FilterStatistics, Measurement, Run
 from deformlab.errors import RunFolderError
-from deformlab.objects import READABLE, ObjectRecords, SizeRule, by_size, read_records
+from deformlab.records import READABLE, ObjectRecords, SizeRule, by_size
 from deformlab.run_folder.evaluations import Evaluation, read_evaluations
 from deformlab.run_folder.files import read_csv, read_json
 from deformlab.run_folder.measurement import VERSION, version_of
+from deformlab.run_folder.objects import read_records
 
 MEASURE_AGAIN = "run `deformlab validate --run_dir RUN` to measure again"
 # Larger than any feature map: no filter looks that many cells far.

@@ -6,8 +6,9 @@ from typing import Any
 
 from deformlab.data import SegmentationDataset
 from deformlab.metrics import EffectiveDilationRow, image_key
-from deformlab.objects import ObjectRecords, records_text, summarize
+from deformlab.records import ObjectRecords, summarize
 from deformlab.run_folder.files import csv_text, write_atomically
+from deformlab.run_folder.objects import records_text
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["ObjectFiles"]
@@ -30,7 +31,7 @@ class ObjectFiles:
         self.records: ObjectRecords = records.named({str(image_key(name)): name for name in dataset.names})
 
     def summary(self) -> dict[str, Any]:
-        """The contents of `objects.json`, explained in `deformlab.objects.summary`."""
+        """The contents of `objects.json`, explained in `deformlab.records.summary`."""
         metric = self._module.effective_dilation
         return summarize(self.records, metric.rule, self._dataset.classes, metric.region)
 

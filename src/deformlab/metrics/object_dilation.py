@@ -13,7 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 from deformlab.metrics.image_objects import find_objects
 from deformlab.metrics.layer_geometry import LayerGeometry
 from deformlab.metrics.object_sums import filter_values, head_sums, layer_sums, records_of, row_width
-from deformlab.objects import BACKGROUND, ObjectRecords, SizeRule, by_size
+from deformlab.records import BACKGROUND, ObjectRecords, SizeRule, by_size
 
 __all__ = [
     "EffectiveDilation",
@@ -50,7 +50,7 @@ class EffectiveDilationResult(NamedTuple):
 
     Attributes:
         rows: The paper's table: layers in their order, sizes from small to large, then background.
-        records: Everything behind it, per object and image, for `deformlab.objects.summarize`. Images are
+        records: Everything behind it, per object and image, for `deformlab.records.summarize`. Images are
             named by what `image_key` makes of their names; `ObjectRecords.named` gives them back.
     """
 

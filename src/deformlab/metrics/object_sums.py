@@ -12,7 +12,7 @@ from torch import Tensor
 from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
 from deformlab.metrics.image_objects import ImageObjects, count_pixels, owner_of_cells
 from deformlab.metrics.layer_geometry import LayerGeometry, distance_from_border
-from deformlab.objects import FilterSums, ObjectRecords
+from deformlab.records import FilterSums, ObjectRecords
 
 __all__ = ["filter_values", "head_sums", "layer_sums", "records_of", "row_width"]
 

@@ -17,7 +17,7 @@ from deformlab.errors import CheckpointError, ConfigError, DatasetError
 from deformlab.layers import DeformConv2d, record_modulation, record_offsets
 from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
-from deformlab.objects import NO_OBJECTS, SizeRule
+from deformlab.records import NO_OBJECTS, SizeRule
 from deformlab.tasks.divergence import DivergenceWatch, training_state
 from deformlab.tasks.epoch_loss import EpochLoss
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule

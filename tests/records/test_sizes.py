@@ -1,6 +1,6 @@
 import pytest
 
-from deformlab.objects import SIZES, SizeRule
+from deformlab.records import SIZES, SizeRule
 
 
 @pytest.fixture

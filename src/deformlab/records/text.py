@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deformlab.objects.sizes import SIZES
+from deformlab.records.sizes import SIZES
 
 NO_OBJECTS = (
     "no objects: effective dilation and IoU are per class only; name the countable classes in things.txt to "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deformlab.errors import RunFolderError
-from deformlab.objects import read_records, records_text
+from deformlab.run_folder.objects import read_records, records_text
 
 CLASSES = ("road", "car", "pole")
 

@@ -3,23 +3,21 @@
 NumPy only, so that training writes with it what analysis reads without PyTorch.
 """
 
-from deformlab.objects.bootstrap import draws
-from deformlab.objects.border import border_rows
-from deformlab.objects.correlation import spearman
-from deformlab.objects.filter_sums import FilterSums
-from deformlab.objects.merge import alike, merge_records
-from deformlab.objects.records import BACKGROUND, ObjectRecords, read_records, records_text
-from deformlab.objects.sizes import SIZES, SizeRule
-from deformlab.objects.summary import READABLE, VERSION, correlations, summarize
-from deformlab.objects.tally import (
+from deformlab.records.estimates import (
     DilationCells,
     ScoreCells,
+    border_rows,
     by_size,
+    correlations,
     dilation_cells,
     iou_difference,
     score_cells,
 )
-from deformlab.objects.text import NO_OBJECTS, summary_lines
+from deformlab.records.records import BACKGROUND, FilterSums, ObjectRecords, alike, merge_records
+from deformlab.records.sizes import SIZES, SizeRule
+from deformlab.records.statistics import draws, spearman
+from deformlab.records.summary import READABLE, VERSION, summarize
+from deformlab.records.text import NO_OBJECTS, summary_lines
 
 __all__ = [
     "BACKGROUND",
@@ -40,8 +38,6 @@ __all__ = [
     "draws",
     "iou_difference",
     "merge_records",
-    "read_records",
-    "records_text",
     "score_cells",
     "spearman",
     "summarize",

@@ -1,108 +1,19 @@
-"""Sums per object and image, from which every table by object size follows, and their file `objects.csv`.
-
-Sums rather than means, so that records of several processes or seeds are simply put together.
-"""
+"""`objects.csv`: one row per object and image, the source of every table by object size."""
 
 import csv
 import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deformlab.errors import RunFolderError
-from deformlab.objects.filter_sums import (
-    FilterSums,
-    Floats,
-    Integers,
-    floats_of,
-    integer_column,
-    integers_of,
-    number_column,
-)
+from deformlab.records.records import FilterSums, Floats, Integers, ObjectRecords
 from deformlab.run_folder.files import csv_cell, read_csv
 
-BACKGROUND = 0
-
-
-class ObjectRecords(NamedTuple):
-    """One row per object and image, and one per image and class for what is on no object.
-
-    R rows, L layers, M the largest margin of a layer. Rows are sorted by image, object and class, however
-    they were computed.
-
-    Filters near the border of their map meet the zeros around it and look further or less far for that,
-    whatever is in the image; objects of some sizes are there more often than others. So every sum over
-    filters is there twice: over all of them, and over those away from the border, whose distance from it in
-    cells is the layer's margin or more.
-
-    Attributes:
-        layers: Names of the layers.
-        groups: Offset groups of each layer.
-        modulated: Whether each layer has a modulation.
-        margins: Rings of each layer's map that are near the border, the outermost first; `LayerGeometry` says
-            why so many. Empty where distances were not recorded (before version 3): then `inside` and the
-            rings have no filters.
-        image: (R,) names of the images.
-        object: (R,) instance ids, `BACKGROUND` for a row of what is on no object.
-        label: (R,) classes; -1 where there were no labels.
-        box_area: (R,) area of the object's bounding box in pixels of the label map, 0 for background.
-        mask_area: (R,) its pixels, without ignored ones.
-        scale: (R,) pixels of the network's input per pixel of the label map.
-        pixels: (R,) labelled pixels of the row's class: those of the object, or of the class on no object.
-        hits: (R,) those of them that were predicted as that class.
-        false_positives: (R,) pixels of other classes predicted as this one: within the object's region, or
-            in the whole image for a background row. -1 where there was no prediction.
-        everywhere: Sums over all filters that belong to the row.
-        inside: Sums over those of them that are away from the border.
-        ring_filters: (R, L, M) filters in each ring of the margin; 0 beyond a layer's margin.
-        ring_total: (R, L, M) sum of their effective dilation, in cells.
-    """
-
-    layers: tuple[str, ...]
-    groups: tuple[int, ...]
-    modulated: tuple[bool, ...]
-    margins: tuple[int, ...]
-    image: npt.NDArray[np.str_]
-    object: Integers
-    label: Integers
-    box_area: Floats
-    mask_area: Floats
-    scale: Floats
-    pixels: Integers
-    hits: Integers
-    false_positives: Integers
-    everywhere: FilterSums
-    inside: FilterSums
-    ring_filters: Integers
-    ring_total: Floats
-
-    @property
-    def is_object(self) -> npt.NDArray[np.bool_]:
-        """(R,) whether a row is an object's."""
-        return self.object != BACKGROUND
-
-    @property
-    def scored(self) -> bool:
-        """Whether predictions were counted."""
-        return bool(len(self.hits)) and bool((self.false_positives >= 0).all())
-
-    @property
-    def knows_border(self) -> bool:
-        """Whether the filters' distances from the border were recorded."""
-        return len(self.margins) == len(self.layers)
-
-    def image_numbers(self, images: Sequence[str]) -> Integers:
-        """(R,) position in `images` of each row's image; `images` holds all of them, sorted."""
-        return np.searchsorted(np.asarray(images), self.image)
-
-    def named(self, names: Mapping[str, str]) -> "ObjectRecords":
-        """The same records with other names of the images; a name that is not in `names` stays."""
-        renamed = [names.get(name, name) for name in self.image.tolist()]
-        return self._replace(image=np.array(renamed, dtype=np.str_))
+__all__ = ["read_records", "records_text"]
 
 
 def records_text(records: ObjectRecords, classes: Sequence[str]) -> str:
@@ -131,10 +42,10 @@ def records_text(records: ObjectRecords, classes: Sequence[str]) -> str:
     }
     for i, layer in enumerate(records.layers):
         kind = records.modulated[i], records.groups[i]
-        columns |= records.everywhere.columns(i, f"{layer}:", *kind)
+        columns |= _columns(records.everywhere, i, f"{layer}:", *kind)
         if not records.knows_border:
             continue
-        columns |= records.inside.columns(i, f"{layer}:inside_", *kind)
+        columns |= _columns(records.inside, i, f"{layer}:inside_", *kind)
         for ring in range(records.margins[i]):
             columns[f"{layer}:ring{ring}_filters"] = integer_column(records.ring_filters[:, i, ring])
             columns[f"{layer}:ring{ring}_sum"] = number_column(records.ring_total[:, i, ring])
@@ -184,10 +95,10 @@ def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) 
         margins = ()
     for i, layer in enumerate(layers):
         kind = modulated[i], groups[i]
-        everywhere.fill(i, f"{layer}:", *kind, columns)
+        _fill(everywhere, i, f"{layer}:", *kind, columns)
         if not margins:
             continue
-        inside.fill(i, f"{layer}:inside_", *kind, columns)
+        _fill(inside, i, f"{layer}:inside_", *kind, columns)
         for ring in range(margins[i]):
             ring_filters[:, i, ring] = integers_of(columns[f"{layer}:ring{ring}_filters"])
             ring_total[:, i, ring] = floats_of(columns[f"{layer}:ring{ring}_sum"])
@@ -235,3 +146,93 @@ def _check(records: ObjectRecords) -> None:
     keys = zip(records.image.tolist(), records.object.tolist(), records.label.tolist(), strict=True)
     if len(set(keys)) < len(records.image):
         raise ValueError("two rows are of the same image, object and class")
+
+
+def _columns(sums: FilterSums, layer: int, prefix: str, modulated: bool, groups: int) -> dict[str, list[str]]:
+    """The layer's columns of `objects.csv`; their names begin with `prefix`."""
+    columns = {
+        f"{prefix}filters": integer_column(sums.filters[:, layer]),
+        f"{prefix}sum": number_column(sums.total[:, layer]),
+        f"{prefix}sum_of_squares": number_column(sums.squares[:, layer]),
+    }
+    if modulated:
+        columns[f"{prefix}weighted_sum"] = number_column(sums.weighted[:, layer])
+    for group in range(groups if groups > 1 else 0):
+        columns[f"{prefix}group{group}_sum"] = number_column(sums.group_total[:, layer, group])
+        columns[f"{prefix}group{group}_sum_of_squares"] = number_column(sums.group_squares[:, layer, group])
+    return columns
+
+
+def _fill(
+    sums: FilterSums,
+    layer: int,
+    prefix: str,
+    modulated: bool,
+    groups: int,
+    columns: Mapping[str, Sequence[str]],
+) -> None:
+    """Takes a layer's sums from the columns of `objects.csv`.
+
+    Raises:
+        KeyError: A column is missing.
+        ValueError: A value is no number.
+    """
+    sums.filters[:, layer] = integers_of(columns[f"{prefix}filters"])
+    sums.total[:, layer] = floats_of(columns[f"{prefix}sum"])
+    sums.squares[:, layer] = floats_of(columns[f"{prefix}sum_of_squares"])
+    if modulated:
+        sums.weighted[:, layer] = floats_of(columns[f"{prefix}weighted_sum"])
+    if groups == 1:
+        sums.group_total[:, layer, 0] = sums.total[:, layer]
+        sums.group_squares[:, layer, 0] = sums.squares[:, layer]
+    for group in range(groups if groups > 1 else 0):
+        sums.group_total[:, layer, group] = floats_of(columns[f"{prefix}group{group}_sum"])
+        sums.group_squares[:, layer, group] = floats_of(columns[f"{prefix}group{group}_sum_of_squares"])
+
+
+def integer_column(values: Integers, there: npt.NDArray[np.bool_] | None = None) -> list[str]:
+    """Integers as text, empty where not `there`."""
+    if there is None:
+        return [str(value) for value in values.tolist()]
+    return [str(value) if known else "" for value, known in zip(values.tolist(), there.tolist(), strict=True)]
+
+
+def number_column(values: Floats) -> list[str]:
+    """Floats as text."""
+    # Twelve digits keep sums of any data set exact to what an interval can show, at half the file's size.
+    return [f"{value:.12g}" for value in values.tolist()]
+
+
+def integers_of(column: Sequence[str], empty: int | None = None) -> Integers:
+    """What `integer_column` wrote.
+
+    Args:
+        column: Whole numbers of 0 or more, as text.
+        empty: What an empty cell stands for; None where there must be none.
+
+    Raises:
+        ValueError: A cell is no such number.
+        OverflowError: A number has too many digits.
+    """
+    known = [cell for cell in column if cell or empty is None]
+    numbers = np.array(known, dtype=np.str_).astype(np.int64)
+    if (numbers < 0).any():
+        raise ValueError(f"{numbers.min()} is below 0")
+    if len(known) == len(column):
+        return numbers
+    found = np.full(len(column), empty, dtype=np.int64)
+    found[[bool(cell) for cell in column]] = numbers
+    return found
+
+
+def floats_of(column: Sequence[str]) -> Floats:
+    """What `number_column` wrote.
+
+    Raises:
+        ValueError: A cell is no finite number of 0 or more.
+    """
+    numbers = np.array(column, dtype=np.float64)
+    wrong = ~np.isfinite(numbers) | (numbers < 0)
+    if wrong.any():
+        raise ValueError(f"{numbers[wrong][0]} is no finite number of 0 or more")
+    return numbers

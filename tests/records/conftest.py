@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deformlab.objects import FilterSums, ObjectRecords
+from deformlab.records import FilterSums, ObjectRecords
 
 MARGIN = 2
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deformlab.errors import ConfigError
-from deformlab.objects.records import ObjectRecords
+from deformlab.records.records import ObjectRecords
 
 SIZES = ("small", "medium", "large", "background")
 

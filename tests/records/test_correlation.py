@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from deformlab.objects import draws, spearman
+from deformlab.records import draws, spearman
 
 
 @pytest.mark.parametrize("ties", [False, True])

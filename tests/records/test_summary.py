@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from deformlab.objects import SizeRule, summarize, summary_lines
-from deformlab.objects.numbers import number
+from deformlab.records import SizeRule, summarize, summary_lines
+from deformlab.records.statistics import number
 
 RULE = SizeRule((100, 400))
 CLASSES = ("road", "car", "pole")

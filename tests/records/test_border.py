@@ -2,7 +2,7 @@
 
 import pytest
 
-from deformlab.objects import SizeRule, border_rows, draws, summarize, summary_lines
+from deformlab.records import SizeRule, border_rows, draws, summarize, summary_lines
 
 RULE = SizeRule((100, 400))
 CLASSES = ("road", "car", "pole")

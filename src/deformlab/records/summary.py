@@ -29,19 +29,21 @@ from typing import Any
 
 import numpy as np
 
-from deformlab.objects.bootstrap import LEVEL, RESAMPLES, SEED, draws
-from deformlab.objects.border import border_rows
-from deformlab.objects.correlation import MIN_OBJECTS, spearman
-from deformlab.objects.filter_sums import FilterSums
-from deformlab.objects.numbers import number
-from deformlab.objects.records import ObjectRecords
-from deformlab.objects.sizes import SIZES, SizeRule
-from deformlab.objects.tally import DilationCells, dilation_cells, score_cells
+from deformlab.records.estimates import (
+    ALL,
+    DilationCells,
+    border_rows,
+    correlations,
+    dilation_cells,
+    score_cells,
+)
+from deformlab.records.records import ObjectRecords
+from deformlab.records.sizes import SIZES, SizeRule
+from deformlab.records.statistics import LEVEL, RESAMPLES, SEED, draws, number
 
 VERSION = 3
 # Without distances from the border. Version 1 put the filters elsewhere.
 READABLE = (2, VERSION)
-ALL = "all"
 
 
 def summarize(records: ObjectRecords, rule: SizeRule, classes: Sequence[str], region: str) -> dict[str, Any]:
@@ -153,35 +155,6 @@ def _correlations(
     for row in of_class.values():
         del row["layer"]
     return [row | {"inside": of_class.get(row["class"])} for row in everywhere]
-
-
-def correlations(
-    records: ObjectRecords,
-    sums: FilterSums,
-    layer: int,
-    rule: SizeRule,
-    classes: Sequence[str],
-    images: Sequence[str],
-    drawn: np.ndarray,
-) -> list[dict[str, Any]]:
-    """Spearman's coefficient of size and effective dilation per class and over all objects of a layer.
-
-    `sums` says of which filters: those `everywhere` or those `inside` of the records.
-    """
-    seen = records.is_object & (sums.filters[:, layer] > 0)
-    area = rule.areas(records)[seen]
-    mean = sums.total[seen, layer] / sums.filters[seen, layer]
-    image, label = records.image_numbers(images)[seen], records.label[seen]
-    rows = []
-    for index, name in enumerate([*classes, ALL]):
-        chosen = np.full(len(label), True) if name == ALL else label == index
-        if chosen.sum() < MIN_OBJECTS:
-            continue
-        value, low, high = spearman(area[chosen], mean[chosen], image[chosen], drawn)
-        row = {"layer": records.layers[layer], "class": name, "spearman": number(value), "low": number(low)}
-        row |= {"high": number(high), "objects": int(chosen.sum())}
-        rows.append(row | {"images": len(np.unique(image[chosen]))})
-    return rows
 
 
 def _cells(classes: Sequence[str]) -> list[tuple[str, str, tuple[int, int]]]:

@@ -1,21 +1,30 @@
-"""Sums per image, object size and class: what means, scores and their intervals are made of.
+"""Means, scores, correlations and rings by object size and class, with intervals over images.
 
 Shapes: I images, S sizes in the order of `SIZES`, C classes and after them one for all of them together.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deformlab.objects.bootstrap import interval, ratio, ratio_interval, resampled
-from deformlab.objects.filter_sums import FilterSums
-from deformlab.objects.records import ObjectRecords
-from deformlab.objects.sizes import SIZES, SizeRule
+from deformlab.records.records import FilterSums, ObjectRecords
+from deformlab.records.sizes import SIZES, SizeRule
+from deformlab.records.statistics import (
+    MIN_OBJECTS,
+    interval,
+    number,
+    ratio,
+    ratio_interval,
+    resampled,
+    spearman,
+)
 
 _Floats = npt.NDArray[np.float64]
 _BACKGROUND = SIZES.index("background")
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -231,3 +240,73 @@ class _Tally:
         cells = sums.reshape(self.shape)
         cells[..., -1] = cells.sum(-1)
         return cells
+
+
+def border_rows(
+    records: ObjectRecords, layer: int, images: Sequence[str], drawn: np.ndarray
+) -> list[dict[str, Any]]:
+    """One row per ring of the layer's margin, the outermost first, and one for all that is further inside.
+
+    Of the filters that belong to an object or to the background, of every class; keys as under `border` in
+    `deformlab.records.summary`. None where distances were not recorded.
+
+    Args:
+        records: Of one network, or of several seeds put together.
+        layer: Its index.
+        images: Names of all images, sorted.
+        drawn: (resamples, I) how often each image was drawn.
+    """
+    if not records.knows_border:
+        return []
+    margin = records.margins[layer]
+    filters = np.column_stack([records.ring_filters[:, layer, :margin], records.inside.filters[:, layer]])
+    total = np.column_stack([records.ring_total[:, layer, :margin], records.inside.total[:, layer]])
+    image = records.image_numbers(images)
+    filters_of_images, total_of_images = np.zeros((2, len(images), margin + 1))
+    np.add.at(filters_of_images, image, filters)
+    np.add.at(total_of_images, image, total)
+    mean = ratio(total_of_images.sum(0), filters_of_images.sum(0))
+    low, high = ratio_interval(drawn, total_of_images, filters_of_images)
+    return [
+        {
+            "layer": records.layers[layer],
+            "distance": distance,
+            "inside": distance == margin,
+            "mean": number(mean[distance]),
+            "low": number(low[distance]),
+            "high": number(high[distance]),
+            "filters": int(filters_of_images[:, distance].sum()),
+            "images": int((filters_of_images[:, distance] > 0).sum()),
+        }
+        for distance in range(margin + 1)
+        if filters_of_images[:, distance].any()
+    ]
+
+
+def correlations(
+    records: ObjectRecords,
+    sums: FilterSums,
+    layer: int,
+    rule: SizeRule,
+    classes: Sequence[str],
+    images: Sequence[str],
+    drawn: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Spearman's coefficient of size and effective dilation per class and over all objects of a layer.
+
+    `sums` says of which filters: those `everywhere` or those `inside` of the records.
+    """
+    seen = records.is_object & (sums.filters[:, layer] > 0)
+    area = rule.areas(records)[seen]
+    mean = sums.total[seen, layer] / sums.filters[seen, layer]
+    image, label = records.image_numbers(images)[seen], records.label[seen]
+    rows = []
+    for index, name in enumerate([*classes, ALL]):
+        chosen = np.full(len(label), True) if name == ALL else label == index
+        if chosen.sum() < MIN_OBJECTS:
+            continue
+        value, low, high = spearman(area[chosen], mean[chosen], image[chosen], drawn)
+        row = {"layer": records.layers[layer], "class": name, "spearman": number(value), "low": number(low)}
+        row |= {"high": number(high), "objects": int(chosen.sum())}
+        rows.append(row | {"images": len(np.unique(image[chosen]))})
+    return rows

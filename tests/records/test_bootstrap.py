@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deformlab.objects import draws
-from deformlab.objects.bootstrap import ratio_interval
+from deformlab.records import draws
+from deformlab.records.statistics import ratio_interval
 
 
 def test_draws_are_deterministic_and_draw_as_many_images_as_there_are():
