@@ -1,45 +1,66 @@
-"""Each object of the evaluated images: its size, how much of it was found, how far filters on it looked.
+"""What a validation measured of each object, and the statistics of it: size, score, effective dilation.
 
-NumPy only, so that training writes with it what analysis reads without PyTorch.
+NumPy only: training writes with it what analysis reads without PyTorch.
 """
 
 from deformlab.records.estimates import (
+    ALL,
+    Correlation,
     DilationCells,
+    Ring,
     ScoreCells,
-    border_rows,
+    SizeRow,
     by_size,
     correlations,
     dilation_cells,
     iou_difference,
+    rings,
     score_cells,
 )
-from deformlab.records.records import BACKGROUND, FilterSums, ObjectRecords, alike, merge_records
+from deformlab.records.records import (
+    BACKGROUND,
+    REGIONS,
+    FilterSums,
+    ObjectMeasurement,
+    ObjectRecords,
+    PositionRecords,
+    Region,
+    alike,
+    merge_records,
+)
+from deformlab.records.same_place import Effect, Explained, SizeEffects, size_effects
 from deformlab.records.sizes import SIZES, SizeRule
-from deformlab.records.statistics import draws, spearman
-from deformlab.records.summary import READABLE, VERSION, summarize
-from deformlab.records.text import NO_OBJECTS, summary_lines
+from deformlab.records.statistics import Interval, draws, spearman
 
 __all__ = [
+    "ALL",
     "BACKGROUND",
-    "NO_OBJECTS",
-    "READABLE",
+    "REGIONS",
     "SIZES",
-    "VERSION",
+    "Correlation",
     "DilationCells",
+    "Effect",
+    "Explained",
     "FilterSums",
+    "Interval",
+    "ObjectMeasurement",
     "ObjectRecords",
+    "PositionRecords",
+    "Region",
+    "Ring",
     "ScoreCells",
+    "SizeEffects",
+    "SizeRow",
     "SizeRule",
     "alike",
-    "border_rows",
     "by_size",
     "correlations",
     "dilation_cells",
     "draws",
     "iou_difference",
     "merge_records",
+    "rings",
     "score_cells",
+    "size_effects",
     "spearman",
-    "summarize",
-    "summary_lines",
 ]

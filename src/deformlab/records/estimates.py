@@ -1,21 +1,25 @@
 """Means, scores, correlations and rings by object size and class, with intervals over images.
 
+Each function takes the records of one network, or of several seeds merged, and says of which filters it
+speaks by a `region`: `all` or `interior`.
+
 Shapes: I images, S sizes in the order of `SIZES`, C classes and after them one for all of them together.
+`drawn` is (resamples, I), how often each image was drawn (`statistics.draws`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from deformlab.records.records import FilterSums, ObjectRecords
+from deformlab.records.records import ObjectRecords, Region
 from deformlab.records.sizes import SIZES, SizeRule
 from deformlab.records.statistics import (
     MIN_OBJECTS,
-    interval,
-    number,
+    Interval,
+    percentile_bounds,
     ratio,
     ratio_interval,
     resampled,
@@ -24,7 +28,62 @@ from deformlab.records.statistics import (
 
 _Floats = npt.NDArray[np.float64]
 _BACKGROUND = SIZES.index("background")
+# The name of all classes together.
 ALL = "all"
+
+
+class SizeRow(NamedTuple):
+    """Effective dilation of one layer's filters on objects of one size, all classes together.
+
+    Attributes:
+        layer: The layer's name.
+        size: `small`, `medium`, `large` or `background`.
+        region: Which filters: `all` or `interior`.
+        mean: Mean effective dilation in cells, offset groups averaged; nan where `count` is 0.
+        std: Standard deviation (of the population) over filters; nan where `count` is 0.
+        count: Number of filters.
+    """
+
+    layer: str
+    size: str
+    region: Region
+    mean: float
+    std: float
+    count: int  # type: ignore[assignment] # the table's word, though tuples have a method of this name
+
+
+class Correlation(NamedTuple):
+    """Spearman's correlation of objects' areas and the mean effective dilations of their filters.
+
+    Attributes:
+        label: Name of the class, or `all`.
+        spearman: The coefficient and its interval.
+        objects: Number of objects with filters.
+        images: Number of images with such objects.
+    """
+
+    label: str
+    spearman: Interval
+    objects: int
+    images: int
+
+
+class Ring(NamedTuple):
+    """Effective dilation of the filters at one distance from the border of the layer's map.
+
+    Attributes:
+        distance: In cells, 0 in the outermost ring.
+        interior: Whether these are the interior filters: those of this distance or more.
+        dilation: Mean in cells and its interval.
+        filters: Number of filters.
+        images: Number of images that have one.
+    """
+
+    distance: int
+    interior: bool
+    dilation: Interval
+    filters: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +92,7 @@ class DilationCells:
 
     `mean`, `std` and `weighted` are in cells, nan where `filters` is 0; `low` and `high` bound the mean,
     `weighted_low` and `weighted_high` the mean weighted by modulation (nan for unmodulated layers);
-    `group_mean` and `group_std` are (G, S, C + 1). `objects` have at least one filter, as have `images`.
+    `group_mean` and `group_std` are (G, S, C + 1). `objects` and `images` count those with a filter.
     """
 
     mean: _Floats
@@ -54,8 +113,8 @@ class DilationCells:
 class ScoreCells:
     """Recall and IoU by size and class, (S, C + 1) fractions; the last class is the mean over classes.
 
-    `objects` counts all of them, also those too small to have a filter. `iou_of_images` are sums per image
-    of hits and union (I, S, C), from which paired differences of two networks are resampled.
+    `objects` counts all of them, also those too small to have a filter. `hits_of_images` and
+    `union_of_images` are sums per image (I, S, C), from which differences of two networks are resampled.
     """
 
     recall: _Floats
@@ -70,17 +129,10 @@ class ScoreCells:
     union_of_images: _Floats
 
 
-def by_size(
-    records: ObjectRecords, sums: FilterSums, rule: SizeRule
-) -> list[tuple[str, str, float, float, int]]:
-    """Layer, size, mean, std and number of filters, classes together: the paper's table 2.
-
-    Args:
-        records: Of one network.
-        sums: Of which filters: those `everywhere` or those `inside` of the records.
-        rule: What is small and large.
-    """
+def by_size(records: ObjectRecords, region: Region, rule: SizeRule) -> list[SizeRow]:
+    """Mean and standard deviation by layer and size (DCNv1, table 2): layers in order, sizes as in `SIZES`."""
     size = rule.sizes(records)
+    sums = records.sums[region]
     rows = []
     for i, layer in enumerate(records.layers):
         count, total, squares = (
@@ -88,31 +140,28 @@ def by_size(
             for column in (sums.filters, sums.total, sums.squares)
         )
         mean, std = _mean_and_std(total, squares, count)
-        rows += [(layer, SIZES[s], float(mean[s]), float(std[s]), int(count[s])) for s in range(len(SIZES))]
+        rows += [
+            SizeRow(layer, name, region, float(mean[s]), float(std[s]), int(count[s]))
+            for s, name in enumerate(SIZES)
+        ]
     return rows
 
 
 def dilation_cells(
-    records: ObjectRecords,
-    sums: FilterSums,
-    layer: int,
-    rule: SizeRule,
-    classes: int,
-    images: Sequence[str],
-    drawn: _Floats,
+    records: ObjectRecords, layer: int, region: Region, rule: SizeRule, classes: int, drawn: _Floats
 ) -> DilationCells:
     """Effective dilation of one layer by size and class.
 
     Args:
-        records: Of one network, or of several seeds put together.
-        sums: Of which filters: those `everywhere` or those `inside` of the records.
-        layer: Its index.
-        rule: What is small and large.
+        records: Of one network, or of several seeds merged.
+        layer: The layer's index.
+        region: Which filters.
+        rule: Which objects are small and large.
         classes: Number of classes C.
-        images: Names of all images, sorted.
         drawn: (resamples, I) how often each image was drawn.
     """
-    tally = _Tally(records, rule, classes, images)
+    tally = _Tally(records, rule, classes)
+    sums = records.sums[region]
     filters = tally(sums.filters[:, layer])
     total = tally(sums.total[:, layer])
     weighted = tally(sums.weighted[:, layer])
@@ -145,24 +194,17 @@ def dilation_cells(
     )
 
 
-def _mean_and_std(total: _Floats, squares: _Floats, count: _Floats) -> tuple[_Floats, _Floats]:
-    mean = ratio(total, count)
-    return mean, np.sqrt(np.maximum(ratio(squares, count) - mean**2, 0))
-
-
-def score_cells(
-    records: ObjectRecords, rule: SizeRule, classes: int, images: Sequence[str], drawn: _Floats
-) -> ScoreCells:
+def score_cells(records: ObjectRecords, rule: SizeRule, classes: int, drawn: _Floats) -> ScoreCells:
     """Recall and IoU by size and class; arguments as in `dilation_cells`.
 
     An object's IoU is hits / (pixels + false positives in its region), summed over the objects of a bin. A
     class that has no objects anywhere is scored under background, over whole images: its ordinary IoU.
     """
-    tally = _Tally(records, rule, classes, images)
+    tally = _Tally(records, rule, classes)
     pixels = tally(records.pixels)[..., :-1]
     hits = tally(records.hits)[..., :-1]
     union = pixels + tally(np.maximum(records.false_positives, 0))[..., :-1]
-    # Without objects, what a class of objects has on the background is no class of the background.
+    # Pixels of a class of objects that are on no object are not scored as background.
     things = tally(records.is_object)[..., :-1].any(axis=(0, 1))
     for sums in (pixels, hits, union):
         sums[:, _BACKGROUND, things] = 0
@@ -182,9 +224,7 @@ def score_cells(
     )
 
 
-def iou_difference(
-    ours: ScoreCells, others: ScoreCells, drawn: _Floats
-) -> tuple[_Floats, npt.NDArray[np.float64]]:
+def iou_difference(ours: ScoreCells, others: ScoreCells, drawn: _Floats) -> tuple[_Floats, _Floats]:
     """IoU of one network minus that of another on the same images, (S, C + 1), and its bounds (2, S, C + 1).
 
     Both are resampled with the same images, so that what makes an image hard for both cancels.
@@ -194,22 +234,86 @@ def iou_difference(
         (with_mean(ratio(hits.sum(0), union.sum(0))), _resampled_scores(drawn, hits, union))
         for hits, union in parts
     )
-    bounds = interval(resampled_value - resampled_other)
+    bounds = percentile_bounds(resampled_value - resampled_other)
     images = np.minimum(*(_images_with(union) for _, union in parts))
     bounds[:, images < 2] = np.nan
     return value - other, bounds
 
 
+def correlations(
+    records: ObjectRecords,
+    layer: int,
+    region: Region,
+    rule: SizeRule,
+    classes: Sequence[str],
+    drawn: _Floats,
+) -> list[Correlation]:
+    """Spearman's correlation of size and effective dilation: over all objects, then class by class.
+
+    Classes with fewer than three objects that have filters are left out. Arguments as in `dilation_cells`;
+    `classes` are their names in label order.
+    """
+    sums = records.sums[region]
+    seen = records.is_object & (sums.filters[:, layer] > 0)
+    area = rule.areas(records)[seen]
+    mean = sums.total[seen, layer] / sums.filters[seen, layer]
+    image, label = records.image_numbers[seen], records.label[seen]
+    rows = []
+    for index, name in [(-1, ALL), *enumerate(classes)]:
+        chosen = np.full(len(label), True) if name == ALL else label == index
+        if chosen.sum() < MIN_OBJECTS:
+            continue
+        coefficient = spearman(area[chosen], mean[chosen], image[chosen], drawn)
+        rows.append(Correlation(name, coefficient, int(chosen.sum()), len(np.unique(image[chosen]))))
+    return rows
+
+
+def rings(records: ObjectRecords, layer: int, drawn: _Floats) -> list[Ring]:
+    """Effective dilation by distance from the border of the map, the outermost ring first.
+
+    One entry per ring of the layer's margin that has filters, and one for the interior filters. Filters on
+    objects and on the background of every class count. Empty where distances were not recorded. Arguments as
+    in `dilation_cells`.
+    """
+    if not records.has_interior:
+        return []
+    margin = records.margins[layer]
+    interior = records.sums["interior"]
+    filters = np.column_stack([records.ring_filters[:, layer, :margin], interior.filters[:, layer]])
+    total = np.column_stack([records.ring_total[:, layer, :margin], interior.total[:, layer]])
+    filters_of_images, total_of_images = np.zeros((2, drawn.shape[1], margin + 1))
+    np.add.at(filters_of_images, records.image_numbers, filters)
+    np.add.at(total_of_images, records.image_numbers, total)
+    mean = ratio(total_of_images.sum(0), filters_of_images.sum(0))
+    bounds = ratio_interval(drawn, total_of_images, filters_of_images)
+    return [
+        Ring(
+            distance=distance,
+            interior=distance == margin,
+            dilation=Interval.of(mean[distance], bounds[:, distance]),
+            filters=int(filters_of_images[:, distance].sum()),
+            images=int((filters_of_images[:, distance] > 0).sum()),
+        )
+        for distance in range(margin + 1)
+        if filters_of_images[:, distance].any()
+    ]
+
+
 def with_mean(values: _Floats) -> _Floats:
     """Values per class (..., C) and after them their mean over those that are defined, (..., C + 1)."""
-    defined = ~np.isnan(values)
-    mean = ratio(np.where(defined, values, 0).sum(-1), defined.sum(-1).astype(np.float64))
+    known = ~np.isnan(values)
+    mean = ratio(np.where(known, values, 0).sum(-1), known.sum(-1).astype(np.float64))
     return np.concatenate([values, mean[..., None]], axis=-1)
+
+
+def _mean_and_std(total: _Floats, squares: _Floats, count: _Floats) -> tuple[_Floats, _Floats]:
+    mean = ratio(total, count)
+    return mean, np.sqrt(np.maximum(ratio(squares, count) - mean**2, 0))
 
 
 def _scores(drawn: _Floats, hits: _Floats, pixels: _Floats) -> tuple[_Floats, _Floats]:
     """Hits / pixels, (S, C + 1) with the mean over classes, and its bounds (2, S, C + 1)."""
-    bounds = interval(_resampled_scores(drawn, hits, pixels))
+    bounds = percentile_bounds(_resampled_scores(drawn, hits, pixels))
     bounds[:, _images_with(pixels) < 2] = np.nan
     return with_mean(ratio(hits.sum(0), pixels.sum(0))), bounds
 
@@ -219,7 +323,7 @@ def _resampled_scores(drawn: _Floats, hits: _Floats, pixels: _Floats) -> _Floats
 
 
 def _images_with(pixels: _Floats) -> _Floats:
-    """How many images have pixels of each cell, (S, C + 1); for the last, of any class."""
+    """How many images have pixels of each cell, (S, C + 1); for the last class, of any class."""
     there = pixels > 0
     return np.concatenate([there.sum(0), there.any(2).sum(0)[:, None]], axis=1)
 
@@ -227,11 +331,10 @@ def _images_with(pixels: _Floats) -> _Floats:
 class _Tally:
     """Adds up one number per row of the records: per image, size and class, the last class for all."""
 
-    def __init__(self, records: ObjectRecords, rule: SizeRule, classes: int, images: Sequence[str]) -> None:
-        self.shape = (len(images), len(SIZES), classes + 1)
-        image, size = records.image_numbers(images), rule.sizes(records)
-        # Without labels, -1, only the last class counts.
-        self.cell = (image * len(SIZES) + size) * (classes + 1) + np.where(
+    def __init__(self, records: ObjectRecords, rule: SizeRule, classes: int) -> None:
+        self.shape = (len(records.images), len(SIZES), classes + 1)
+        # Rows without labels, -1, count only in the last class.
+        self.cell = (records.image_numbers * len(SIZES) + rule.sizes(records)) * (classes + 1) + np.where(
             records.label < 0, classes, records.label
         )
 
@@ -240,73 +343,3 @@ class _Tally:
         cells = sums.reshape(self.shape)
         cells[..., -1] = cells.sum(-1)
         return cells
-
-
-def border_rows(
-    records: ObjectRecords, layer: int, images: Sequence[str], drawn: np.ndarray
-) -> list[dict[str, Any]]:
-    """One row per ring of the layer's margin, the outermost first, and one for all that is further inside.
-
-    Of the filters that belong to an object or to the background, of every class; keys as under `border` in
-    `deformlab.records.summary`. None where distances were not recorded.
-
-    Args:
-        records: Of one network, or of several seeds put together.
-        layer: Its index.
-        images: Names of all images, sorted.
-        drawn: (resamples, I) how often each image was drawn.
-    """
-    if not records.knows_border:
-        return []
-    margin = records.margins[layer]
-    filters = np.column_stack([records.ring_filters[:, layer, :margin], records.inside.filters[:, layer]])
-    total = np.column_stack([records.ring_total[:, layer, :margin], records.inside.total[:, layer]])
-    image = records.image_numbers(images)
-    filters_of_images, total_of_images = np.zeros((2, len(images), margin + 1))
-    np.add.at(filters_of_images, image, filters)
-    np.add.at(total_of_images, image, total)
-    mean = ratio(total_of_images.sum(0), filters_of_images.sum(0))
-    low, high = ratio_interval(drawn, total_of_images, filters_of_images)
-    return [
-        {
-            "layer": records.layers[layer],
-            "distance": distance,
-            "inside": distance == margin,
-            "mean": number(mean[distance]),
-            "low": number(low[distance]),
-            "high": number(high[distance]),
-            "filters": int(filters_of_images[:, distance].sum()),
-            "images": int((filters_of_images[:, distance] > 0).sum()),
-        }
-        for distance in range(margin + 1)
-        if filters_of_images[:, distance].any()
-    ]
-
-
-def correlations(
-    records: ObjectRecords,
-    sums: FilterSums,
-    layer: int,
-    rule: SizeRule,
-    classes: Sequence[str],
-    images: Sequence[str],
-    drawn: np.ndarray,
-) -> list[dict[str, Any]]:
-    """Spearman's coefficient of size and effective dilation per class and over all objects of a layer.
-
-    `sums` says of which filters: those `everywhere` or those `inside` of the records.
-    """
-    seen = records.is_object & (sums.filters[:, layer] > 0)
-    area = rule.areas(records)[seen]
-    mean = sums.total[seen, layer] / sums.filters[seen, layer]
-    image, label = records.image_numbers(images)[seen], records.label[seen]
-    rows = []
-    for index, name in enumerate([*classes, ALL]):
-        chosen = np.full(len(label), True) if name == ALL else label == index
-        if chosen.sum() < MIN_OBJECTS:
-            continue
-        value, low, high = spearman(area[chosen], mean[chosen], image[chosen], drawn)
-        row = {"layer": records.layers[layer], "class": name, "spearman": number(value), "low": number(low)}
-        row |= {"high": number(high), "objects": int(chosen.sum())}
-        rows.append(row | {"images": len(np.unique(image[chosen]))})
-    return rows

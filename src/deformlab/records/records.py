@@ -4,21 +4,28 @@ Sums rather than means, so that records of several processes or seeds are simply
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+# Object id of the filters and pixels that are on no object.
 BACKGROUND = 0
+# Which filters a number is about.
+Region = Literal["all", "interior"]
+REGIONS: tuple[Region, ...] = ("all", "interior")
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
 class FilterSums(NamedTuple):
-    """Of the filters that belong to each row.
+    """Sums over the filters that belong to each row of the records.
+
+    R rows, L layers, G the largest number of offset groups of a layer.
 
     Attributes:
-        filters: (R, L) their number.
+        filters: (R, L) number of filters.
         total: (R, L) sum of their effective dilation, groups averaged, in cells.
         squares: (R, L) sum of its squares.
         weighted: (R, L) sum of the effective dilation weighted by modulation; nan for unmodulated layers.
@@ -35,7 +42,7 @@ class FilterSums(NamedTuple):
 
     @classmethod
     def zeros(cls, rows: int, layers: int, groups: int) -> "FilterSums":
-        """Of no filters; `weighted` is nan."""
+        """Sums over no filters; `weighted` is nan."""
         total, squares = np.zeros((2, rows, layers))
         group_total, group_squares = np.zeros((2, rows, layers, groups))
         filters = np.zeros((rows, layers), dtype=np.int64)
@@ -45,34 +52,33 @@ class FilterSums(NamedTuple):
 class ObjectRecords(NamedTuple):
     """One row per object and image, and one per image and class for what is on no object.
 
-    R rows, L layers, M the largest margin of a layer. Rows are sorted by image, object and class, however
-    they were computed.
+    R rows, L layers, M the largest margin of a layer. Rows are sorted by image, object and class.
 
-    Filters near the border of their map meet the zeros around it and look further or less far for that,
-    whatever is in the image; objects of some sizes are there more often than others. So every sum over
-    filters is there twice: over all of them, and over those away from the border, whose distance from it in
-    cells is the layer's margin or more.
+    Filters near the border of their map read the zero padding, which changes how far they look. Objects of
+    some sizes are near the border more often than others. So there are sums over all filters and over
+    interior filters. Interior filters: neither the undeformed filter nor the offset convolution reads the
+    zero padding.
 
     Attributes:
         layers: Names of the layers.
         groups: Offset groups of each layer.
         modulated: Whether each layer has a modulation.
-        margins: Rings of each layer's map that are near the border, the outermost first; `LayerGeometry` says
-            why so many. Empty where distances were not recorded (before version 3): then `inside` and the
-            rings have no filters.
+        margins: How many of the outermost rings of each layer's map are not interior (`LayerGeometry.margin`).
+            Empty where this was not recorded (runs before measurement version 2): then the sums over interior
+            filters and the rings are 0.
         image: (R,) names of the images.
         object: (R,) instance ids, `BACKGROUND` for a row of what is on no object.
         label: (R,) classes; -1 where there were no labels.
         box_area: (R,) area of the object's bounding box in pixels of the label map, 0 for background.
-        mask_area: (R,) its pixels, without ignored ones.
+        mask_area: (R,) its pixels, without ignored ones; 0 where objects are boxes without masks.
         scale: (R,) pixels of the network's input per pixel of the label map.
         pixels: (R,) labelled pixels of the row's class: those of the object, or of the class on no object.
-        hits: (R,) those of them that were predicted as that class.
+        hits: (R,) those of them that were predicted as that class; -1 where there was no prediction.
         false_positives: (R,) pixels of other classes predicted as this one: within the object's region, or
             in the whole image for a background row. -1 where there was no prediction.
-        everywhere: Sums over all filters that belong to the row.
-        inside: Sums over those of them that are away from the border.
-        ring_filters: (R, L, M) filters in each ring of the margin; 0 beyond a layer's margin.
+        sums: Sums over the filters of each region.
+        ring_filters: (R, L, M) number of filters in each ring of the margin, the outermost first; 0 beyond a
+            layer's margin.
         ring_total: (R, L, M) sum of their effective dilation, in cells.
     """
 
@@ -89,8 +95,7 @@ class ObjectRecords(NamedTuple):
     pixels: Integers
     hits: Integers
     false_positives: Integers
-    everywhere: FilterSums
-    inside: FilterSums
+    sums: dict[Region, FilterSums]
     ring_filters: Integers
     ring_total: Floats
 
@@ -105,18 +110,73 @@ class ObjectRecords(NamedTuple):
         return bool(len(self.hits)) and bool((self.false_positives >= 0).all())
 
     @property
-    def knows_border(self) -> bool:
-        """Whether the filters' distances from the border were recorded."""
+    def has_interior(self) -> bool:
+        """Whether interior filters were recorded."""
         return len(self.margins) == len(self.layers)
 
-    def image_numbers(self, images: Sequence[str]) -> Integers:
-        """(R,) position in `images` of each row's image; `images` holds all of them, sorted."""
-        return np.searchsorted(np.asarray(images), self.image)
+    @property
+    def images(self) -> list[str]:
+        """Names of all images, sorted: the units of the bootstrap."""
+        return np.unique(self.image).tolist()
+
+    @property
+    def image_numbers(self) -> Integers:
+        """(R,) position in `images` of each row's image."""
+        return np.unique(self.image, return_inverse=True)[1].reshape(-1)
 
     def named(self, names: Mapping[str, str]) -> "ObjectRecords":
         """The same records with other names of the images; a name that is not in `names` stays."""
-        renamed = [names.get(name, name) for name in self.image.tolist()]
-        return self._replace(image=np.array(renamed, dtype=np.str_))
+        return self._replace(image=_renamed(self.image, names))
+
+
+class PositionRecords(NamedTuple):
+    """Effective dilation of one layer's interior filters, one by one, on a regular grid of positions.
+
+    They are what a comparison at the same position needs (`same_place.size_effects`). N filters of I images;
+    sorted by image and position. Filters on ignored pixels are left out.
+
+    Attributes:
+        layer: Name of the layer.
+        images: (I,) names of the images.
+        map_size: (I, 2) rows and columns of the layer's map in each image. Positions in maps of different
+            size are different positions.
+        image: (N,) index into `images`.
+        position: (N,) row · columns + column of the filter in its map.
+        dilation: (N,) float32, effective dilation in cells, groups averaged.
+        object: (N,) instance id of the object that the filter belongs to; `BACKGROUND` on none.
+        label: (N,) class of the pixel at the filter's centre; -1 where there were no labels.
+    """
+
+    layer: str
+    images: npt.NDArray[np.str_]
+    map_size: Integers
+    image: Integers
+    position: Integers
+    dilation: npt.NDArray[np.float32]
+    object: Integers
+    label: Integers
+
+    def named(self, names: Mapping[str, str]) -> "PositionRecords":
+        """The same records with other names of the images; a name that is not in `names` stays."""
+        return self._replace(images=_renamed(self.images, names))
+
+
+class ObjectMeasurement(NamedTuple):
+    """What one validation measured of objects.
+
+    Attributes:
+        records: Sums per object and image.
+        positions: Filters one by one, for each deformable layer; empty where they were not recorded.
+    """
+
+    records: ObjectRecords
+    positions: tuple[PositionRecords, ...] = ()
+
+    def named(self, names: Mapping[str, str]) -> "ObjectMeasurement":
+        """The same measurement with other names of the images; a name that is not in `names` stays."""
+        return ObjectMeasurement(
+            self.records.named(names), tuple(positions.named(names) for positions in self.positions)
+        )
 
 
 _SUMMED = ("pixels", "hits", "false_positives", "ring_filters", "ring_total")
@@ -124,7 +184,10 @@ _DESCRIBED = ("layers", "groups", "modulated", "margins")
 
 
 def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
-    """One row per object of an image, with the sums of all parts; an object is counted once.
+    """Records of several networks on the same images, as for the seeds of one trial, put together.
+
+    Returns:
+        One row per object and image with the sums over all parts; areas are those of the first part.
 
     Raises:
         ValueError: The parts are not `alike`.
@@ -149,16 +212,27 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
         np.add.at(sums, row, column)
         return sums
 
-    merged: dict[str, Any] = {}
-    for name in ObjectRecords._fields[len(_DESCRIBED) :]:
-        if isinstance(getattr(first, name), FilterSums):
-            of_parts = zip(*(getattr(part, name) for part in parts), strict=True)
-            merged[name] = FilterSums(*(summed(np.concatenate(columns)) for columns in of_parts))
-        else:
-            merged[name] = summed(together(name)) if name in _SUMMED else together(name)[index]
+    merged: dict[str, Any] = {
+        name: summed(together(name)) if name in _SUMMED else together(name)[index]
+        for name in ObjectRecords._fields
+        if name not in (*_DESCRIBED, "sums")
+    }
+    merged["sums"] = {
+        region: FilterSums(
+            *(
+                summed(np.concatenate(columns))
+                for columns in zip(*(part.sums[region] for part in parts), strict=True)
+            )
+        )
+        for region in REGIONS
+    }
     return first._replace(**merged)
 
 
 def alike(one: ObjectRecords, other: ObjectRecords) -> bool:
     """Whether both have the same layers, offset groups, modulation and margins."""
     return all(getattr(one, name) == getattr(other, name) for name in _DESCRIBED)
+
+
+def _renamed(images: npt.NDArray[np.str_], names: Mapping[str, str]) -> npt.NDArray[np.str_]:
+    return np.array([names.get(name, name) for name in images.tolist()], dtype=np.str_)

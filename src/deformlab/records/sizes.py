@@ -1,9 +1,9 @@
 """Which objects are small, medium and large (DCNv1 section 3: the area of the bounding box, 96² and 224²)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ class SizeRule:
     pixels: Literal["original", "network"] = "original"
 
     def __post_init__(self) -> None:
-        """Refuses what is no rule."""
+        """Checks the values."""
         given = self.thresholds
         if isinstance(given, str):
             if given != "thirds":
@@ -52,8 +52,8 @@ class SizeRule:
         area = records.box_area if self.area == "box" else records.mask_area
         return area * records.scale if self.pixels == "network" else area
 
-    def borders(self, records: ObjectRecords) -> tuple[float, float] | None:
-        """The two areas; None where thirds are asked of records without objects."""
+    def thresholds_of(self, records: ObjectRecords) -> tuple[float, float] | None:
+        """The two areas that are used; None where thirds are asked of records without objects."""
         if not isinstance(self.thresholds, str):
             return float(self.thresholds[0]), float(self.thresholds[1])
         areas = self.areas(records)[records.is_object]
@@ -64,9 +64,41 @@ class SizeRule:
 
     def sizes(self, records: ObjectRecords) -> npt.NDArray[np.int64]:
         """(R,) the index into `SIZES` of each row."""
-        borders = self.borders(records)
-        if borders is None:
+        thresholds = self.thresholds_of(records)
+        if thresholds is None:
             return np.full(len(records.object), SIZES.index("background"))
         areas = self.areas(records)
-        size = 1 + (areas > borders[1]).astype(np.int64) - (areas < borders[0])
+        size = 1 + (areas > thresholds[1]).astype(np.int64) - (areas < thresholds[0])
         return np.where(records.is_object, size, SIZES.index("background"))
+
+    def describe(self, records: ObjectRecords, assignment: str) -> dict[str, Any]:
+        """What `result.json` says of the rule: `measurement.sizes`.
+
+        Args:
+            records: What the rule was used on.
+            assignment: How filters were assigned to objects: `mask` or `box`.
+
+        Returns:
+            `thresholds` (the two areas, or None without objects), `thirds`, `area`, `pixels`, `assignment`.
+        """
+        thresholds = self.thresholds_of(records)
+        return {
+            "thresholds": None if thresholds is None else list(thresholds),
+            "thirds": self.thresholds == "thirds",
+            "area": self.area,
+            "pixels": self.pixels,
+            "assignment": assignment,
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "SizeRule":
+        """The rule that `describe` described, with the thresholds that were used.
+
+        Raises:
+            ConfigError: A value is not legal.
+            KeyError: `thresholds`, `area` or `pixels` is missing.
+            TypeError: The thresholds are not two numbers.
+        """
+        # Without objects there are no thresholds, and nothing that they would divide.
+        thresholds = description["thresholds"] or cls().thresholds
+        return cls(thresholds, description["area"], description["pixels"])

@@ -5,6 +5,7 @@ bootstrap (Efron and Tibshirani, 1993, chapter 13).
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,24 @@ _AT_ONCE = 4_000_000
 MIN_OBJECTS = 3
 
 
+class Interval(NamedTuple):
+    """A number and its interval; None where undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, bounds: _Floats | tuple[float, float] = (math.nan, math.nan)) -> "Interval":
+        """From floats of which some may be nan."""
+        return cls(defined(value), defined(bounds[0]), defined(bounds[1]))
+
+
+def defined(value: float) -> float | None:
+    """The number; None where it is nan or infinite."""
+    return float(value) if math.isfinite(value) else None
+
+
 def draws(images: int, resamples: int = RESAMPLES, seed: int = SEED) -> _Floats:
     """How often each image was drawn, (resamples, images); the same for the same arguments."""
     if images == 0:
@@ -27,17 +46,17 @@ def draws(images: int, resamples: int = RESAMPLES, seed: int = SEED) -> _Floats:
     return generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
 
 
-def interval(values: _Floats, level: float = LEVEL) -> _Floats:
-    """The bounds (2, ...) of resampled values (resamples, ...); nan where over half of them are undefined."""
+def percentile_bounds(values: _Floats, level: float = LEVEL) -> _Floats:
+    """The bounds (2, ...) of resampled values (resamples, ...); nan where half of them or more are nan."""
     flat = values.reshape(len(values), -1)
     bounds = np.full((2, flat.shape[1]), np.nan)
     tails = ((1 - level) / 2, (1 + level) / 2)
     complete = ~np.isnan(flat).any(axis=0)
     bounds[:, complete] = np.quantile(flat[:, complete], tails, axis=0)
     for column in np.flatnonzero(~complete):
-        defined = flat[~np.isnan(flat[:, column]), column]
-        if 2 * len(defined) > len(flat):
-            bounds[:, column] = np.quantile(defined, tails)
+        known = flat[~np.isnan(flat[:, column]), column]
+        if 2 * len(known) > len(flat):
+            bounds[:, column] = np.quantile(known, tails)
     return bounds.reshape(2, *values.shape[1:])
 
 
@@ -55,16 +74,14 @@ def resampled(drawn: _Floats, sums: _Floats) -> _Floats:
 def ratio_interval(drawn: _Floats, numerator: _Floats, denominator: _Floats) -> _Floats:
     """Interval (2, ...) of a quotient of sums, from sums per image (images, ...) of both.
 
-    nan where fewer than two images have a denominator: one image says nothing about another.
+    nan where fewer than two images have a denominator.
     """
-    bounds = interval(ratio(resampled(drawn, numerator), resampled(drawn, denominator)))
+    bounds = percentile_bounds(ratio(resampled(drawn, numerator), resampled(drawn, denominator)))
     bounds[:, (denominator != 0).sum(axis=0) < 2] = np.nan
     return bounds
 
 
-def spearman(
-    x: _Floats, y: _Floats, image: npt.NDArray[np.int64], drawn: _Floats
-) -> tuple[float, float, float]:
+def spearman(x: _Floats, y: _Floats, image: npt.NDArray[np.int64], drawn: _Floats) -> Interval:
     """Rank correlation of `x` and `y` and its interval by resampling images; ties get their mean rank.
 
     Args:
@@ -74,18 +91,17 @@ def spearman(
         drawn: (resamples, images) how often each image was drawn.
 
     Returns:
-        Coefficient in [-1, 1], lower and upper bound; nan where under three objects or a constant leave it
-        undefined, bounds also where the objects are in one image.
+        The coefficient, in [-1, 1]; undefined for fewer than three objects and where one of both is constant.
+        The interval is undefined too where all objects are in one image.
     """
     if len(x) < MIN_OBJECTS:
-        return np.nan, np.nan, np.nan
+        return Interval(None)
     value = _coefficients(x, y, np.ones((1, len(x))))[0]
     if np.isnan(value) or len(np.unique(image)) < 2:
-        return float(value), np.nan, np.nan
+        return Interval.of(value)
     step = max(1, _AT_ONCE // len(x))
     parts = [_coefficients(x, y, drawn[i : i + step, image]) for i in range(0, len(drawn), step)]
-    low, high = interval(np.concatenate(parts))
-    return float(value), float(low), float(high)
+    return Interval.of(value, percentile_bounds(np.concatenate(parts)))
 
 
 def _coefficients(x: _Floats, y: _Floats, weight: _Floats) -> _Floats:
@@ -108,8 +124,3 @@ def _ranks(values: _Floats, weight: _Floats) -> _Floats:
     in_group = np.add.reduceat(weight[:, order], starts, axis=1)
     before = np.cumsum(in_group, axis=1) - in_group
     return (before + (in_group + 1) / 2)[:, group]
-
-
-def number(value: float) -> float | None:
-    """The number, None where it is undefined: JSON has neither NaN nor infinity."""
-    return float(value) if math.isfinite(value) else None
