@@ -1,0 +1,45 @@
+"""Tables, findings, plots and reports from run folders; imports no model and no PyTorch.
+
+Reproduces tables 1 to 3 of Deformable Convolutional Networks from the trials of a sweep.
+"""
+
+from deformlab.analysis.by_object import ObjectComparison
+from deformlab.analysis.estimate import Estimate
+from deformlab.analysis.export import Table
+from deformlab.analysis.findings import judge
+from deformlab.analysis.plots import (
+    dilation_and_iou_by_size,
+    dilation_by_layer,
+    learning_curves,
+    same_place_effect,
+    score_over_dilation,
+    score_over_layers,
+    trial_styles,
+)
+from deformlab.analysis.report import Report, write_report
+from deformlab.analysis.results import results
+from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, read_trials
+from deformlab.analysis.verdicts import Finding
+
+__all__ = [
+    "Estimate",
+    "Finding",
+    "ObjectComparison",
+    "Report",
+    "Run",
+    "Table",
+    "Trial",
+    "TrialSet",
+    "best_deformable",
+    "dilation_and_iou_by_size",
+    "dilation_by_layer",
+    "judge",
+    "learning_curves",
+    "read_trials",
+    "results",
+    "same_place_effect",
+    "score_over_dilation",
+    "score_over_layers",
+    "trial_styles",
+    "write_report",
+]

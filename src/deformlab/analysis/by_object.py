@@ -1,8 +1,8 @@
 """Effective dilation and scores by object size and class, compared between trials.
 
 Per layer: how far the filters on objects of a size look, recall and IoU of these objects, and the IoU gained
-over the best atrous trial. Every interval has 95 % and comes from resampling the images that all trials share;
-the number of each seed alone is kept beside it.
+over the best atrous trial. Every interval has 95 % and comes from resampling the images that all trials
+share; the number of each seed alone is kept beside it.
 """
 
 import math
@@ -235,9 +235,7 @@ class ObjectComparison:
                 dilation = _estimate(ring.dilation, alone)
                 if dilation is not None:
                     rows.append(
-                        TrialRing(
-                            trial.name, layer, ring.distance, ring.interior, dilation, ring.filters
-                        )
+                        TrialRing(trial.name, layer, ring.distance, ring.interior, dilation, ring.filters)
                     )
         return rows
 
@@ -354,7 +352,9 @@ class ObjectComparison:
 
     def _layer_correlations(self, trial: "Trial", layer: str, region: Region) -> list[TrialCorrelation]:
         ours, alone = self._together[trial.name], self._alone[trial.name]
-        seeds = [{row.label: row.spearman.value for row in part.correlations(layer, region)} for part in alone]
+        seeds = [
+            {row.label: row.spearman.value for row in part.correlations(layer, region)} for part in alone
+        ]
         found = {row.label: row for row in ours.correlations(layer, region)}
         nothing = 0 if region == "all" or ours.records.has_interior else None
         rows = []
@@ -435,10 +435,15 @@ def _are_alike(trial: "Trial") -> bool:
     return all(alike(other, first) for other in others)
 
 
-def _estimate(
-    interval: Interval, seeds: Sequence[float | None], signed: bool = False
-) -> Estimate | None:
+def _estimate(interval: Interval, seeds: Sequence[float | None], signed: bool = False) -> Estimate | None:
     if interval.value is None:
         return None
-    value, low, high = interval
-    return Estimate(value, spread(seeds), low, high, digits=2, signed=signed, seeds=tuple(seeds))
+    return Estimate(
+        interval.value,
+        spread(seeds),
+        interval.low,
+        interval.high,
+        digits=2,
+        signed=signed,
+        seeds=tuple(seeds),
+    )

@@ -10,11 +10,12 @@ from typing import Any
 
 from deformlab.analysis.trials import Run, Trial, TrialSet, some_of
 from deformlab.errors import DeformlabError
-from deformlab.run_folder import MEASUREMENT_VERSION, SCORES, Evaluation, read_config
+from deformlab.run_folder import MEASUREMENT_VERSION, Evaluation, read_config
+from deformlab.run_folder.scores import SCORES
 
 # Settings that every trial of a sweep over conv5 is expected to share.
 SHARED = ("backbone", "width", "output_stride", "num_classes")
-# Options that say where files are and how they are loaded do not make a variant; `init_from` names pretraining.
+# Where files are and how they are loaded does not make a variant; `init_from` names the pretraining.
 NOT_A_VARIANT = ("init_weights", "backbone_weights", "root", "predict_root", "num_workers", "seed", "logger")
 SECTIONS = ("model", "data", "trainer")
 MEASURE_AGAIN = "run `deformlab validate --run_dir RUN` to measure again"
@@ -172,7 +173,9 @@ def _training_data(trials: Sequence[Trial]) -> list[str]:
 def _sizes(trials: Sequence[Trial]) -> list[str]:
     if len({run.result.measurement.sizes for trial in trials for run in trial.runs if run.objects}) < 2:
         return []
-    return ["runs were measured with different thresholds of object size: effective dilation does not compare"]
+    return [
+        "runs were measured with different thresholds of object size: effective dilation does not compare"
+    ]
 
 
 def _measurement(trials: Sequence[Trial]) -> list[str]:

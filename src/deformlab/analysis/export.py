@@ -1,7 +1,7 @@
 """Tables of a report as Markdown, LaTeX (booktabs), CSV and pandas.
 
-Text formats print an estimate as `mean ± std [low, high] (n = count)`. CSV and pandas have a column for each of
-these numbers, unrounded.
+Text formats print an estimate as `mean ± std [low, high] (n = count)`. CSV and pandas have a column for each
+of these numbers, unrounded.
 """
 
 import math
@@ -52,7 +52,7 @@ class Table:
     def frame(self) -> "DataFrame":
         """The table for pandas.
 
-        A column of estimates becomes `<name>` and `<name> std`, and where some estimate has them `<name> low`,
+        A column of estimates becomes `<name>` and `<name> std`, and if some estimate has them `<name> low`,
         `<name> high` and `<name> count`. Missing numbers are NaN, missing counts NA.
         """
         import pandas as pd

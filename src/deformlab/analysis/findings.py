@@ -1,8 +1,8 @@
-"""The papers' findings, judged on the runs at hand (Deformable Convolutional Networks, section 3 and table 3).
+"""The papers' findings, judged on these runs (Deformable Convolutional Networks, section 3 and table 3).
 
 Those about effective dilation are judged on the controlled effect: the difference between object sizes at the
-same place of the feature map, which `deformlab.records.same_place` estimates. The raw difference also contains
-where objects of a size are.
+same place of the feature map, which `deformlab.records.same_place` estimates. The raw difference also
+contains where objects of a size are.
 """
 
 import math
@@ -29,7 +29,7 @@ from deformlab.analysis.verdicts import (
     effect_verdict,
     seed_verdict,
 )
-from deformlab.run_folder import SCORES
+from deformlab.run_folder.scores import SCORES
 
 SMALLEST_EFFECT = 0.1
 AGAIN = "Validate the run again."
@@ -98,7 +98,7 @@ def dilation_grows_with_size(
 def background_between(
     trials: Sequence[Trial], comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding:
-    """Background minus medium and large minus background at the same place, both above the smallest effect."""
+    """Background minus medium and large minus background at the same place: both must hold."""
     key, claim = "background_between", "Background lies between medium and large objects"
     trial = best_deformable(comparison.trials)
     if trial is None:
@@ -120,11 +120,14 @@ def background_between(
 def looks_further_and_gains(
     comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding | None:
-    """Further on large objects than on small ones at the same place, and IoU of large ones gained over atrous.
+    """Large minus small at the same place, and the IoU of large objects gained over the best atrous trial.
 
     None if no deformable trial recorded objects.
     """
-    key, claim = "looks_further_and_gains", "The network looks further where objects are larger, and gains there"
+    key, claim = (
+        "looks_further_and_gains",
+        "The network looks further where objects are larger, and gains there",
+    )
     trial = best_deformable(comparison.trials)
     if trial is None:
         return None
@@ -139,7 +142,8 @@ def looks_further_and_gains(
         parts.append(f"IoU gained over {comparison.baseline.name}, in points: {listed}.")
     finding = Finding(key, claim, UNTOLD, " ".join(parts), trials=names)
     if comparison.baseline is None:
-        return replace(finding, sentence=f"{finding.sentence} There is no atrous trial to gain over.".strip())
+        reason = "There is no atrous trial to gain over."
+        return replace(finding, sentence=f"{finding.sentence} {reason}".strip())
     gain = gains.get("large")
     if gain is None:
         return replace(finding, sentence=f"{finding.sentence} There are too few large objects.")
@@ -160,8 +164,8 @@ def effect_sentence(effect: TrialEffect) -> str:
         value, low, high, direction = -value, -high, -low, "less far than"
     interval = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
     words = (
-        f"At the same place, filters on {effect.size} objects look {value:.2f}{interval} cells {direction} on "
-        f"{effect.reference} ones"
+        f"At the same place, filters on {effect.size} objects look {value:.2f}{interval} cells {direction} "
+        f"on {effect.reference} ones"
     )
     return f"{words}; {_raw_words(effect)}."
 
@@ -199,7 +203,10 @@ def _judge_effects(
     if not comparison.effects(trial):
         reason = f"The effect at the same place was not recorded for every seed. {AGAIN}"
         return replace(
-            finding, verdict=UNMEASURED, sentence=" ".join(filter(None, (place, finding.sentence, reason)))
+            finding,
+            verdict=UNMEASURED,
+            sentence=" ".join(filter(None, (place, finding.sentence, reason))),
+            short=AGAIN,
         )
     finding = replace(finding, sentence=f"{place} {finding.sentence}")
     reason = _unjudgeable(trial, effects)
@@ -250,7 +257,9 @@ def _unjudgeable(trial: Trial, effects: Sequence[TrialEffect | None]) -> str:
 def _why_untold(verdicts: Sequence[str], smallest_effect: float) -> str:
     if UNTOLD not in verdicts:
         return "No seed can be judged alone."
-    return f"An interval is too wide to tell it from the smallest effect of interest ({smallest_effect:g} cells)."
+    return (
+        f"An interval is too wide: it contains the smallest effect of interest ({smallest_effect:g} cells)."
+    )
 
 
 def _short(effects: Sequence[TrialEffect], trial: Trial, gain: Estimate | None) -> str:
@@ -315,7 +324,7 @@ def _where(trial: Trial, trials: Sequence[Trial]) -> str:
 
 def _without_objects(key: str, claim: str, trials: Sequence[Trial]) -> Finding:
     if any(trial.deformable for trial in trials):
-        return Finding(key, claim, UNMEASURED, f"No deformable trial was measured by object. {AGAIN}")
+        return Finding(key, claim, UNMEASURED, f"No deformable trial was measured by object. {AGAIN}", AGAIN)
     return Finding(key, claim, UNTOLD, "There is no deformable trial.")
 
 
@@ -431,7 +440,9 @@ class _Scores:
     @property
     def by_seed(self) -> dict[int, list[float]]:
         """Score in percent of each trial, for the seeds that all of them have."""
-        scores = [{run.seed: run.score for run in trial.runs if run.seed is not None} for trial in self.trials]
+        scores = [
+            {run.seed: run.score for run in trial.runs if run.seed is not None} for trial in self.trials
+        ]
         seeds = sorted(set(scores[0]).intersection(*scores[1:]))
         return {seed: [score[seed] for score in scores] for seed in seeds}
 

@@ -16,10 +16,10 @@ from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.export import area_text
 from deformlab.analysis.trials import Run, Trial, TrialSet, natural
 from deformlab.figure_style import COLOURS, LINES, MARKERS, finish_axes, legend_below, panels, plain
-from deformlab.records import ALL, SIZES
-from deformlab.run_folder import SCORES
+from deformlab.records import ALL, SIZES, Region
+from deformlab.run_folder.scores import SCORES
 
-# As many last layers as the paper lists stand beside IoU; one figure of all layers has at most as many panels.
+# As many last layers as the paper lists are beside IoU; a figure of all layers has more panels.
 LAYERS_BESIDE_IOU = 3
 MAX_LAYERS = 6
 GREYS = ("black", "0.35", "0.55")
@@ -68,8 +68,8 @@ def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[s
             same_place_effect(comparison, styles, smallest_effect),
         ),
         "dilation_and_iou_by_size": (
-            "Effective dilation of interior filters by object size in the last layers, and IoU by object size "
-            "beside it. Bars: 95 % intervals over images, seeds together; dots: single seeds.",
+            "Effective dilation of interior filters by object size in the last layers, and IoU by object "
+            "size beside it. Bars: 95 % intervals over images, seeds together; dots: single seeds.",
             dilation_and_iou_by_size(comparison, styles),
         ),
         "score_over_layers": (
@@ -77,8 +77,8 @@ def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[s
             score_over_layers(trials.trials, styles),
         ),
         "dilation_by_layer": (
-            "Effective dilation of interior filters by object size, layer by layer. Bars: 95 % intervals over "
-            "images, seeds together.",
+            "Effective dilation of interior filters by object size, layer by layer. Bars: 95 % intervals "
+            "over images, seeds together.",
             dilation_by_layer(comparison, styles),
         ),
         "learning_curves": (
@@ -187,7 +187,9 @@ def same_place_effect(
         shift = 0.6 / len(shown) * (i - (len(shown) - 1) / 2)
         for layer, effect in effects.items():
             y = layers.index(layer) - shift
-            axes.errorbar(effect.value, y, xerr=_bars(effect), capsize=3, zorder=3, label=_label(trial), **style)
+            axes.errorbar(
+                effect.value, y, xerr=_bars(effect), capsize=3, zorder=3, label=_label(trial), **style
+            )
             seeds = [seed for seed in effect.seeds if seed is not None]
             if len(seeds) > 1:
                 axes.plot(seeds, [y] * len(seeds), ".", color="0.35", markersize=3, zorder=4)
@@ -227,7 +229,7 @@ def dilation_and_iou_by_size(
 ) -> Figure | None:
     """Effective dilation of interior filters by object size in the last layers, beside IoU and its gain.
 
-    A line per trial. Bars are 95 % intervals over images, seeds together; dots are single seeds. Where interior
+    A line per trial. Bars are 95 % intervals over images, seeds together; dots are single seeds. If interior
     filters were not recorded, all filters are drawn.
 
     Args:
@@ -274,7 +276,7 @@ def _by_size(
     first = None
     for axes, panel in zip(grid, drawn, strict=True):
         for i, trial in enumerate(trials):
-            region = "interior" if comparison.records_interior(trial) else "all"
+            region: Region = "interior" if comparison.records_interior(trial) else "all"
             layer = panel.layer or trial.layers[0]
             rows = {
                 row.size: row
@@ -393,5 +395,3 @@ def _layers_name(trial: Trial) -> str:
 
 def _score_label(trials: Sequence[Trial]) -> str:
     return f"{SCORES[trials[0].first.result.score.name].label} on the validation set (%)"
-
-

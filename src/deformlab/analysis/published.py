@@ -35,7 +35,12 @@ def published() -> dict[str, Any]:
 
 def table1_score(run: Run) -> float | None:
     """Published mIoU in percent of the row of table 1 that a run repeats; None for other runs."""
-    if run.result.dataset not in COLUMN or run.result.score.name != "miou" or run.kind == "modulated" or run.dilation != 2:
+    if (
+        run.result.dataset not in COLUMN
+        or run.result.score.name != "miou"
+        or run.kind == "modulated"
+        or run.dilation != 2
+    ):
         return None
     number = run.deformable_layers
     row = _TABLE1_ROWS.get(number) if isinstance(number, int) else None

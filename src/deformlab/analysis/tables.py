@@ -1,7 +1,7 @@
 """The tables of a report, each from whatever the runs recorded.
 
-Tables 1 to 3 are those of Deformable Convolutional Networks. `definitions` explains what several tables share,
-so that it is said once in a report.
+Tables 1 to 3 are those of Deformable Convolutional Networks. `definitions` explains what several tables
+share, so that a report says it once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import groupby
 
 from deformlab.analysis.by_object import ObjectComparison, TrialSizeRow
-from deformlab.analysis.comparability import evaluation_scores, total_epochs
+from deformlab.analysis.comparability import descriptions, evaluation_scores, total_epochs
 from deformlab.analysis.estimate import Estimate, over_seeds
 from deformlab.analysis.export import PUBLISHED, Cell, Table, area_text
 from deformlab.analysis.published import COLUMN, published, table1_score, table3_score
 from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, natural
 from deformlab.records import ALL, SIZES
-from deformlab.run_folder import SCORES
+from deformlab.run_folder.scores import SCORES
 
 DILATION = {"all": "All filters (cells)", "interior": "Interior filters (cells)"}
 FILTERS = {"all": "Filters", "interior": "Interior filters"}
@@ -72,9 +72,9 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
         ),
         (
             "At the same place",
-            "Least squares with a constant for each position of the feature map and one for each object size: "
-            "the difference between two sizes that position does not explain. The raw difference is that of "
-            "the means over the same filters.",
+            "Least squares with a constant for each position of the feature map and one for each object "
+            "size: the difference between two sizes that position does not explain. The raw difference is "
+            "that of the means over the same filters.",
         ),
         (
             "Recall and IoU of objects",
@@ -106,13 +106,14 @@ def size_note(comparison: ObjectComparison) -> str:
 
 def scores(trials: Sequence[Trial]) -> Table:
     """Table 3: atrous rates against deformable variants."""
+    described = descriptions(trials)
     label = SCORES[trials[0].first.result.score.name].label
     table = Table(
         "table3_atrous_against_deformable",
         "Atrous rates against deformable convolution",
         f"{label} in percent of the finished networks on the validation images. {OVER_SEEDS}",
         ("Variant", "Trial", f"{label} (%)", "Seeds"),
-        tuple((trial.description, trial.name, trial.score, len(trial.runs)) for trial in trials),
+        tuple((described[trial.name], trial.name, trial.score, len(trial.runs)) for trial in trials),
         row_sources=tuple(trial.name for trial in trials),
     )
     return _beside_published(table, trials[0].first, 3, [table3_score(trial.first) for trial in trials])
@@ -210,8 +211,8 @@ def class_scores(trials: Sequence[Trial]) -> Table:
     return Table(
         f"{labels.class_score}_per_class",
         f"{labels.class_label} per class",
-        f"{labels.class_label} in percent of the finished networks. {OVER_SEEDS} A dash: the class is neither "
-        "in the labels nor in the predictions.",
+        f"{labels.class_label} in percent of the finished networks. {OVER_SEEDS} A dash: the class is "
+        "neither in the labels nor in the predictions.",
         ("Class", *(trial.name for trial in trials)),
         tuple(rows),
         column_sources=(None, *(trial.name for trial in trials)),
@@ -220,7 +221,13 @@ def class_scores(trials: Sequence[Trial]) -> Table:
 
 def same_place_effect(comparison: ObjectComparison) -> Table | None:
     """What object size changes about effective dilation at the same place; None if it was not recorded."""
-    shown = [row for trial in comparison.trials if trial.deformable for row in comparison.effects(trial)]
+    shown = [
+        row
+        for trial in comparison.trials
+        if trial.deformable
+        for row in comparison.effects(trial)
+        if row.raw is not None
+    ]
     if not shown:
         return None
     return Table(
@@ -422,7 +429,9 @@ def correlation_by_class(comparison: ObjectComparison, trial: Trial) -> Table | 
 
 
 def _coefficients(comparison: ObjectComparison, trial: Trial) -> Iterable[tuple[Cell, ...]]:
-    pairs = zip(comparison.correlations(trial, "interior"), comparison.correlations(trial, "all"), strict=True)
+    pairs = zip(
+        comparison.correlations(trial, "interior"), comparison.correlations(trial, "all"), strict=True
+    )
     for interior, all_ in pairs:
         yield all_.layer, all_.label, interior.spearman, interior.objects, all_.spearman, all_.objects
 
@@ -527,14 +536,17 @@ def provenance(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
                 f"{run.folder.name}/{config.name}" if config.is_file() else "missing",
                 result.init_from or "–",
                 versions or "unknown",
-                *(value or "unknown" for value in (result.machine, result.operator_backend, result.precision)),
+                *(
+                    value or "unknown"
+                    for value in (result.machine, result.operator_backend, result.precision)
+                ),
             )
         )
     return Table(
         "runs",
         "Runs",
-        "One row per run; `deformlab fit --config` with its configuration repeats it. The best epoch is chosen "
-        "on the validation images themselves, so no other table uses its score.",
+        "One row per run; `deformlab fit --config` with its configuration repeats it. The best epoch is "
+        "chosen on the validation images themselves, so no other table uses its score.",
         (
             *("Trial", "Seed", f"{label} (%)", "Best epoch (%)", "Revision", "Configuration"),
             *("Started from", "Versions", "Machine", "Operators", "Precision"),

@@ -17,10 +17,8 @@ import numpy as np
 from deformlab.analysis.by_object import ObjectComparison
 from deformlab.analysis.estimate import Estimate, over_seeds
 from deformlab.errors import RunFolderError
-from deformlab.records import ObjectRecords, SizeRule
-from deformlab.records.same_place import PositionRecords
+from deformlab.records import ALL, ObjectRecords, PositionRecords, SizeRule
 from deformlab.run_folder import (
-    SCORES,
     Evaluation,
     Result,
     first_line,
@@ -28,8 +26,9 @@ from deformlab.run_folder import (
     read_evaluations,
     read_finished_result,
     read_json,
-    read_objects,
 )
+from deformlab.run_folder.objects import read_objects
+from deformlab.run_folder.scores import SCORES
 
 KINDS = ("atrous", "deformable", "modulated")
 # Folders that a warning names; it counts the others.
@@ -47,7 +46,7 @@ class Run:
         result: `result.json`; it has a score.
         curves: Rows of `metrics.csv`; none if they could not be read.
         objects: Records per object; None if the run has none.
-        positions: What the comparison at the same place needs, by layer; empty for runs that did not record it.
+        positions: What the comparison at the same place needs, by layer; empty for early runs.
         evaluations: Scores on other data.
     """
 
@@ -226,8 +225,8 @@ def read_trials(folder: str | Path) -> TrialSet:
     trial and seed the later one counts.
 
     Raises:
-        RunFolderError: The folder does not exist or has no finished run, or its runs have different data sets,
-            classes or scores, or were validated on different data.
+        RunFolderError: The folder does not exist or has no finished run, or its runs have different data
+            sets, classes or scores, or were validated on different data.
     """
     folder = Path(folder)
     run_folders = _run_folders(folder)
@@ -274,7 +273,7 @@ def read_run(folder: Path) -> tuple[Run, list[str]]:
     if (folder / "objects.csv").is_file():
         try:
             measured = read_objects(folder, run.result.classes)
-            _require_same_validation(run, measured.records)
+            _require_usable_records(run, measured.records)
             run = replace(run, objects=measured.records, positions=measured.positions)
         except RunFolderError as error:
             problems.append(f"not in the tables by object: {error}")
@@ -291,12 +290,19 @@ def group_by_trial(runs: Sequence[Run]) -> tuple[Trial, ...]:
     return tuple(sorted((Trial(tuple(group)) for group in groups.values()), key=lambda trial: trial.order))
 
 
-def _require_same_validation(run: Run, records: ObjectRecords) -> None:
-    """Compares the IoU of classes without objects, which objects.csv and result.json both have.
+def _require_usable_records(run: Run, records: ObjectRecords) -> None:
+    """Checks that the records are of the validation that the score is of.
+
+    Both have the IoU of classes without objects.
 
     Raises:
-        RunFolderError: They differ: the records are of another validation than the score.
+        RunFolderError: It differs, or the records have no layer, or a class is called `ALL`.
     """
+    path = run.folder / "objects.csv"
+    if not records.layers:
+        raise RunFolderError(f"{path}: has no layers; validate the run again")
+    if ALL in run.result.classes:
+        raise RunFolderError(f"{path}: a class is called {ALL}, the name of all classes together; rename it")
     scores = run.result.class_scores
     if not records.scored or scores.name != "iou":
         return
@@ -310,7 +316,7 @@ def _require_same_validation(run: Run, records: ObjectRecords) -> None:
         found = int(records.hits[rows].sum()) / union
         if abs(found - known) > SAME_SCORE:
             raise RunFolderError(
-                f"{run.folder}: objects.csv is of other data or options than the scores: IoU of {name} is "
+                f"{path}: is of other data or options than the scores: IoU of {name} is "
                 f"{100 * found:.1f} there and {100 * known:.1f} in result.json; validate the run again"
             )
 
@@ -363,9 +369,9 @@ def _unlisted(folder: Path, listed: Sequence[Path]) -> list[str]:
         return []
     runs = "1 finished run is" if len(found) == 1 else f"{len(found)} finished runs are"
     return [
-        f"{runs} in the sweep folder but not in trials.json, and so not in this report: {some_of(found)}. The "
-        "sweep file has changed since. To report them, run the sweep with its old file again, or move them "
-        "into a folder of their own"
+        f"{runs} in the sweep folder but not in trials.json, and so not in this report: {some_of(found)}. "
+        "The sweep file has changed since. To report them, run the sweep with its old file again, or move "
+        "them into a folder of their own"
     ]
 
 
@@ -376,7 +382,7 @@ def some_of(names: Sequence[str]) -> str:
 
 
 def _shortened(folder: Path, line: str) -> str:
-    """The line with paths relative to the sweep folder: reports are shared, paths of a machine are private."""
+    """The line with paths relative to the sweep folder: reports are shared, paths of a machine are not."""
     return line.replace(f"{folder}/", "")
 
 
@@ -399,7 +405,7 @@ def _require_same_classes(runs: Sequence[Run]) -> None:
         if (ours.score.name, ours.score.mode) != (theirs.score.name, theirs.score.mode):
             raise RunFolderError(
                 f"runs with different scores cannot share a report: {first.folder.name} has "
-                f"{theirs.score.name}, {run.folder.name} {ours.score.name}; report each in a folder of its own"
+                f"{theirs.score.name}, {run.folder.name} {ours.score.name}; report each in its own folder"
             )
 
 
