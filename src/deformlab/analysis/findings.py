@@ -271,7 +271,7 @@ def _short(effects: Sequence[TrialEffect], trial: Trial, gain: Estimate | None) 
     if not parts:
         return ""
     if gain is not None:
-        parts.append(f"IoU of large objects {replace(gain, std=None)} points")
+        parts.append(f"IoU gained on large objects {replace(gain, std=None)} points")
     seeds = "1 seed" if len(trial.runs) == 1 else f"{len(trial.runs)} seeds"
     filters, images = min(e.filters for e in effects), min(e.images for e in effects)
     return f"{'; '.join(parts)} (n = {filters:,} filters, {images:,} images, {seeds})."

@@ -25,7 +25,8 @@ def results(folder: str | Path) -> "DataFrame":
     Returns:
         Columns: `trial`, `seed`, `kind` (atrous, deformable or modulated), `dilation` (of conv5),
         `deformable_layers`, `score_name`, `score` and `best_score` (percent), `epochs`, `parameters`,
-        `layer`, `size`; `effective_dilation`, its standard deviation over filters `effective_dilation_std` (cells)
+        `layer`, `size`; `effective_dilation`, its standard deviation over filters
+        `effective_dilation_std` (cells)
         and `filters`, each also with `interior_` in front; `objects`, `recall` and `iou` (percent, mean over
         classes) of the size; `folder` (the run folder).
 
