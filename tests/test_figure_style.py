@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deformlab.analysis import miou_over_dilation, read_runs, save_figure
-from deformlab.analysis.figure_style import COLOURS, LINES, look
+from deformlab.figure_style import COLOURS, LINES, line_style
 
 # What is left of linear RGB without the red or the green cone: Machado, Oliveira and Fernandes 2009, table 1.
 PROTANOPIA = [
@@ -57,7 +57,7 @@ def test_the_colour_blind_can_tell_the_colours_apart(vision):
 
 
 def test_lines_differ_without_colour():
-    looks = [(look(i)["linestyle"], look(i)["marker"]) for i in range(len(LINES))]
+    looks = [(line_style(i)["linestyle"], line_style(i)["marker"]) for i in range(len(LINES))]
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in combinations(looks, 2))
 
 
