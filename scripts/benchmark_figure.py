@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deformlab.analysis.figure_style import COLOURS
+from deformlab.figure_style import COLOURS
 
 # Colour and marker say the version, filling the memory format: either is enough in black and white.
 VERSIONS = {False: ("v1", COLOURS[0], "o", -0.14), True: ("v2 (modulated)", COLOURS[1], "s", 0.14)}

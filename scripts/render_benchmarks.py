@@ -17,7 +17,7 @@ from benchmark_figure import operators_figure
 from ops_case import SHAPES
 from speed_targets import AGAINST_DENSE, AGAINST_TORCHVISION, NETWORK, SCRATCH_MB, TWO_THREADS
 
-from deformlab.analysis.figure_style import save_figure
+from deformlab.figure_style import save_figure
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results" / "benchmarks"

@@ -125,6 +125,7 @@ def _sweep(arguments: list[str]) -> int:
         help="an option for every trial, for example --set trainer.max_epochs=5; may be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
+    _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
     from rich.console import Console
 
@@ -145,7 +146,9 @@ def _sweep(arguments: list[str]) -> int:
         resolve=ConfigurationResolver(),
     )
     if not options.dry_run and code in (0, 1):
-        report = write_report(sweep_folder(options.file, options.output))
+        report = write_report(
+            sweep_folder(options.file, options.output), smallest_effect=options.smallest_effect
+        )
         report.print(Console())
     return code
 
@@ -158,13 +161,24 @@ def _report(arguments: list[str]) -> int:
     )
     parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
     parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
+    _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
     from rich.console import Console
 
     from deformlab.analysis import write_report
 
-    write_report(options.runs, options.output).print(Console())
+    write_report(options.runs, options.output, options.smallest_effect).print(Console())
     return 0
+
+
+def _add_smallest_effect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--smallest-effect",
+        type=float,
+        default=0.1,
+        metavar="CELLS",
+        help="differences in effective dilation up to this are too small to matter (default: 0.1 cells)",
+    )
 
 
 SHOW = """\

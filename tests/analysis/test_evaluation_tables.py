@@ -4,14 +4,14 @@ import pytest
 
 from deformlab.analysis import read_runs, write_report
 from deformlab.analysis.evaluation_tables import evaluation_scores, scores_on_other_data
-from deformlab.analysis.formats import text
-from deformlab.run_folder import ClassScores, Evaluation, Score, write_evaluation
+from deformlab.analysis.export import text
+from deformlab.run_folder.evaluations import Evaluation, write_evaluation
 
 FOG = Evaluation(
     name="fog",
     split="val",
-    score=Score("miou", 0.3),
-    class_scores=ClassScores("iou", {"Sky": 0.4, "Road_mark": 0.2}),
+    score={"name": "miou", "value": 0.3, "mode": "max"},
+    iou={"Sky": 0.4, "Road_mark": 0.2},
     images=3,
     data={"dataset": "camvid", "root": "/fog", "fingerprint": "0123"},
     checkpoint={"file": "checkpoints/last.ckpt", "epochs": 2},
@@ -19,7 +19,7 @@ FOG = Evaluation(
 
 
 def scored(value, **changes):
-    return replace(FOG, score=Score("miou", value), **changes)
+    return replace(FOG, score=FOG.score | {"value": value}, **changes)
 
 
 def table(sweep):
@@ -57,11 +57,14 @@ def test_without_evaluations_there_is_no_such_table(sweep):
             scored(0.3, checkpoint={"file": "last.ckpt", "epochs": 1}),
             "is of epoch 1, but the run ended after epoch 2",
         ),
-        (
-            scored(0.3, class_scores=ClassScores("iou", {"Sky": 0.3, "Car": 0.3})),
-            "has other classes than the training",
-        ),
+        (scored(0.3, iou={"Sky": 0.3, "Car": 0.3}), "has other classes than the training"),
         (scored(None), "has no mIoU: none of its pixels are labelled"),
+        (scored(30.0), "its mIoU is 30.0, expected a fraction"),
+        (scored(float("nan")), "its mIoU is nan"),
+        (
+            replace(FOG, score={"name": "accuracy", "value": 0.9, "mode": "max"}),
+            "is of 'accuracy', not of mIoU",
+        ),
     ],
 )
 def test_an_evaluation_that_cannot_stand_there_is_a_line(sweep, evaluation, reason):
@@ -89,14 +92,7 @@ def test_evaluations_of_one_name_that_were_made_differently_are_not_mixed(sweep,
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"checkpoint": 3},
-        {"options": "x"},
-        {"data": {"root": "\x1b"}},
-        {"score": Score("miou", 30.0)},
-        {"score": Score("accuracy", 0.9)},
-    ],
+    "change", [{"iou": []}, {"checkpoint": 3}, {"options": "x"}, {"data": {"root": "\x1b"}}]
 )
 def test_a_damaged_evaluation_is_a_line(sweep, change):
     write_evaluation(sweep.atrous(2), replace(FOG, **change))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from deformlab.analysis import save_figure
 from deformlab.data import IGNORE_INDEX
 from deformlab.errors import ConfigError
+from deformlab.figure_style import save_figure
 from deformlab.inspection import views
 from deformlab.inspection.cells import Cells
 from deformlab.inspection.figures import (

@@ -38,7 +38,8 @@ VERSION = 2
 # 1  A filter was given to the object in the middle of its cell, half a cell from the filter's centre.
 # 2  A filter is given to the object at its centre, as `deformlab.metrics.filter_centre` says. Later runs also
 #    record sums over interior filters; the sums over all filters are the same as before.
-MEASUREMENT_VERSION = 2
+# 3  Interior filters of deformable layers are also recorded one by one; the sums are the same as in 2.
+MEASUREMENT_VERSION = 3
 
 State = Literal["running", "finished", "failed", "interrupted"]
 CONV5_KINDS = ("atrous", "deformable", "modulated")
