@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, set_parsing_settings
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
@@ -54,6 +54,9 @@ from deformlab.run_folder.measurement import measurement
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
+
+# --help takes an option's text from the docstring beside its field.
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 DESCRIPTIONS = {
     "fit": "Trains a network and writes a run folder: deformlab fit --config experiments/camvid.yaml "

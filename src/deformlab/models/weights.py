@@ -8,23 +8,14 @@ from torch import Tensor, nn
 
 from deformlab.errors import CheckpointError, ConfigError
 from deformlab.layers import convert_offset_names
-from deformlab.models.deeplab import DeepLab
-from deformlab.models.resnet import ResNet
+from deformlab.models.backbone import Backbone
 
 __all__ = ["load_backbone_weights", "load_model_weights"]
 
-# torchvision's ResNet*_Weights.IMAGENET1K_V1; there is none for resnet10.
-IMAGENET_FILES = {
-    "resnet18": "resnet18-f37072fd.pth",
-    "resnet34": "resnet34-b627a593.pth",
-    "resnet50": "resnet50-0676ba61.pth",
-    "resnet101": "resnet101-63fe2227.pth",
-    "resnet152": "resnet152-394f9c45.pth",
-}
 IMAGENET_URL = "https://download.pytorch.org/models/"
 
 
-def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
+def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
     """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
 
     Of a checkpoint of a whole network, as those of mmdetection, what is under `backbone.` is taken. Offsets
@@ -54,7 +45,7 @@ def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
     return _load(backbone, weights, source, "--model.backbone and --model.width")
 
 
-def load_model_weights(model: DeepLab, path: str | Path) -> list[str]:
+def load_model_weights(model: nn.Module, path: str | Path) -> list[str]:
     """Loads a whole network's weights, for instance an atrous network's into a deformable one.
 
     Args:
@@ -84,13 +75,14 @@ def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
-def _from_hub(backbone: ResNet) -> tuple[dict[str, Tensor], Path]:
-    if backbone.name not in IMAGENET_FILES or backbone.width != 1:
+def _from_hub(backbone: Backbone) -> tuple[dict[str, Tensor], Path]:
+    name, width = backbone.config.backbone, backbone.config.width
+    if name not in backbone.imagenet_files or width != 1:
         raise ConfigError(
-            f"there are no ImageNet weights for {backbone.name} at width {backbone.width:g}: take one of "
-            f"{', '.join(IMAGENET_FILES)} at width 1, or leave backbone_weights out"
+            f"there are no ImageNet weights for {name} at width {width:g}: take one of "
+            f"{', '.join(backbone.imagenet_files)} at width 1, or leave backbone_weights out"
         )
-    file_name = IMAGENET_FILES[backbone.name]
+    file_name = backbone.imagenet_files[name]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / file_name
     if not path.exists():
