@@ -7,8 +7,6 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.utilities import rank_zero_info
 
-from deformlab.tasks import SemanticSegmentation
-
 __all__ = ["EpochBar", "EpochLines"]
 
 
@@ -34,7 +32,6 @@ class EpochLines(pl.Callback):
         """Prints the line."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        assert isinstance(pl_module, SemanticSegmentation)
         miou = float(trainer.callback_metrics.get("val/miou", float("nan")))
         score = "not defined" if math.isnan(miou) else f"{100 * miou:.1f} %"
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
