@@ -18,8 +18,8 @@ IMAGENET_URL = "https://download.pytorch.org/models/"
 def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
     """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
 
-    Of a checkpoint of a whole network, as those of mmdetection, what is under `backbone.` is taken. Offsets
-    may have the names of `deformlab.layers.convert_offset_names`.
+    If the checkpoint is of a whole network (mmdetection), the weights under `backbone.` are loaded. Offsets may
+    have the names of `deformlab.layers.convert_offset_names`.
 
     Args:
         backbone: The network to load into.
@@ -27,8 +27,7 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
             backbone, which torch hub downloads once.
 
     Returns:
-        The names that the checkpoint does not have, which are those of offset convolutions; they start at
-        zero.
+        The names that the checkpoint lacks: those of offset convolutions, which start at zero.
 
     Raises:
         ConfigError: There are no ImageNet weights for this backbone.
@@ -53,8 +52,7 @@ def load_model_weights(model: nn.Module, path: str | Path) -> list[str]:
         path: A checkpoint of the segmentation task, or a file with the network's own `state_dict`.
 
     Returns:
-        The names that the checkpoint does not have, which are those of offset convolutions; they start at
-        zero.
+        The names that the checkpoint lacks: those of offset convolutions, which start at zero.
 
     Raises:
         CheckpointError: The file cannot be read or is of another architecture.
@@ -117,7 +115,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, options: str) -> list[str]:
-    """Loads if everything fits but offsets that are not there; nothing is loaded otherwise."""
+    """Loads all weights if only offsets are missing, and none otherwise."""
     try:
         weights = convert_offset_names(module, weights)
     except CheckpointError as error:

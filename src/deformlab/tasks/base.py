@@ -180,7 +180,7 @@ class BaseTask(pl.LightningModule, ABC):
         self._divergence.begin(self.global_step, self.current_epoch, rate, batch["name"])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Looks at the gradients, as the optimizer is about to take them."""
+        """Watches the gradients that the optimizer is about to use."""
         # With float16 they are infinite now and then: the scaler skips such a step and scales less.
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
