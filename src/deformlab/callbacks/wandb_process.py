@@ -1,7 +1,7 @@
 """The process that talks to Weights & Biases: one run, from wandb.init to its end.
 
-It is a process of its own because wandb's calls wait for the server and cannot be interrupted from outside, so
-that a training that called them would wait too. This process can be ended at any time without harm.
+It is a process of its own because wandb's calls wait for the server and cannot be interrupted from outside:
+a training that called them would wait too. This process can be ended at any time without harm.
 
 Reads JSON lines from standard input: the options, what to log, and the training's exit code. Writes JSON
 lines: when wandb is imported, when the run could not start online, when it has started, and at the end.

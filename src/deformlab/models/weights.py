@@ -18,8 +18,8 @@ IMAGENET_URL = "https://download.pytorch.org/models/"
 def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
     """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
 
-    If the checkpoint is of a whole network (mmdetection), the weights under `backbone.` are loaded. Offsets may
-    have the names of `deformlab.layers.convert_offset_names`.
+    If the checkpoint is of a whole network (mmdetection), the weights under `backbone.` are loaded. Offsets
+    may have the names of `deformlab.layers.convert_offset_names`.
 
     Args:
         backbone: The network to load into.
