@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from speed_targets import Limit, Row, against_dense, against_torchvision
 
-from deformlab.analysis.figure_style import COLOURS
+from deformlab.figure_style import COLOURS
 
 # Colour and marker say the version, filling the memory format: either is enough in black and white.
 VERSIONS = {False: ("v1", COLOURS[0], "o", -0.14), True: ("v2 (modulated)", COLOURS[1], "s", 0.14)}

@@ -21,7 +21,7 @@ from benchmark_figure import operators_figure
 from ops_case import SHAPES
 from speed_targets import DIRECTIONS, LIMITED_SHAPES, Limit, Row
 
-from deformlab.analysis.figure_style import save_figure
+from deformlab.figure_style import save_figure
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results" / "benchmarks"

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from deformlab.cli import main
+from deformlab.run_folder import read_result
 
 VERBS = ["fit", "validate", "test", "predict", "sweep", "report", "show", "data", "doctor"]
 
@@ -36,7 +37,7 @@ def test_every_verb_explains_itself(verb, capsys):
 
 def test_an_unknown_verb_names_the_verbs(capsys):
     assert main(["trian"]) == 2
-    assert "fit, validate, test, predict, sweep, report, show, data, doctor" in error_line(capsys)
+    assert "fit, validate, test, predict, sweep, report, show, shift, data, doctor" in error_line(capsys)
 
 
 def test_a_missing_configuration_is_one_line(capsys):
@@ -87,7 +88,7 @@ def test_broken_yaml_is_one_line(tmp_path, capsys):
 
 def test_validate_repeats_the_score_of_the_run(trained_run, capsys):
     assert main(["validate", "--run_dir", str(trained_run)]) == 0
-    miou = json.loads((trained_run / "result.json").read_text())["miou"]
+    miou = read_result(trained_run).score.value
     printed = capsys.readouterr().out
     assert f"{100 * miou:.1f}" in printed
     assert "layer4.0.conv2" in printed

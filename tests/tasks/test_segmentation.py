@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from deformlab.errors import CheckpointError, ConfigError, TrainingError
+from deformlab.records import SizeRule, by_size
 from deformlab.tasks import Evaluation, Optimization, SemanticSegmentation
 
 SMALL = {"backbone": "resnet10", "width": 0.125, "head_channels": 8, "num_deformable_layers": 2}
@@ -69,7 +70,8 @@ def test_validation_scores_at_the_labels_resolution():
 def test_validation_measures_an_atrous_network_as_its_dilation():
     module = task(conv5="atrous", dilation=4).eval()
     module.validation_step(batch(), 0)
-    means = {(row.layer, row.size): row.mean for row in module.effective_dilation.compute().rows}
+    rows = by_size(module.effective_dilation.compute().records, "all", SizeRule())
+    means = {(row.layer, row.size): row.mean for row in rows}
     assert means[("layer4.0.conv2", "background")] == 4.0
 
 
@@ -83,10 +85,10 @@ def test_validation_measures_whatever_is_deformable(options):
     assert records.groups == (options.get("deform_groups", 1),) * 2
     assert records.modulated == (options.get("conv5") == "modulated",) * 2
     # Offsets start at zero, so that all of it is the dilation.
-    assert (records.everywhere.total == 2 * records.everywhere.filters).all()
-    assert (records.everywhere.group_total == 2 * records.everywhere.filters[..., None]).all()
+    assert (records.sums["all"].total == 2 * records.sums["all"].filters).all()
+    assert (records.sums["all"].group_total == 2 * records.sums["all"].filters[..., None]).all()
     if records.modulated[0]:
-        torch.testing.assert_close(records.everywhere.weighted, records.everywhere.total)
+        torch.testing.assert_close(records.sums["all"].weighted, records.sums["all"].total)
 
 
 def things(*names):
@@ -122,11 +124,11 @@ def test_object_sizes_and_scales_must_mean_something():
         Evaluation(object_sizes=(100, 50))
     with pytest.raises(ConfigError, match=r"object_sizes must be .* or thirds, got 'quarters'"):
         Evaluation(object_sizes="quarters")
-    with pytest.raises(ConfigError, match="object_area must be box or mask"):
+    with pytest.raises(ConfigError, match="object_area must be one of box, mask"):
         Evaluation(object_area="hull")
-    with pytest.raises(ConfigError, match="object_pixels must be original or network"):
+    with pytest.raises(ConfigError, match="object_pixels must be one of original, network"):
         Evaluation(object_pixels="cells")
-    with pytest.raises(ConfigError, match="object_region must be mask or box"):
+    with pytest.raises(ConfigError, match="object_region must be one of mask, box"):
         Evaluation(object_region="hull")
     for scales in ((), (0.0,), (1.0, float("nan")), (float("inf"),), (1e9,)):
         with pytest.raises(ConfigError, match="scales"):

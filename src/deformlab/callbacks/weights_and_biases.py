@@ -25,7 +25,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from deformlab.callbacks.predictions import PANELS
-from deformlab.metrics import EffectiveDilationRow
+from deformlab.records import SizeRow
 from deformlab.wandb_account import base_url, has_api_key
 
 __all__ = ["LogTablesAndPictures", "ResilientWandbLogger"]
@@ -311,11 +311,11 @@ class LogTablesAndPictures(pl.Callback):
     Args:
         logger: Where to.
         run_dir: The run folder with its `predictions`.
-        rows: Gives the effective-dilation table's rows.
+        rows: Gives the rows of the effective-dilation table, named tuples.
     """
 
     def __init__(
-        self, logger: ResilientWandbLogger, run_dir: Path, rows: Callable[[], list[EffectiveDilationRow]]
+        self, logger: ResilientWandbLogger, run_dir: Path, rows: Callable[[], list[SizeRow]]
     ) -> None:
         self.logger = logger
         self.run_dir = run_dir
@@ -325,12 +325,10 @@ class LogTablesAndPictures(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs both."""
         rows = [list(row) for row in self.rows()]
-        table = {"columns": list(EffectiveDilationRow._fields), "rows": rows}
+        tables = {"effective_dilation": {"columns": list(SizeRow._fields), "rows": rows}} if rows else {}
         # Each under a name of its own: wandb wants the pictures of one name to have one size.
         pictures = {
             f"predictions/{path.stem}": {"file": str(path), "caption": f"{path.stem}: {', '.join(PANELS)}"}
             for path in sorted((self.run_dir / "predictions").glob("*.png"))
         }
-        self.logger.log_tables_and_pictures(
-            {"effective_dilation": table} if rows else {}, pictures, trainer.global_step
-        )
+        self.logger.log_tables_and_pictures(tables, pictures, trainer.global_step)

@@ -6,7 +6,7 @@ from deformlab.data.check_report import DatasetReport, SplitReport
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
 from deformlab.data.datamodule import SegmentationDataModule
-from deformlab.data.dataset import IGNORE_INDEX, UNKNOWN_OBJECT, Sample, SegmentationDataset
+from deformlab.data.dataset import UNKNOWN_OBJECT, Sample, SegmentationDataset
 from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.registry import DATASETS
@@ -15,7 +15,6 @@ from deformlab.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
 
 __all__ = [
     "DATASETS",
-    "IGNORE_INDEX",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "UNKNOWN_OBJECT",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deformlab.data.files import Fault
-from deformlab.objects import SizeRule
+from deformlab.records import SizeRule
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 # Files that a line about many of them names.

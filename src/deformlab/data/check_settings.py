@@ -9,7 +9,7 @@ import yaml
 
 from deformlab.data.check import DEFAULT_RULE_SOURCE
 from deformlab.errors import ConfigError
-from deformlab.objects import SizeRule
+from deformlab.records import SizeRule
 
 
 @dataclass(frozen=True)

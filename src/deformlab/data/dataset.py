@@ -16,8 +16,8 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
-IGNORE_INDEX = 255
 UNKNOWN_OBJECT = -1
 
 
@@ -26,7 +26,7 @@ class Sample(TypedDict):
 
     Attributes:
         image: RGB, shape (H, W, 3).
-        label: class index or 255 (ignored), shape (H, W).
+        label: class index or `IGNORED`, shape (H, W).
         instance: object id, 0 where there is none, `UNKNOWN_OBJECT` where there are objects that are not told
             apart, shape (H, W). An id is unique in its image only.
         name: unique in its split; a file's stem where there is a file.
@@ -45,7 +45,7 @@ class SegmentationDataset(Dataset[Any]):
         name: what the data set is called in a configuration.
         classes: class names in the order of their label values.
         things: the classes that come as countable objects.
-        ignored: label values of the files that become 255, besides 255 itself.
+        ignored: label values of the files that become `IGNORED`, besides it.
         label_hint: what a message about an illegal label value adds; empty for nothing.
         palette: one RGB colour per class, shape (C, 3).
         splits: legal values of `split`.
@@ -146,7 +146,7 @@ class SegmentationDataset(Dataset[Any]):
             "split": self.split,
             "classes": self.classes,
             "things": self.things,
-            "ignored": sorted({*self.ignored, IGNORE_INDEX}),
+            "ignored": sorted({*self.ignored, IGNORED}),
             "contents": sorted(_plain(entry) for entry in self.contents()),
         }
         return hashlib.sha256(_plain(described).encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -180,12 +180,12 @@ class SegmentationDataset(Dataset[Any]):
                     f"{way_out}"
                 )
         label = sample["label"]
-        illegal = label[(label >= len(cls.classes)) & (label != IGNORE_INDEX)]
+        illegal = label[(label >= len(cls.classes)) & (label != IGNORED)]
         if illegal.size:
             raise DatasetError(
                 f"{source}: label values {_shortened(np.unique(illegal))} are illegal; "
                 f"data set {cls.name!r} has 0 to {len(cls.classes) - 1} and "
-                f"{', '.join(map(str, sorted({*cls.ignored, IGNORE_INDEX})))} (ignored)"
+                f"{', '.join(map(str, sorted({*cls.ignored, IGNORED})))} (ignored)"
                 + (f"; {cls.label_hint}" if cls.label_hint else "")
             )
 

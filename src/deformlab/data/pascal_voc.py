@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deformlab.data.dataset import IGNORE_INDEX, Sample
+from deformlab.data.dataset import Sample
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
 from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
 
 def read_names(listing: Path) -> list[str]:
@@ -119,5 +120,5 @@ class PascalVOC(FileDataset):
             instance = np.zeros(label.shape, dtype=np.int32)
         else:
             instance = read_integers(files.instance)
-            instance[instance == IGNORE_INDEX] = 0
+            instance[instance == IGNORED] = 0
         return Sample(image=read_image(files.image), label=label, instance=instance, name=files.name)
