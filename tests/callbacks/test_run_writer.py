@@ -58,31 +58,34 @@ def test_metrics_have_one_row_per_epoch(trained_run):
     assert float(rows[-1]["val/miou"]) == pytest.approx(read_result(trained_run).score.value)
 
 
-def test_objects_have_every_filter_and_the_score_of_a_class_without_objects(trained_run):
+def test_the_records_of_objects_are_of_the_same_validation_as_the_scores(trained_run):
     result = read_result(trained_run)
-    measured = read_objects(trained_run, result.classes)
-    assert measured.records.layers == ("layer4.0.conv1", "layer4.0.conv2")
-    assert measured.records.sums["all"].filters.sum(0).tolist() == [4 * 4 * 4] * 2
+    records, positions = read_objects(trained_run, result.classes)
+    assert records.layers == ("layer4.0.conv1", "layer4.0.conv2")
+    assert [part.layer for part in positions] == ["layer4.0.conv1", "layer4.0.conv2"]
     assert result.measurement.sizes.thresholds == (100, 400)
-    background = measured.records.label == result.classes.index("background")
-    hits, pixels, false_positives = (
-        getattr(measured.records, name)[background].sum() for name in ("hits", "pixels", "false_positives")
-    )
-    iou = hits / (pixels + false_positives)
+    # A class without objects has its ordinary IoU.
+    background = records.label == result.classes.index("background")
+    assert not records.is_object[background].any()
+    union = (records.pixels + records.false_positives)[background].sum()
+    iou = records.hits[background].sum() / union
     assert iou == pytest.approx(result.class_scores.values["background"], abs=1e-6)
 
 
-def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
+def test_validate_gives_an_older_run_its_objects_and_removes_old_files(trained_run, tmp_path, capsys):
     older = tmp_path / "older"
     shutil.copytree(trained_run, older)
-    files = ("objects.csv", "positions.npz")
+    files, old_files = ("objects.csv", "positions.npz"), ("effective_dilation.csv", "objects.json")
     for name in files:
         (older / name).unlink()
+    for name in old_files:
+        (older / name).write_text("of another validation")
     assert main(["validate", "--run_dir", str(older)]) == 0
     for name in files:
         assert (older / name).read_bytes() == (trained_run / name).read_bytes()
+    assert not any((older / name).exists() for name in old_files)
     printed = capsys.readouterr().out
-    assert "effective dilation" in printed
+    assert "rank correlation" in printed
     assert f"written to {older}: the scores in result.json" in printed
 
 
@@ -154,7 +157,7 @@ def test_a_training_that_had_only_its_result_left_to_write_is_finished(trained_r
     assert {key: after[key] for key in ("score", "class_scores", "epochs")} == {
         key: before[key] for key in ("score", "class_scores", "epochs")
     }
-    assert (run_dir / "objects.csv").read_bytes() == (trained_run / "objects.csv").read_bytes()
+    assert (run_dir / "objects.csv").read_text() == (trained_run / "objects.csv").read_text()
 
 
 def test_a_failed_training_is_marked_with_its_reason(tiny_config, tmp_path, capsys):
