@@ -28,7 +28,7 @@ from benchmark import DEVICES, alternate, prepare, ratio, save, start_result, us
 from ops_case import FORMATS
 from torch.nn.functional import cross_entropy
 
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, build_backbone
 
 VARIANTS = ("deformable", "modulated")
 PASSES = ("forward", "training_step")
@@ -147,7 +147,7 @@ def make_call(
 
 def make_model(network: Network, variant: str, memory_format: str, device: str) -> DeepLab:
     torch.manual_seed(0)
-    backbone = ResNet(network.backbone, conv5=variant)  # type: ignore[arg-type]
+    backbone = build_backbone(BackboneConfig(network.backbone, conv5=variant))  # type: ignore[arg-type]
     model = DeepLab(backbone, network.classes, head_channels=network.head_channels)
     # Offsets of zero are only read at whole cells; those of a trained network are not zero.
     for name, parameter in model.named_parameters():
