@@ -3,28 +3,28 @@
 import numpy as np
 import pytest
 
-from deformlab.records import FilterSums, ObjectRecords
+from deformlab.records import REGIONS, FilterSums, ObjectRecords
 
 MARGIN = 2
 
 
 def _make_records(rows, layers=("conv",), modulated=False, groups=1):
-    """Records from dicts; what a row leaves out is 0.
+    """Records from dicts; columns that a row leaves out are 0.
 
-    `dilation` lists the filters' effective dilations, `distance` how far each is from the border, by default
-    as far as counts as away from it.
+    `dilation` lists the filters' effective dilations, `distance` their distances from the border, by default
+    that of interior filters.
     """
 
     def column(name, default=0):
         return np.array([row.get(name, default) for row in rows])
 
-    everywhere, inside = (FilterSums.zeros(len(rows), len(layers), groups) for _ in range(2))
+    sums = {region: FilterSums.zeros(len(rows), len(layers), groups) for region in REGIONS}
     ring_filters, ring_total = np.zeros((2, len(rows), len(layers), MARGIN))
     for i, row in enumerate(rows):
         values = np.array(row.get("dilation", []), dtype=float)
         distance = np.array(row.get("distance", [MARGIN] * len(values)))
-        _fill(everywhere, i, values, modulated)
-        _fill(inside, i, values[distance >= MARGIN], modulated)
+        _fill(sums["all"], i, values, modulated)
+        _fill(sums["interior"], i, values[distance >= MARGIN], modulated)
         for ring in range(MARGIN):
             ring_filters[i, :, ring] = (distance == ring).sum()
             ring_total[i, :, ring] = values[distance == ring].sum()
@@ -42,8 +42,7 @@ def _make_records(rows, layers=("conv",), modulated=False, groups=1):
         pixels=column("pixels"),
         hits=column("hits"),
         false_positives=column("false"),
-        everywhere=everywhere,
-        inside=inside,
+        sums=sums,
         ring_filters=ring_filters.astype(np.int64),
         ring_total=ring_total,
     )
@@ -69,7 +68,7 @@ def make_records():
 def records():
     """Two images with a small and a large car each, a pole in the first, and road around them.
 
-    Away from the border the road of image a has a filter of 1, its large car none.
+    Of the road in image a one filter is interior, with 1 cell; of its large car none is.
     """
     car = {"object": 1, "label": 1}
     truck = {"object": 2, "label": 1}

@@ -28,14 +28,14 @@ def test_thirds_put_as_many_objects_into_each(objects):
     rule, records = SizeRule("thirds"), objects([7, 1, 5, 900, 30, 2, 4, 60, 3])
     found = names(rule, records)
     assert [found.count(size) for size in SIZES] == [3, 3, 3, 1]
-    low, high = rule.borders(records)
+    low, high = rule.thresholds_of(records)
     assert 3 < low < 4
     assert 7 < high < 30
 
 
 def test_thirds_of_no_objects_are_unknown(make_records):
     records = make_records([{"image": "a"}])
-    assert SizeRule("thirds").borders(records) is None
+    assert SizeRule("thirds").thresholds_of(records) is None
     assert names(SizeRule("thirds"), records) == ["background"]
 
 
@@ -45,3 +45,23 @@ def test_thirds_of_no_objects_are_unknown(make_records):
 )
 def test_area_and_pixels(objects, options, expected):
     assert names(SizeRule((100, 400), **options), objects([500], scale=0.1))[1] == expected
+
+
+def test_a_rule_is_described_with_the_thresholds_that_were_used(objects):
+    rule, records = SizeRule("thirds", area="mask"), objects([7, 1, 5, 900, 30, 2, 4, 60, 3])
+    description = rule.describe(records, "box")
+    assert description == {
+        "thresholds": rule.thresholds_of(records),
+        "thirds": True,
+        "area": "mask",
+        "pixels": "original",
+        "assignment": "box",
+    }
+    again = SizeRule.from_description(description)
+    assert names(again, records) == names(rule, records)
+
+
+def test_a_rule_without_objects_is_described_without_thresholds(make_records):
+    description = SizeRule("thirds").describe(make_records([{"image": "a"}]), "mask")
+    assert description["thresholds"] is None
+    assert SizeRule.from_description(description).thresholds == SizeRule().thresholds

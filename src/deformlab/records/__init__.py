@@ -26,15 +26,18 @@ from deformlab.records.records import (
     PositionRecords,
     Region,
     alike,
+    join_scores,
     merge_records,
 )
 from deformlab.records.same_place import Effect, Explained, SizeEffects, size_effects
 from deformlab.records.sizes import SIZES, SizeRule
 from deformlab.records.statistics import Interval, draws, spearman
+from deformlab.records.text import NO_OBJECTS, measurement_lines
 
 __all__ = [
     "ALL",
     "BACKGROUND",
+    "NO_OBJECTS",
     "REGIONS",
     "SIZES",
     "Correlation",
@@ -58,6 +61,8 @@ __all__ = [
     "dilation_cells",
     "draws",
     "iou_difference",
+    "join_scores",
+    "measurement_lines",
     "merge_records",
     "rings",
     "score_cells",

@@ -130,7 +130,7 @@ class ScoreCells:
 
 
 def by_size(records: ObjectRecords, region: Region, rule: SizeRule) -> list[SizeRow]:
-    """Mean and standard deviation by layer and size (DCNv1, table 2): layers in order, sizes as in `SIZES`."""
+    """Mean and std by layer and size (DCNv1, table 2): layers in order, sizes as in `SIZES`."""
     size = rule.sizes(records)
     sums = records.sums[region]
     rows = []

@@ -63,9 +63,9 @@ class ObjectRecords(NamedTuple):
         layers: Names of the layers.
         groups: Offset groups of each layer.
         modulated: Whether each layer has a modulation.
-        margins: How many of the outermost rings of each layer's map are not interior (`LayerGeometry.margin`).
-            Empty where this was not recorded (runs before measurement version 2): then the sums over interior
-            filters and the rings are 0.
+        margins: How many of the outermost rings of each layer's map are not interior
+            (`LayerGeometry.margin`). Empty where this was not recorded (early runs): then the sums over
+            interior filters and the rings are 0.
         image: (R,) names of the images.
         object: (R,) instance ids, `BACKGROUND` for a row of what is on no object.
         label: (R,) classes; -1 where there were no labels.
@@ -126,7 +126,17 @@ class ObjectRecords(NamedTuple):
 
     def named(self, names: Mapping[str, str]) -> "ObjectRecords":
         """The same records with other names of the images; a name that is not in `names` stays."""
-        return self._replace(image=_renamed(self.image, names))
+        image = _renamed(self.image, names)
+        order = np.lexsort((self.label, self.object, image))
+        return self._replace(image=image)._rows(order)
+
+    def _rows(self, chosen: Integers) -> "ObjectRecords":
+        """The chosen rows, in their order."""
+        columns = {name: getattr(self, name)[chosen] for name in _COLUMNS}
+        sums = {
+            region: FilterSums._make(column[chosen] for column in sums) for region, sums in self.sums.items()
+        }
+        return self._replace(**columns, sums=sums)
 
 
 class PositionRecords(NamedTuple):
@@ -158,7 +168,12 @@ class PositionRecords(NamedTuple):
 
     def named(self, names: Mapping[str, str]) -> "PositionRecords":
         """The same records with other names of the images; a name that is not in `names` stays."""
-        return self._replace(images=_renamed(self.images, names))
+        images = _renamed(self.images, names)
+        new = np.argsort(images)
+        image = np.argsort(new)[self.image]
+        order = np.lexsort((self.position, image))
+        columns = {name: getattr(self, name)[order] for name in ("position", "dilation", "object", "label")}
+        return self._replace(images=images[new], map_size=self.map_size[new], image=image[order], **columns)
 
 
 class ObjectMeasurement(NamedTuple):
@@ -181,6 +196,8 @@ class ObjectMeasurement(NamedTuple):
 
 _SUMMED = ("pixels", "hits", "false_positives", "ring_filters", "ring_total")
 _DESCRIBED = ("layers", "groups", "modulated", "margins")
+# Arrays of one value or more per row.
+_COLUMNS = tuple(name for name in ObjectRecords._fields if name not in (*_DESCRIBED, "sums"))
 
 
 def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
@@ -213,9 +230,7 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
         return sums
 
     merged: dict[str, Any] = {
-        name: summed(together(name)) if name in _SUMMED else together(name)[index]
-        for name in ObjectRecords._fields
-        if name not in (*_DESCRIBED, "sums")
+        name: summed(together(name)) if name in _SUMMED else together(name)[index] for name in _COLUMNS
     }
     merged["sums"] = {
         region: FilterSums(
@@ -227,6 +242,47 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
         for region in REGIONS
     }
     return first._replace(**merged)
+
+
+def join_scores(filters: ObjectRecords, scores: ObjectRecords) -> ObjectRecords:
+    """Records of where filters look together with the scores of the same objects.
+
+    Args:
+        filters: Records with layers; their scores are left out.
+        scores: Records of the same images with scores; their layers are left out.
+
+    Returns:
+        One row for each row that is in either; filters or pixels that the other has not counted are 0.
+    """
+
+    def together(name: str) -> np.ndarray:
+        return np.concatenate([getattr(filters, name), getattr(scores, name)])
+
+    _, image = np.unique(together("image"), return_inverse=True)
+    keys = np.stack([image.reshape(-1), together("object"), together("label")])
+    _, index, row = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    row = row.reshape(-1)
+    of_filters, of_scores = row[: len(filters.image)], row[len(filters.image) :]
+
+    def placed(column: np.ndarray, rows: Integers) -> np.ndarray:
+        values = np.zeros((len(index), *column.shape[1:]), dtype=column.dtype)
+        values[rows] = column
+        return values
+
+    columns: dict[str, Any] = {name: together(name)[index] for name in _COLUMNS if name not in _SUMMED}
+    for name in ("pixels", "hits", "false_positives"):
+        columns[name] = placed(getattr(scores, name), of_scores)
+    for name in ("ring_filters", "ring_total"):
+        columns[name] = placed(getattr(filters, name), of_filters)
+    sums = {
+        region: FilterSums._make(placed(column, of_filters) for column in part)
+        for region, part in filters.sums.items()
+    }
+    for i, modulated in enumerate(filters.modulated):
+        if not modulated:
+            for part in sums.values():
+                part.weighted[:, i] = np.nan
+    return filters._replace(**columns, sums=sums)
 
 
 def alike(one: ObjectRecords, other: ObjectRecords) -> bool:

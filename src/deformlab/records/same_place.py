@@ -340,7 +340,7 @@ def _mean_of_seeds(values: _Floats, several: bool) -> Interval:
 
 
 def _share_explained(values: _Floats, groups: Integers) -> float:
-    """Share of the variance of values (n,) that the means of their groups explain, adjusted; nan if undefined."""
+    """Adjusted share of the variance of values (n,) that their groups' means explain; nan if undefined."""
     _, group = np.unique(groups, return_inverse=True)
     count = np.bincount(group.reshape(-1))
     if len(values) <= len(count) or values.min() == values.max():

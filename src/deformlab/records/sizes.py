@@ -81,9 +81,8 @@ class SizeRule:
         Returns:
             `thresholds` (the two areas, or None without objects), `thirds`, `area`, `pixels`, `assignment`.
         """
-        thresholds = self.thresholds_of(records)
         return {
-            "thresholds": None if thresholds is None else list(thresholds),
+            "thresholds": self.thresholds_of(records),
             "thirds": self.thresholds == "thirds",
             "area": self.area,
             "pixels": self.pixels,

@@ -9,8 +9,12 @@ the old content. Nothing here imports torch before a checkpoint is written or re
 | metrics.csv | `write_metrics` | `read_curves`, `read_progress` |
 | offsets.csv | `write_offsets` | `read_offsets` |
 | result.json | `write_result`, `mark_status` | `read_result`, `read_finished_result`, `read_status` |
+| objects.csv, positions.npz | `write_objects` | `read_objects` |
 | evaluations/NAME.json | `write_evaluation` | `read_evaluations` |
 | checkpoints/*.ckpt | `write_checkpoint` | `RecordedTraining.read`, `check_checkpoint` |
+| log.txt | `begin_log` | `last_log_lines` |
+
+Beside the run folders of a sweep, `trials.json` lists them: `write_trial_list`, `read_trial_list`.
 """
 
 from deformlab.run_folder.checkpoints import (
@@ -33,6 +37,7 @@ from deformlab.run_folder.files import (
     replacing,
     write_atomically,
 )
+from deformlab.run_folder.log import begin_log, last_log_lines
 from deformlab.run_folder.metrics import (
     OFFSET_COLUMNS,
     Progress,
@@ -44,7 +49,9 @@ from deformlab.run_folder.metrics import (
     write_metrics,
     write_offsets,
 )
+from deformlab.run_folder.objects import ObjectMeasurement, read_objects, write_objects
 from deformlab.run_folder.result import (
+    CONV5_KINDS,
     MEASUREMENT_VERSION,
     ClassScores,
     MeasuredSizes,
@@ -59,8 +66,10 @@ from deformlab.run_folder.result import (
     write_result,
 )
 from deformlab.run_folder.scores import SCORES, ScoreFormat, finite, format_score
+from deformlab.run_folder.trial_list import read_trial_list, write_trial_list
 
 __all__ = [
+    "CONV5_KINDS",
     "MEASUREMENT_VERSION",
     "OFFSET_COLUMNS",
     "SCORES",
@@ -68,6 +77,7 @@ __all__ = [
     "Evaluation",
     "MeasuredSizes",
     "Measurement",
+    "ObjectMeasurement",
     "Progress",
     "RecordedTraining",
     "Result",
@@ -75,6 +85,7 @@ __all__ = [
     "Score",
     "ScoreFormat",
     "TrainingRecord",
+    "begin_log",
     "check_checkpoint",
     "check_name",
     "checkpoint_folder",
@@ -87,6 +98,7 @@ __all__ = [
     "from_csv_cell",
     "is_clean",
     "last_checkpoint",
+    "last_log_lines",
     "mark_status",
     "metrics_before",
     "offsets_before",
@@ -97,16 +109,20 @@ __all__ = [
     "read_evaluations",
     "read_finished_result",
     "read_json",
+    "read_objects",
     "read_offsets",
     "read_progress",
     "read_result",
     "read_status",
+    "read_trial_list",
     "replacing",
     "write_atomically",
     "write_checkpoint",
     "write_config",
     "write_evaluation",
     "write_metrics",
+    "write_objects",
     "write_offsets",
     "write_result",
+    "write_trial_list",
 ]

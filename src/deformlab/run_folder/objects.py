@@ -2,17 +2,18 @@
 
 `objects.csv` has one row per object and image, and one per image and class for what is on no object
 (`ObjectRecords`). Columns: `image`, `object` (0: on no object), `class`, `box_area`, `mask_area`, `scale`,
-`pixels`, `hits` and `false_positives` (empty where nothing was predicted). Then for each layer, over all of the
-row's filters: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of their effective dilation;
-`<layer>:weighted_sum` where the layer is modulated; `<layer>:group<g>_sum` and `<layer>:group<g>_sum_of_squares`
-where it has several offset groups. The same with `interior_` before the name over interior filters. And
-`<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` over the filters at distance r from the border of the map,
-for each r of the layer's margin. Rings and interior filters together are all filters.
+`pixels`, `hits` and `false_positives` (empty where nothing was predicted). Then for each layer, over all of
+the row's filters: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of their effective dilation;
+`<layer>:weighted_sum` where the layer is modulated; `<layer>:group<g>_sum` and
+`<layer>:group<g>_sum_of_squares` where it has several offset groups. The same with `interior_` before the
+name over interior filters. And `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` over the filters at
+distance r from the border of the map, for each r of the layer's margin. Rings and interior filters together
+are all filters.
 
 `positions.npz` has interior filters one by one for each deformable layer (`PositionRecords`): `layers`,
 `images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and `:label`.
-`objects_sha256` says of which `objects.csv` it is the companion. Equal measurements give equal bytes. Networks
-without deformable layers have no such file, nor do runs of older versions.
+`objects_sha256` says which `objects.csv` it belongs to. Equal measurements give equal bytes. Networks without
+deformable layers have no such file, nor do runs of older versions.
 
 Older files are read as follows:
 
@@ -108,8 +109,8 @@ def read_objects(run_dir: Path, classes: Sequence[str]) -> ObjectMeasurement:
         Without positions where there is no `positions.npz`.
 
     Raises:
-        RunFolderError: `objects.csv` is missing, or a file is damaged, has a class that is not in `classes`, or
-            has numbers that no validation gives; or the two files are of different validations.
+        RunFolderError: `objects.csv` is missing, or a file is damaged, has a class that is not in `classes`,
+            or has numbers that no validation gives; or the two files are of different validations.
     """
     path = run_dir / OBJECTS
     rows = read_csv(path, ("image", "object", "class"))

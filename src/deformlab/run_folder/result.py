@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args
 from deformlab.errors import RunFolderError
 from deformlab.run_folder import fields as check
 from deformlab.run_folder.files import read_csv, read_json, write_atomically
-from deformlab.run_folder.scores import SCORES, Mode
+from deformlab.run_folder.scores import SCORES, Mode, format_score
 
 __all__ = [
+    "CONV5_KINDS",
     "MEASUREMENT_VERSION",
     "ClassScores",
     "MeasuredSizes",
@@ -37,7 +38,8 @@ VERSION = 2
 # 1  A filter was given to the object in the middle of its cell, half a cell from the filter's centre.
 # 2  A filter is given to the object at its centre, as `deformlab.metrics.filter_centre` says. Later runs also
 #    record sums over interior filters; the sums over all filters are the same as before.
-MEASUREMENT_VERSION = 2
+# 3  Interior filters of deformable layers are also recorded one by one; the sums are the same as in 2.
+MEASUREMENT_VERSION = 3
 
 State = Literal["running", "finished", "failed", "interrupted"]
 CONV5_KINDS = ("atrous", "deformable", "modulated")
@@ -59,6 +61,11 @@ class Score:
     value: float | None
     best: float | None = None
     mode: Mode = "max"
+
+    @property
+    def text(self) -> str:
+        """How people read it, `mIoU 45.3 %` or `mIoU not defined`."""
+        return f"{SCORES[self.name].label} {format_score(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,7 @@ class RunStatus:
         init_from: The trial whose last weights it starts from.
         seed: Of the training; None where it was not seeded.
         seconds: Spent so far, also by processes that were killed.
+        peak_memory_bytes: The most that a process held so far, on the GPU where there is one.
         measurement: How the network was measured; None before the training has written its part.
     """
 
@@ -134,6 +142,7 @@ class RunStatus:
     init_from: str | None = None
     seed: int | None = None
     seconds: float | None = None
+    peak_memory_bytes: int | None = None
     measurement: Measurement | None = None
 
     @classmethod
@@ -168,7 +177,6 @@ class Result(RunStatus):
         model: What the network is: at least `conv5`, `dilation` and `num_deformable_layers`.
         parameters: Number of weights.
         images_per_second: Of the last epoch's training, over all processes.
-        peak_memory_bytes: The most that a process held, on the GPU where there is one.
         precision: Lightning's name of it.
         versions: Of deformlab, Python and the libraries that shape a result.
         git_revision: Of the checkout, `-dirty` behind it with local changes; None for an installed package.
@@ -188,7 +196,6 @@ class Result(RunStatus):
     model: dict[str, Any]
     parameters: int
     images_per_second: float | None
-    peak_memory_bytes: int | None
     precision: str | None
     versions: dict[str, str]
     git_revision: str | None
@@ -211,7 +218,7 @@ def mark_status(run_dir: Path, status: RunStatus) -> None:
     Raises:
         RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
     """
-    kept = ("seconds", "measurement")
+    kept = ("seconds", "peak_memory_bytes", "measurement")
     news = {key: value for key, value in asdict(status).items() if key not in kept or value is not None}
     _write(run_dir, _content(run_dir) | news)
 
@@ -299,6 +306,7 @@ def _status(content: Mapping[str, Any], run_dir: Path) -> RunStatus:
         init_from=check.optional_text(content, "init_from"),
         seed=check.optional_count(content, "seed"),
         seconds=check.amount(content, "seconds"),
+        peak_memory_bytes=check.optional_count(content, "peak_memory_bytes"),
         measurement=None if measurement is None else _measurement(measurement),
     )
 
@@ -330,7 +338,6 @@ def _result(content: Mapping[str, Any], run_dir: Path) -> Result:
         model=_model(check.mapping(content, "model")),
         parameters=check.count(content, "parameters"),
         images_per_second=check.amount(content, "images_per_second"),
-        peak_memory_bytes=check.optional_count(content, "peak_memory_bytes"),
         precision=check.optional_text(content, "precision"),
         versions={key: str(value) for key, value in check.mapping(content, "versions", {}).items()},
         git_revision=check.optional_text(content, "git_revision"),
@@ -345,12 +352,12 @@ def score_of(content: Mapping[str, Any]) -> Score:
     Raises:
         KeyError, TypeError, ValueError: It is none.
     """
-    content = {"best": None, **content}
+    named = {"score.best": None} | {f"score.{key}": value for key, value in content.items()}
     return Score(
-        name=check.choice(content, "name", tuple(SCORES)),
-        value=check.fraction(content, "value"),
-        best=check.fraction(content, "best"),
-        mode=check.choice(content, "mode", get_args(Mode)),
+        name=check.choice(named, "score.name", tuple(SCORES)),
+        value=check.fraction(named, "score.value"),
+        best=check.fraction(named, "score.best"),
+        mode=check.choice(named, "score.mode", get_args(Mode)),
     )
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from deformlab.callbacks import RunIdentity
 from deformlab.cli import main
+from deformlab.run_folder import read_result
 
 
 def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
@@ -31,8 +31,13 @@ def test_result_names_score_network_and_provenance(trained_run):
     assert result["dataset"] == "shapes"
     assert result["epochs"] == 2
     assert result["seed"] == 0
-    assert 0 <= result["miou"] <= result["best_miou"] <= 1
-    assert set(result["iou"]) == set(result["classes"]) == {"background", "disc", "square", "triangle"}
+    assert result["score"].keys() == {"name", "value", "best", "mode"}
+    assert 0 <= result["score"]["value"] <= result["score"]["best"] <= 1
+    assert (
+        set(result["class_scores"]["values"])
+        == set(result["classes"])
+        == {"background", "disc", "square", "triangle"}
+    )
     assert result["model"]["conv5"] == "deformable"
     assert result["model"]["num_deformable_layers"] == 2
     assert result["palette"] == ["#5a5a5a", "#e45756", "#54a24b", "#4c78a8"]
@@ -42,17 +47,16 @@ def test_result_names_score_network_and_provenance(trained_run):
 
 
 def test_mean_iou_is_the_mean_of_the_classes_that_occur(trained_run):
-    result = json.loads((trained_run / "result.json").read_text())
-    present = [value for value in result["iou"].values() if value is not None]
-    assert result["miou"] == pytest.approx(sum(present) / len(present), abs=1e-6)
+    result = read_result(trained_run)
+    present = [value for value in result.class_scores.values.values() if value is not None]
+    assert result.score.value == pytest.approx(sum(present) / len(present), abs=1e-6)
 
 
 def test_metrics_have_one_row_per_epoch(trained_run):
     rows = list(csv.DictReader((trained_run / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {"train/loss", "lr", "images_per_second", "val/miou", "val/iou/disc"} <= set(rows[0])
-    result = json.loads((trained_run / "result.json").read_text())
-    assert float(rows[-1]["val/miou"]) == pytest.approx(result["miou"])
+    assert float(rows[-1]["val/miou"]) == pytest.approx(read_result(trained_run).score.value)
 
 
 def test_effective_dilation_has_a_row_per_layer_and_size(trained_run):
@@ -69,13 +73,13 @@ def test_objects_have_what_effective_dilation_has_by_size(trained_run):
             ours = rows[row["layer"], row["size"]]
             assert ours["filters"] == int(row["count"])
             assert ours["mean"] == pytest.approx(float(row["mean"]), rel=1e-9)
-    assert json.loads((trained_run / "result.json").read_text())["thresholds"] == [100, 400]
+    assert read_result(trained_run).measurement.sizes.thresholds == (100, 400)
     # A class without objects has its ordinary IoU.
-    result = json.loads((trained_run / "result.json").read_text())
+    scores = read_result(trained_run).class_scores
     (background,) = [
         row for row in summary["scores"] if (row["size"], row["class"]) == ("background", "background")
     ]
-    assert background["iou"] == pytest.approx(result["iou"]["background"], abs=1e-6)
+    assert background["iou"] == pytest.approx(scores.values["background"], abs=1e-6)
 
 
 def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
@@ -89,7 +93,7 @@ def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
         assert (older / name).read_text() == (trained_run / name).read_text()
     printed = capsys.readouterr().out
     assert "rank correlation" in printed
-    assert f"written to {older}: the score in result.json; objects.json" in printed
+    assert f"written to {older}: the scores in result.json" in printed
 
 
 def test_thirds_are_recorded_as_numbers(tiny_config, tmp_path):
@@ -97,9 +101,10 @@ def test_thirds_are_recorded_as_numbers(tiny_config, tmp_path):
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     thirds = ["--model.evaluation.object_sizes", "thirds", "--trainer.max_epochs", "1"]
     assert main([*arguments, *thirds]) == 0
-    low, high = json.loads((run_dir / "result.json").read_text())["thresholds"]
+    sizes = read_result(run_dir).measurement.sizes
+    low, high = sizes.thresholds
     assert 0 < low < high
-    assert json.loads((run_dir / "objects.json").read_text())["rule"]["thirds"]
+    assert sizes.thirds
 
 
 def test_the_saved_configuration_repeats_the_run(trained_run, tmp_path):
@@ -116,8 +121,8 @@ def test_the_saved_configuration_repeats_the_run(trained_run, tmp_path):
         "off",
     ]
     assert main(arguments) == 0
-    first, second = (json.loads((run / "result.json").read_text()) for run in (trained_run, again))
-    assert second["miou"] == pytest.approx(first["miou"], abs=1e-6)
+    first, second = (read_result(run).score.value for run in (trained_run, again))
+    assert second == pytest.approx(first, abs=1e-6)
 
 
 def test_a_checkpoint_holds_nothing_but_plain_data(trained_run):
@@ -156,8 +161,8 @@ def test_a_training_that_had_only_its_result_left_to_write_is_finished(trained_r
     assert main(arguments) == 0
     after = json.loads((run_dir / "result.json").read_text())
     assert after["status"] == "finished"
-    assert {key: after[key] for key in ("miou", "best_miou", "iou", "epochs")} == {
-        key: before[key] for key in ("miou", "best_miou", "iou", "epochs")
+    assert {key: after[key] for key in ("score", "class_scores", "epochs")} == {
+        key: before[key] for key in ("score", "class_scores", "epochs")
     }
     assert len(list(csv.DictReader((run_dir / "effective_dilation.csv").open()))) == 8
 
@@ -186,15 +191,6 @@ def test_an_interrupt_is_marked_and_explained(tiny_config, tmp_path, capsys, mon
     assert "continues" in capsys.readouterr().err
 
 
-def test_a_sweep_names_the_run_through_the_environment():
-    identity = RunIdentity.from_environment(
-        {"DEFORMLAB_TRIAL": "atrous-2", "DEFORMLAB_SWEEP": "dilation", "DEFORMLAB_INIT_FROM": "pretrain"},
-        "folder",
-    )
-    assert identity == RunIdentity("atrous-2", "dilation", "trial", "pretrain")
-    assert RunIdentity.from_environment({}, "folder").trial == "folder"
-
-
 def test_the_score_of_a_finished_run_is_that_of_its_finished_network(tiny_config, tmp_path, capsys):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
@@ -202,13 +198,11 @@ def test_the_score_of_a_finished_run_is_that_of_its_finished_network(tiny_config
     assert main([*arguments, *interval]) == 0
     rows = list(csv.DictReader((run_dir / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["2", "4"]
-    result = json.loads((run_dir / "result.json").read_text())
-    assert result["epochs"] == 5
+    result = read_result(run_dir)
+    assert result.epochs == 5
     capsys.readouterr()
     assert main(["validate", "--run_dir", str(run_dir)]) == 0
-    assert json.loads((run_dir / "result.json").read_text())["miou"] == pytest.approx(
-        result["miou"], abs=1e-6
-    )
+    assert read_result(run_dir).score.value == pytest.approx(result.score.value, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +220,9 @@ def test_however_a_training_ends_its_network_is_measured(tiny_config, tmp_path, 
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main([*arguments, *ending]) == 0
-    result = json.loads((run_dir / "result.json").read_text())
-    assert result["status"] == "finished"
-    assert result["miou"] is not None
+    result = read_result(run_dir)
+    assert result.status == "finished"
+    assert result.score.value is not None
     steps = [row["step"] for row in csv.DictReader((run_dir / "metrics.csv").open())]
     last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     assert int(steps[-1]) == last["global_step"]
@@ -241,7 +235,7 @@ def test_a_network_that_was_trained_but_not_measured_is_measured(trained_run, ti
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main(arguments) == 0
     ours, theirs = (json.loads((run / "result.json").read_text()) for run in (run_dir, trained_run))
-    for key in ("status", "miou", "best_miou", "iou", "epochs", "thresholds", "measurement", "data"):
+    for key in ("status", "score", "class_scores", "epochs", "measurement", "data"):
         assert ours[key] == theirs[key]
     assert (run_dir / "objects.csv").read_text() == (trained_run / "objects.csv").read_text()
 
@@ -332,20 +326,19 @@ def test_a_finished_run_is_measured_anew_with_other_options_of_measuring(trained
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main([*arguments, "--model.evaluation.object_sizes", "[200, 500]"]) == 0
     result = json.loads((run_dir / "result.json").read_text())
-    assert result["thresholds"] == [200, 500]
+    assert result["measurement"]["sizes"]["thresholds"] == [200, 500]
     assert result["measurement"]["options"] == {"model.evaluation.object_sizes": [200, 500]}
     assert json.loads((run_dir / "objects.json").read_text())["rule"]["thresholds"] == [200, 500]
     assert (run_dir / "checkpoints" / "last.ckpt").read_bytes() == weights
 
 
 def test_two_trainings_in_one_folder_are_refused(tiny_config, tmp_path, capsys, monkeypatch):
-    from deformlab import training_cli
-    from deformlab.run_folder.lock import locked
+    from deformlab.run_folder import lock
 
-    monkeypatch.setattr(training_cli, "ORPHAN_PATIENCE", 0)
+    monkeypatch.setattr(lock, "ORPHAN_PATIENCE", 0)
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
-    with locked(run_dir / ".lock", "the other one"):
+    with lock.locked(run_dir / ".lock", "the other one"):
         assert main(arguments) == 2
     assert f"run folder {run_dir} is in use by process" in capsys.readouterr().err
     assert [path.name for path in run_dir.iterdir()] == [".lock"]
