@@ -3,7 +3,16 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from deformlab.figure_style import COLOURS, LINES, finish_axes, legend_below, line_style, panels, plain, save_figure
+from deformlab.figure_style import (
+    COLOURS,
+    LINES,
+    finish_axes,
+    legend_below,
+    line_style,
+    panels,
+    plain,
+    save_figure,
+)
 
 # What is left of linear RGB without the red or the green cone: Machado, Oliveira and Fernandes 2009, table 1.
 PROTANOPIA = [

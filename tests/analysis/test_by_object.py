@@ -131,7 +131,9 @@ def test_objects_between_the_filters_are_scored_all_the_same(sweep):
 def test_the_effect_at_the_same_place_leaves_out_what_place_explains(sweep):
     # Small objects are where filters look further; size itself does nothing.
     for seed in range(2):
-        sweep.measure(sweep.deformable(seed=seed), {"small": 4.0, "large": 4.0, "background": 4.0}, place=-2.0)
+        sweep.measure(
+            sweep.deformable(seed=seed), {"small": 4.0, "large": 4.0, "background": 4.0}, place=-2.0
+        )
     found = effect(sweep)
     assert found.controlled.value == pytest.approx(0, abs=0.03)
     assert found.controlled.low < 0 < found.controlled.high

@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from deformlab.analysis import Estimate, Table
-from deformlab.analysis.export import csv_text, latex, markdown, plain_markdown, text
+from deformlab.analysis.export import comma_separated, latex, markdown, plain_markdown
 
 TABLE = Table(
     name="scores",
@@ -73,20 +73,20 @@ def test_latex_escapes(character, escaped):
 
 
 def test_csv_has_a_column_for_each_number_and_rounds_nothing():
-    assert csv_text(TABLE) == (
+    assert comma_separated(TABLE) == (
         "Trial,mIoU (%),mIoU (%) std,Seeds,Published\natrous_2,45.26,0.31,3,69.7\na|b,,,1200,\n"
     )
 
 
 def test_csv_has_a_count_where_filters_were_counted():
     table = Table("t", "T", "", ("Small",), ((Estimate(2.2, 0.5, count=7, digits=2),),))
-    assert csv_text(table) == "Small,Small std,Small count\n2.2,0.5,7\n"
+    assert comma_separated(table) == "Small,Small std,Small count\n2.2,0.5,7\n"
 
 
 def test_csv_has_a_column_for_each_bound_of_an_interval():
     estimate = Estimate(4.25, 1.767766953, 4.0, 4.5, digits=2)
     table = Table("t", "T", "", ("Gain",), ((estimate,), (None,)))
-    assert csv_text(table) == "Gain,Gain std,Gain low,Gain high\n4.25,1.767766953,4,4.5\n,,,\n"
+    assert comma_separated(table) == "Gain,Gain std,Gain low,Gain high\n4.25,1.767766953,4,4.5\n,,,\n"
 
 
 def test_a_frame_keeps_integers_and_missing_numbers():
@@ -98,7 +98,7 @@ def test_a_frame_keeps_integers_and_missing_numbers():
 
 def test_columns_of_one_name_are_both_kept():
     table = Table("t", "", "", ("Class", "Class"), (("Sky", 1), ("Road", 2)))
-    assert csv_text(table) == "Class,Class\nSky,1\nRoad,2\n"
+    assert comma_separated(table) == "Class,Class\nSky,1\nRoad,2\n"
 
 
 HOSTILE = (
@@ -135,7 +135,7 @@ def test_markdown_keeps_numbers_and_words_with_underscores_as_they_are():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_csv_has_no_formula_and_reads_back(name):
-    header, row = csv.reader(csv_text(Table("t", "", "", (name, "n"), ((name, 1),))).splitlines())
+    header, row = csv.reader(comma_separated(Table("t", "", "", (name, "n"), ((name, 1),))).splitlines())
     for cell in (header[0], row[0]):
         assert not cell.startswith(("=", "+", "-", "@"))
         assert cell.removeprefix("'") == name

@@ -135,8 +135,16 @@ class TestEffectiveDilationGrowsWithObjectSize:
 @pytest.mark.parametrize(
     ("controlled", "raw", "sentence"),
     [
-        (0.02, 0.10, "look 0.02 [0.01, 0.03] cells further than on small ones; the raw difference of 0.10 is mostly"),
-        (-0.20, -0.21, "look 0.20 [0.19, 0.21] cells less far than on small ones; the raw difference of -0.21 owes"),
+        (
+            0.02,
+            0.10,
+            "look 0.02 [0.01, 0.03] cells further than on small ones; the raw difference of 0.10 is mostly",
+        ),
+        (
+            -0.20,
+            -0.21,
+            "look 0.20 [0.19, 0.21] cells less far than on small ones; the raw difference of -0.21 owes",
+        ),
         (0.20, 0.30, "the raw difference of 0.30 is partly place."),
         (0.20, -0.30, "the raw difference of -0.30 has the other sign, because of place."),
         (0.50, 0.30, "the raw difference of 0.30 is smaller, because of place."),

@@ -20,7 +20,9 @@ def test_effective_dilation_draws_its_figures(sweep, run_notebook):
     shown = [output.data for output in outputs if output.output_type == "display_data"]
     assert sum("image/png" in data for data in shown) == 3
     findings = [data["text/markdown"] for data in shown if "text/markdown" in data]
-    assert any(line.startswith("- Effective dilation grows with object size: holds (95 %") for line in findings)
+    assert any(
+        line.startswith("- Effective dilation grows with object size: holds (95 %") for line in findings
+    )
     every, by_size, effects = [data["text/html"] for data in shown if "text/html" in data]
     assert "interior_effective_dilation" in every
     assert "2.20 [" in by_size or "2.21 [" in by_size

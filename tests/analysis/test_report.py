@@ -99,7 +99,9 @@ def test_on_top_are_the_question_one_figure_and_a_line_per_finding(compared_repo
 
 
 def test_warnings_are_counted_on_top(compared_report):
-    assert re.search('<a href="#warnings">1 warning</a>: trials have different seeds', compared_report.page.read_text())
+    assert re.search(
+        '<a href="#warnings">1 warning</a>: trials have different seeds', compared_report.page.read_text()
+    )
 
 
 def test_markdown_has_the_order_of_the_page(compared_report):
@@ -167,7 +169,9 @@ def test_verdicts_differ_in_word_sign_and_colour(sweep, no_figures):
     for seed, large in enumerate((3.0, 3.0, 2.0)):
         sweep.measure(sweep.deformable(seed=seed), {"small": 2.0, "large": large})
     page = write_report(sweep.folder).page.read_text()
-    assert re.search('<li class="mixed"><span class="verdict"><span aria-hidden="true">±</span> seeds disagree', page)
+    assert re.search(
+        '<li class="mixed"><span class="verdict"><span aria-hidden="true">±</span> seeds disagree', page
+    )
     assert '<li class="open"><span class="verdict"><span aria-hidden="true">?</span> cannot be told' in page
 
 

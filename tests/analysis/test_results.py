@@ -22,7 +22,13 @@ def test_there_is_a_row_per_trial_seed_layer_and_size(compared):
 def test_a_run_without_records_has_one_row_with_its_score(sweep):
     sweep.atrous(2, 0.45)
     (row,) = results(sweep.folder).to_dict("records")
-    assert (row["trial"], row["seed"], row["score"], row["layer"], row["size"]) == ("atrous-2", 0, 45, None, None)
+    assert (row["trial"], row["seed"], row["score"], row["layer"], row["size"]) == (
+        "atrous-2",
+        0,
+        45,
+        None,
+        None,
+    )
 
 
 def test_seeds_and_counts_are_integers_although_some_are_missing(compared):

@@ -1,7 +1,7 @@
 import pytest
 
 from deformlab.analysis import Estimate, read_trials
-from deformlab.analysis.export import csv_text, markdown, text
+from deformlab.analysis.export import comma_separated, markdown, text
 from deformlab.analysis.published import published
 from deformlab.analysis.tables import build_tables, definitions
 from deformlab.run_folder import ClassScores, Evaluation, MeasuredSizes, Measurement, Score, write_evaluation
@@ -99,7 +99,9 @@ def test_table_2_pools_filters_over_seeds_and_lists_the_last_layer_first(sweep):
 
 def test_table_2_has_the_rate_of_atrous_layers(sweep):
     sweep.measure(sweep.atrous(6), rate=6)
-    assert {cell.split(" (")[0] for cell in rows(sweep, "table2_effective_dilation")[0][2:]} == {"6.00 ± 0.00"}
+    assert {cell.split(" (")[0] for cell in rows(sweep, "table2_effective_dilation")[0][2:]} == {
+        "6.00 ± 0.00"
+    }
 
 
 def test_table_2_names_the_thresholds_of_object_size(sweep):
@@ -126,7 +128,7 @@ def test_the_effect_at_the_same_place_has_a_row_per_layer_and_contrast(compared)
     assert cells[3].startswith("+1.49 ± 0.71 [+1.48, ")
     assert cells[4].startswith("+1.32 ± 0.71 [")
     assert cells[-1] == "24"
-    assert "At the same place (cells) low" in csv_text(found)
+    assert "At the same place (cells) low" in comma_separated(found)
 
 
 def test_dilation_is_beside_scores_in_the_last_layer(compared):
@@ -138,7 +140,7 @@ def test_dilation_is_beside_scores_in_the_last_layer(compared):
     assert (cells["Objects"], cells["With a filter"]) == ("24", "24")
     assert cells["Gain over atrous-2 (points)"] == "+22.7 ± 6.4 [+22.7, +22.7]"
     assert (found.row_sources[-1], found.column_sources[-1]) == ("deformable-2", "atrous-2")
-    assert "IoU (%),IoU (%) std,IoU (%) low,IoU (%) high" in csv_text(found).splitlines()[0]
+    assert "IoU (%),IoU (%) std,IoU (%) low,IoU (%) high" in comma_separated(found).splitlines()[0]
 
 
 def test_an_atrous_rate_has_no_interval(compared):

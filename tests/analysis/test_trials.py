@@ -127,7 +127,12 @@ def test_a_result_of_version_1_is_read(sweep):
     score, classes = content.pop("score"), content.pop("class_scores")
     sizes = content.pop("measurement")["sizes"]
     del content["version"]
-    old = {"miou": score["value"], "best_miou": 0.6, "iou": classes["values"], "thresholds": sizes["thresholds"]}
+    old = {
+        "miou": score["value"],
+        "best_miou": 0.6,
+        "iou": classes["values"],
+        "thresholds": sizes["thresholds"],
+    }
     path.write_text(json.dumps(content | old))
     run = read_trials(sweep.folder).trials[0].first
     assert (run.score, run.result.score.best, run.size_rule.thresholds) == (50.0, 0.6, (9216.0, 50176.0))
@@ -222,7 +227,8 @@ def test_a_broken_trial_list_is_one_line(sweep, text, reason):
 
 
 def test_analysis_needs_no_pytorch_and_pandas_only_for_tables():
-    code = "import sys, deformlab.analysis; sys.exit(bool({'torch', 'matplotlib.pyplot', 'pandas'} & set(sys.modules)))"
+    absent = "{'torch', 'matplotlib.pyplot', 'pandas'}"
+    code = f"import sys, deformlab.analysis; sys.exit(bool({absent} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
