@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from deformlab.errors import CheckpointError, ConfigError, DatasetError
-from deformlab.layers import DeformConv2d, record_modulation, record_offsets
+from deformlab.layers import record_modulation, record_offsets
 from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU, ObjectScores, find_objects
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
 from deformlab.records import NO_OBJECTS, SizeRule
@@ -172,7 +172,7 @@ class SemanticSegmentation(pl.LightningModule):
         self.mean_iou = MeanIoU(num_classes)
         self.effective_dilation = EffectiveDilation(
             {
-                name: _geometry(layer, self.model.backbone.pixels_per_cell(name))
+                name: LayerGeometry.of(layer, self.model.backbone.pixels_per_cell(name))
                 for name, layer in self.tracked_layers.items()
             },
             thresholds=evaluation.object_sizes,
@@ -417,17 +417,3 @@ class SemanticSegmentation(pl.LightningModule):
     def _class_names(self) -> Sequence[str]:
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule.classes if datamodule is not None else [str(i) for i in range(self.num_classes)]
-
-
-def _geometry(layer: nn.Conv2d, pixels_per_cell: int) -> LayerGeometry:
-    kernel_size = cast("tuple[int, int]", layer.kernel_size)
-    dilation = cast("tuple[int, int]", layer.dilation)
-    step = layer.stride[0]
-    geometry = LayerGeometry(kernel_size, dilation, pixels_per_cell * step, step=step)
-    if not isinstance(layer, DeformConv2d):
-        return geometry._replace(deformable=False)
-    return geometry._replace(
-        deform_groups=layer.deform_groups,
-        modulated=layer.modulated,
-        offset_dilation=cast("tuple[int, int]", layer.conv_offset.dilation),
-    )
