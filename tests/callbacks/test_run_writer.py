@@ -85,6 +85,7 @@ def test_validate_gives_an_older_run_its_objects_and_removes_old_files(trained_r
         assert (older / name).read_bytes() == (trained_run / name).read_bytes()
     assert not any((older / name).exists() for name in old_files)
     printed = capsys.readouterr().out
+    assert "recall and IoU in percent" in printed
     assert f"written to {older}: the scores in result.json" in printed
 
 
