@@ -171,18 +171,16 @@ def measured(
         values.append((base[at] + wobble + place * row).astype(np.float32))
     image, owner = np.indices((images, len(ids))).reshape(2, -1)
     count = len(image)
-    inside = np.zeros((5, count, 2))
+    sums = np.zeros((3, count, 2))
     for layer, value in enumerate(values):
         flat = np.repeat(np.arange(images), cells) * len(ids) + at.ravel()
-        inside[0, :, layer] = np.bincount(flat, minlength=count)
-        inside[1, :, layer] = np.bincount(flat, value.ravel(), count)
-        inside[2, :, layer] = np.bincount(flat, value.ravel().astype(float) ** 2, count)
-    filters, total, squares = inside[:3]
+        sums[0, :, layer] = np.bincount(flat, minlength=count)
+        sums[1, :, layer] = np.bincount(flat, value.ravel(), count)
+        sums[2, :, layer] = np.bincount(flat, value.ravel().astype(float) ** 2, count)
+    filters, total, squares = sums[:3]
     ring_total = total + border * filters
     interior = _sums(filters, total, squares)
-    everywhere = _sums(
-        2 * filters, total + ring_total, 2 * squares + 2 * border * total + border**2 * filters
-    )
+    of_all = _sums(2 * filters, total + ring_total, 2 * squares + 2 * border * total + border**2 * filters)
     found = np.array(
         [round(1010 * sky), *(dict(zip(("small", "large"), hits, strict=True)).get(s, 25) for s in there)]
     )
@@ -202,7 +200,7 @@ def measured(
         pixels=pixels[owner],
         hits=found[owner],
         false_positives=np.full(count, 10),
-        sums={"all": everywhere, "interior": interior},
+        sums={"all": of_all, "interior": interior},
         ring_filters=np.stack([filters, 0 * filters], axis=-1).astype(np.int64),
         ring_total=np.stack([ring_total, 0 * ring_total], axis=-1),
     )

@@ -88,4 +88,3 @@ def test_a_finding_reads_as_claim_verdict_certainty_and_numbers():
         "key", "It grows", HOLDS, "By 9 %.", short="+9 %.", certainty="two seeds", evidence=("Seed 0: 9.",)
     )
     assert str(finding) == "It grows: holds (two seeds). By 9 %. Seed 0: 9."
-    assert finding.line == "It grows: holds. +9 %."

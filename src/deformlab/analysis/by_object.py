@@ -288,7 +288,7 @@ class ObjectComparison:
         self, trial: "Trial", layer: str, region: Region, gains: "_Grid | None"
     ) -> list[TrialSizeRow]:
         ours, alone = self._together[trial.name], self._alone[trial.name]
-        everywhere, cells = ours.dilation(layer, "all"), ours.dilation(layer, region)
+        of_all, cells = ours.dilation(layer, "all"), ours.dilation(layer, region)
         each = [part.dilation(layer, region) for part in alone]
         dilation = _Grid(cells.mean, cells.low, cells.high, tuple(part.mean for part in each))
         weighted = _Grid(
@@ -301,7 +301,7 @@ class ObjectComparison:
             for s, size in enumerate(SIZES):
                 at = (s, c)
                 objects = 0 if ours.scores is None else int(ours.scores.objects[at])
-                if not everywhere.filters[at] and not objects:
+                if not of_all.filters[at] and not objects:
                     continue
                 mean = dilation.at(at)
                 rows.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with whatever is known of its uncertainty; None where something is not known.
+    """A number and its uncertainty, as far as it is known; None for what is not.
 
     Attributes:
         value: The number. NaN prints as a dash.

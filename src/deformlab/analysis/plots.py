@@ -1,4 +1,4 @@
-"""The figures of a report, each from whatever the runs recorded.
+"""The figures of a report, as far as the runs recorded what they show.
 
 A trial has the same colour, line and marker in every figure: `trial_styles` assigns them once. Atrous trials
 are grey with open markers, deformable ones coloured with filled markers.
@@ -46,7 +46,7 @@ def _style(colour: str, index: int) -> Style:
 
 
 def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[str, Figure]]:
-    """Caption and figure by name, in the order of the report, of whatever the runs recorded.
+    """Caption and figure by name, in the order of the report, as far as the runs recorded what they show.
 
     Args:
         trials: The trials.

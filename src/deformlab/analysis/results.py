@@ -10,7 +10,7 @@ from deformlab.records import SIZES, by_size, draws, score_cells
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# Columns without missing values stay integers; those with some become pandas' nullable integers.
+# These may be missing: pandas' nullable integers.
 _INTEGERS = ("seed", "epochs", "parameters", "filters", "interior_filters", "objects")
 
 
@@ -59,12 +59,12 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
     if records is None:
         yield common | {"layer": None, "size": None} | folder
         return
-    everywhere = by_size(records, "all", run.size_rule)
+    all_filters = by_size(records, "all", run.size_rule)
     interior = by_size(records, "interior", run.size_rule)
     scores = None
     if records.scored:
         scores = score_cells(records, run.size_rule, len(run.result.classes), draws(len(records.images), 1))
-    for all_, inner in zip(everywhere, interior, strict=True):
+    for all_, inner in zip(all_filters, interior, strict=True):
         row = common | {
             "layer": all_.layer,
             "size": all_.size,

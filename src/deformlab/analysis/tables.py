@@ -1,4 +1,4 @@
-"""The tables of a report, each from whatever the runs recorded.
+"""The tables of a report, as far as the runs recorded what they show.
 
 Tables 1 to 3 are those of Deformable Convolutional Networks. `definitions` explains what several tables
 share, so that a report says it once.
@@ -67,8 +67,8 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
         (
             "Interior filters",
             "Neither the undeformed filter nor the offset convolution reads the zero padding. Filters that "
-            "read it look elsewhere whatever the image shows, and large objects and background have more of "
-            "them than small objects.",
+            "read it look differently far for that reason alone, and large objects and background have more "
+            "of them than small objects.",
         ),
         (
             "At the same place",

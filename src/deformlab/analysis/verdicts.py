@@ -68,11 +68,6 @@ class Finding:
         some, all_ = self.holding
         return f"{MIXED}: holds in {some} of {all_}"
 
-    @property
-    def line(self) -> str:
-        """Claim, verdict, effect and n in one line."""
-        return f"{self.claim}: {self.words}." + (f" {self.short}" if self.short else "")
-
     def __str__(self) -> str:
         """Claim, verdict and all numbers."""
         certainty = f" ({self.certainty})" if self.certainty else ""
