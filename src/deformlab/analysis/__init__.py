@@ -18,7 +18,8 @@ from deformlab.analysis.plots import (
 )
 from deformlab.analysis.report import Report, write_report
 from deformlab.analysis.results import results
-from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, read_trials
+from deformlab.analysis.trial_set import TrialSet, read_trials
+from deformlab.analysis.trials import Run, Trial, best_deformable
 from deformlab.analysis.verdicts import Finding
 
 __all__ = [

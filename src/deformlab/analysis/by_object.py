@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from deformlab.analysis.estimate import Estimate, spread
+from deformlab.analysis.trials import Run, Trial
 from deformlab.records import (
     ALL,
     SIZES,
@@ -36,9 +37,6 @@ from deformlab.records import (
     score_cells,
     size_effects,
 )
-
-if TYPE_CHECKING:
-    from deformlab.analysis.trials import Run, Trial
 
 # Which sizes are compared at the same place, the first minus the second.
 CONTRASTS = (("large", "small"), ("medium", "small"), ("background", "medium"), ("large", "background"))
@@ -159,7 +157,7 @@ class ObjectComparison:
         baseline: The atrous trial with the best score, None without one.
     """
 
-    def __init__(self, trials: Sequence["Trial"]) -> None:
+    def __init__(self, trials: Sequence[Trial]) -> None:
         recorded = [trial for trial in trials if trial.layers]
         compatible = [trial for trial in recorded if _are_alike(trial)]
         self.incompatible = tuple(trial for trial in recorded if trial not in compatible)
@@ -191,11 +189,11 @@ class ObjectComparison:
         """Number of images that all trials were evaluated on; needs a trial."""
         return len(self._together[self.trials[0].name].images)
 
-    def records_interior(self, trial: "Trial") -> bool:
+    def records_interior(self, trial: Trial) -> bool:
         """Whether the trial recorded which filters are interior."""
         return self._together[trial.name].records.has_interior
 
-    def rows(self, trial: "Trial", region: Region) -> list[TrialSizeRow]:
+    def rows(self, trial: Trial, region: Region) -> list[TrialSizeRow]:
         """Last layer first, all classes before single ones, sizes from small to large.
 
         Both regions have the same rows in the same order.
@@ -208,12 +206,12 @@ class ObjectComparison:
             ]
         return self._rows[key]
 
-    def last_layer(self, trial: "Trial", region: Region) -> dict[str, TrialSizeRow]:
+    def last_layer(self, trial: Trial, region: Region) -> dict[str, TrialSizeRow]:
         """The rows of the last layer, all classes together, by size."""
         rows = self.rows(trial, region)
         return {row.size: row for row in rows if (row.layer, row.label) == (trial.layers[0], ALL)}
 
-    def correlations(self, trial: "Trial", region: Region) -> list[TrialCorrelation]:
+    def correlations(self, trial: Trial, region: Region) -> list[TrialCorrelation]:
         """Last layer first; all objects, then class by class. Both regions have the same rows."""
         key = trial.name, region
         if key not in self._correlations:
@@ -222,7 +220,7 @@ class ObjectComparison:
             ]
         return self._correlations[key]
 
-    def rings(self, trial: "Trial") -> list[TrialRing]:
+    def rings(self, trial: Trial) -> list[TrialRing]:
         """Last layer first, the outermost ring first; nothing if distances were not recorded."""
         rows = []
         for layer in trial.layers:
@@ -239,7 +237,7 @@ class ObjectComparison:
                     )
         return rows
 
-    def effects(self, trial: "Trial") -> list[TrialEffect]:
+    def effects(self, trial: Trial) -> list[TrialEffect]:
         """Effects of object size at the same place: last layer first, contrasts as in `CONTRASTS`.
 
         Nothing if some seed did not record positions, or the seeds recorded those of different filters.
@@ -250,13 +248,13 @@ class ObjectComparison:
             ]
         return self._effects[trial.name]
 
-    def effect(self, trial: "Trial", size: str, reference: str) -> TrialEffect | None:
+    def effect(self, trial: Trial, size: str, reference: str) -> TrialEffect | None:
         """One effect in the last layer; None if it was not recorded."""
         wanted = (trial.layers[0], size, reference)
         found = (e for e in self.effects(trial) if (e.layer, e.size, e.reference) == wanted)
         return next(found, None)
 
-    def _layer_effects(self, trial: "Trial", layer: str) -> list[TrialEffect]:
+    def _layer_effects(self, trial: Trial, layer: str) -> list[TrialEffect]:
         ours = self._together[trial.name]
         seeds = [positions for run in trial.runs for positions in run.positions if positions.layer == layer]
         if len(seeds) < len(trial.runs):
@@ -285,7 +283,7 @@ class ObjectComparison:
         return rows
 
     def _layer_rows(
-        self, trial: "Trial", layer: str, region: Region, gains: "_Grid | None"
+        self, trial: Trial, layer: str, region: Region, gains: "_Grid | None"
     ) -> list[TrialSizeRow]:
         ours, alone = self._together[trial.name], self._alone[trial.name]
         of_all, cells = ours.dilation(layer, "all"), ours.dilation(layer, region)
@@ -323,7 +321,7 @@ class ObjectComparison:
                 )
         return rows
 
-    def _scores(self, trial: "Trial", name: Literal["recall", "iou"]) -> "_Grid | None":
+    def _scores(self, trial: Trial, name: Literal["recall", "iou"]) -> "_Grid | None":
         scores = self._together[trial.name].scores
         if scores is None:
             return None
@@ -331,7 +329,7 @@ class ObjectComparison:
         value, low, high = (getattr(scores, name + end) for end in ("", "_low", "_high"))
         return _Grid(value, low, high, tuple(getattr(part, name) for part in seeds), 100, 1)
 
-    def _gains(self, trial: "Trial") -> "_Grid | None":
+    def _gains(self, trial: Trial) -> "_Grid | None":
         """IoU minus the baseline's by size and class, of all seeds and of each."""
         if self.baseline is None or self.baseline is trial:
             return None
@@ -350,7 +348,7 @@ class ObjectComparison:
                 seeds.append(iou_difference(part.scores, other, part.drawn)[0])
         return _Grid(value, low, high, tuple(seeds), 100, 1, signed=True)
 
-    def _layer_correlations(self, trial: "Trial", layer: str, region: Region) -> list[TrialCorrelation]:
+    def _layer_correlations(self, trial: Trial, layer: str, region: Region) -> list[TrialCorrelation]:
         ours, alone = self._together[trial.name], self._alone[trial.name]
         seeds = [
             {row.label: row.spearman.value for row in part.correlations(layer, region)} for part in alone
@@ -375,7 +373,7 @@ class _Pooled:
         resamples: For intervals; 1 where only the numbers are needed.
     """
 
-    def __init__(self, runs: Sequence["Run"], resamples: int = 1000) -> None:
+    def __init__(self, runs: Sequence[Run], resamples: int = 1000) -> None:
         self.records: ObjectRecords = merge_records([run.objects for run in runs if run.objects])
         self.rule = runs[0].size_rule
         self.classes = runs[0].result.classes
@@ -429,7 +427,7 @@ class _Grid:
         )
 
 
-def _are_alike(trial: "Trial") -> bool:
+def _are_alike(trial: Trial) -> bool:
     """Whether every seed recorded the same layers in the same way."""
     first, *others = (run.objects for run in trial.runs if run.objects is not None)
     return all(alike(other, first) for other in others)

@@ -8,7 +8,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from deformlab.analysis.trials import Run, Trial, TrialSet, some_of
+from deformlab.analysis.trial_set import TrialSet, some_of
+from deformlab.analysis.trials import Run, Trial
 from deformlab.errors import DeformlabError
 from deformlab.run_folder import MEASUREMENT_VERSION, SCORES, Evaluation, read_config
 

@@ -13,7 +13,8 @@ from itertools import pairwise, zip_longest
 from deformlab.analysis.by_object import ObjectComparison, TrialEffect
 from deformlab.analysis.comparability import descriptions, unequal_terms
 from deformlab.analysis.estimate import Estimate
-from deformlab.analysis.trials import Trial, TrialSet, best, best_deformable
+from deformlab.analysis.trial_set import TrialSet
+from deformlab.analysis.trials import Trial, best, best_deformable
 from deformlab.analysis.verdicts import (
     FAILS,
     HOLDS,

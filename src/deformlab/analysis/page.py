@@ -21,7 +21,7 @@ from deformlab.analysis.export import PUBLISHED, Cell, Table, text, text_columns
 from deformlab.analysis.gallery import gallery
 from deformlab.analysis.published import SOURCE
 from deformlab.analysis.tables import definitions
-from deformlab.analysis.trials import TrialSet
+from deformlab.analysis.trial_set import TrialSet
 from deformlab.analysis.verdicts import FAILS, HOLDS, MIXED, Finding
 
 LEAD = "score_over_dilation"

@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from deformlab.analysis.by_object import ObjectComparison, TrialSizeRow
 from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.export import area_text
-from deformlab.analysis.trials import Run, Trial, TrialSet, natural
+from deformlab.analysis.trial_set import TrialSet
+from deformlab.analysis.trials import Run, Trial, natural
 from deformlab.figure_style import COLOURS, LINES, MARKERS, finish_axes, legend_below, panels, plain
 from deformlab.records import ALL, SIZES, Region
 from deformlab.run_folder import SCORES

@@ -24,7 +24,7 @@ from deformlab.analysis.page import LEAD, page
 from deformlab.analysis.plots import figures
 from deformlab.analysis.tables import build_tables, definitions
 from deformlab.analysis.terminal import print_report
-from deformlab.analysis.trials import TrialSet, read_trials
+from deformlab.analysis.trial_set import TrialSet, read_trials
 from deformlab.analysis.verdicts import Finding
 from deformlab.errors import ConfigError, RunFolderError
 from deformlab.figure_style import save_figure

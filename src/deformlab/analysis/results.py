@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deformlab.analysis.trials import Run, read_trials
+from deformlab.analysis.trial_set import read_trials
+from deformlab.analysis.trials import Run
 from deformlab.records import SIZES, by_size, draws, score_cells
 
 if TYPE_CHECKING:

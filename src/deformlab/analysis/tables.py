@@ -13,7 +13,8 @@ from deformlab.analysis.comparability import descriptions, evaluation_scores, to
 from deformlab.analysis.estimate import Estimate, over_seeds
 from deformlab.analysis.export import PUBLISHED, Cell, Table, area_text
 from deformlab.analysis.published import COLUMN, published, table1_score, table3_score
-from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, natural
+from deformlab.analysis.trial_set import TrialSet
+from deformlab.analysis.trials import Run, Trial, best_deformable, natural
 from deformlab.records import ALL, SIZES
 from deformlab.run_folder import SCORES
 
