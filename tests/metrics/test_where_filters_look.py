@@ -16,7 +16,7 @@ from deformlab.metrics import (
     image_key,
     objects_from_boxes,
 )
-from deformlab.records import REGIONS, by_size, join_scores
+from deformlab.records import REGIONS, by_size, join_scores, size_effects
 
 THREE = LayerGeometry((3, 3), (2, 2), stride=1)
 
@@ -203,6 +203,19 @@ def test_filters_centred_on_an_ignored_pixel_belong_to_nothing():
     metric = metric_for()
     metric.update({"conv": torch.zeros(1, 18, 40, 40)}, objects(instances, label))
     assert [row.count for row in rows_of(metric)] == [36, 200, 0, 1600 - 836 - 40]
+
+
+def test_an_image_that_is_ignored_as_a_whole_has_neither_records_nor_positions():
+    instances = scene().repeat(3, 1, 1)
+    label = torch.zeros_like(instances)
+    label[1] = 255
+    metric = metric_for()
+    metric.update({"conv": torch.zeros(3, 18, 40, 40)}, objects(instances, label))
+    records, (positions,) = metric.compute()
+    assert sorted(positions.images.tolist()) == records.images
+    assert len(positions.map_size) == len(records.images) == 2
+    effect = size_effects([positions], records, metric.rule).contrast("large", "background")
+    assert effect.images == 2
 
 
 def test_an_id_means_another_object_in_every_image():
