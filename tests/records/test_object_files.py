@@ -54,8 +54,8 @@ def test_records_are_read_as_they_were_written(tmp_path, make_records, modulated
 
 
 def test_an_object_whose_size_is_a_threshold_has_the_same_size_when_it_is_read(tmp_path, make_records):
-    rows = [{"image": "a", "object": i + 1, "area": area, "scale": 1 / 9} for i, area in enumerate((7, 5, 3, 1))]
-    records = make_records(rows)
+    objects = enumerate((7, 5, 3, 1), start=1)
+    records = make_records([{"image": "a", "object": i, "area": area, "scale": 1 / 9} for i, area in objects])
     written(records, tmp_path)
     again = read_objects(tmp_path, CLASSES).records
     rule = SizeRule("thirds", pixels="network")

@@ -75,8 +75,8 @@ def run(runs: Sequence[Path], scale: float, shift: int, output: Path | None = No
     """
     if not 1 < scale <= _MAX_SCALE or shift < 1:
         raise ConfigError(
-            f"--scale {scale:g} --shift {shift}: the scale must be above 1, or both windows are the same, and "
-            f"at most {_MAX_SCALE}; the shift at least 1"
+            f"--scale {scale:g} --shift {shift}: the scale must be above 1 and the shift at least 1, or both "
+            f"windows are the same; the scale at most {_MAX_SCALE}"
         )
     if output is not None and not output.absolute().parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it first")
