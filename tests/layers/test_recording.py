@@ -1,9 +1,10 @@
 """`record_offsets`: what the layers of a running network do with their taps."""
 
+import pytest
 import torch
 from torch import nn
 
-from deformlab.layers import DeformConv2d, record_modulation, record_offsets
+from deformlab.layers import DeformConv2d, record_forward, record_modulation, record_offsets
 
 
 def test_the_offsets_of_the_last_forward_pass_are_kept():
@@ -77,3 +78,30 @@ def test_a_network_that_was_compiled_before_is_recorded_in_eager_mode():
     with torch.compiler.set_stance("force_eager"), record_offsets({"conv": layer}) as offsets:
         compiled(image)
     assert offsets["conv"].shape == (1, 18, 3, 5)
+
+
+def test_input_and_output_are_read_with_their_graph_and_by_name():
+    conv = nn.Conv2d(4, 6, 3)
+    image = torch.randn(1, 4, 5, 7)
+    with record_forward({"first": conv}, lambda *passed: passed) as passes:
+        output = conv(image)
+    name, recorded_input, recorded_output = passes["first"]
+    assert name == "first"
+    assert recorded_input is image
+    assert recorded_output is output
+    assert output.requires_grad
+
+
+def test_an_error_while_reading_ends_the_forward_pass():
+    first, second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def stop(*passed):
+        raise StopAsyncIteration
+
+    with (
+        record_forward({"first": first}, stop),
+        record_forward({"second": second}, lambda *passed: None) as reached,
+        pytest.raises(StopAsyncIteration),
+    ):
+        nn.Sequential(first, second)(torch.randn(1, 4, 5, 7))
+    assert reached == {}

@@ -1,21 +1,63 @@
-"""Reads offsets and modulation of a running network for effective dilation (DCNv1 section 3) and pictures."""
+"""Reads what modules of a running network take in and give out; the only place that adds forward hooks.
+
+Offsets and modulation are read for effective dilation (DCNv1 section 3) and for pictures.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from deformlab.layers.deform_conv import DeformConv2d
 
-__all__ = ["record_modulation", "record_offsets"]
+__all__ = ["record_forward", "record_modulation", "record_offsets"]
+
+T = TypeVar("T")
+
+
+@contextmanager
+def record_forward(
+    modules: Mapping[str, nn.Module], read: Callable[[str, Tensor, Tensor], T]
+) -> Iterator[dict[str, T]]:
+    """Keeps what `read` makes of each module's last forward pass inside the `with` block.
+
+    `torch.compile` keeps the hooks that are there at a network's first call. If that call is outside such a
+    block, put `torch.compiler.set_stance("force_eager")` around the block.
+
+    Args:
+        modules: The modules to watch, by a name of your choice.
+        read: Called as `read(name, input, output)` after each forward pass, with the module's first input and
+            its output, both with their gradients' graph. An error that it raises ends the forward pass.
+
+    Yields:
+        A dictionary that fills as the network runs: name to what `read` returned. It may be cleared.
+
+    Example:
+        >>> with record_forward({"conv": conv}, lambda name, input, output: output.detach()) as outputs:
+        ...     model(image)
+    """
+    recorded: dict[str, T] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            recorded[name] = read(name, inputs[0], output)
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    try:
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
 def record_offsets(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor]]:
     """Keeps the offsets of each layer's last forward pass inside the `with` block.
 
-    `torch.compile` keeps the hooks that were there at a network's first call. Where that call was outside any
-    such block, `torch.compiler.set_stance("force_eager")` around the block brings the offsets.
+    For `torch.compile` see `record_forward`.
 
     Args:
         layers: The layers to watch, by the name that their offsets get. A plain `nn.Conv2d` counts as a
@@ -31,14 +73,19 @@ def record_offsets(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor
         >>> offsets["layer4.2.conv2"].shape
     """
 
-    def read(layer: nn.Conv2d, output: Tensor) -> Tensor:
+    def read(name: str, input: Tensor, output: Tensor) -> Tensor:
+        layer = layers[name]
         if isinstance(layer, DeformConv2d):
             return output[:, : 2 * layer.num_samples].detach()
         batch, _, height, width = output.shape
         channels = 2 * layer.kernel_size[0] * layer.kernel_size[1]
         return output.new_zeros(()).expand(batch, channels, height, width)
 
-    with _recorded(layers, read) as offsets:
+    modules = {
+        name: layer.conv_offset if isinstance(layer, DeformConv2d) else layer
+        for name, layer in layers.items()
+    }
+    with record_forward(modules, read) as offsets:
         yield offsets
 
 
@@ -53,39 +100,14 @@ def record_modulation(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Ten
         A dictionary that fills as the network runs: name to modulation (N, G·K, H_out, W_out) in
         [0, modulation_scale], detached.
     """
-
-    def read(layer: nn.Conv2d, output: Tensor) -> Tensor:
-        assert isinstance(layer, DeformConv2d)
-        return layer.modulation_scale * output[:, 2 * layer.num_samples :].detach().sigmoid()
-
     modulated = {
         name: layer for name, layer in layers.items() if isinstance(layer, DeformConv2d) and layer.modulated
     }
-    with _recorded(modulated, read) as modulation:
+
+    def read(name: str, input: Tensor, output: Tensor) -> Tensor:
+        layer = modulated[name]
+        return layer.modulation_scale * output[:, 2 * layer.num_samples :].detach().sigmoid()
+
+    modules = {name: layer.conv_offset for name, layer in modulated.items()}
+    with record_forward(modules, read) as modulation:
         yield modulation
-
-
-@contextmanager
-def _recorded(
-    layers: Mapping[str, nn.Conv2d], read: Callable[[nn.Conv2d, Tensor], Tensor]
-) -> Iterator[dict[str, Tensor]]:
-    """What `read` makes of each layer and the output of its offset convolution, or of its own."""
-    recorded: dict[str, Tensor] = {}
-
-    def hook(name: str, layer: nn.Conv2d) -> Callable[..., None]:
-        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-            recorded[name] = read(layer, output)
-
-        return keep
-
-    handles = [
-        (layer.conv_offset if isinstance(layer, DeformConv2d) else layer).register_forward_hook(
-            hook(name, layer)
-        )
-        for name, layer in layers.items()
-    ]
-    try:
-        yield recorded
-    finally:
-        for handle in handles:
-            handle.remove()
