@@ -271,8 +271,7 @@ def _data(arguments: list[str]) -> int:
         help="areas in pixels below which objects are small and above which they are large",
     )
     options = parser.parse_args(arguments)
-    from deformlab.data import check_dataset
-    from deformlab.data.check_settings import CheckSettings
+    from deformlab.data import CheckSettings, check_dataset
 
     settings = CheckSettings.choose(options.name, options.config, options.object_sizes)
     report = check_dataset(options.name, options.root, **vars(settings), progress=sys.stderr.isatty())

@@ -1,8 +1,7 @@
 """Data sets, transforms and loaders."""
 
 from deformlab.data.camvid import CamVid
-from deformlab.data.check import check_dataset
-from deformlab.data.check_report import DatasetReport, SplitReport
+from deformlab.data.check import CheckSettings, DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
 from deformlab.data.datamodule import SegmentationDataModule
@@ -20,6 +19,7 @@ __all__ = [
     "IMAGENET_STD",
     "UNKNOWN_OBJECT",
     "CamVid",
+    "CheckSettings",
     "Cityscapes",
     "Coco",
     "DatasetReport",

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deformlab.data.components import connected_objects
-from deformlab.data.dataset import Sample
+from deformlab.data.dataset import Sample, connected_objects
 from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem
 from deformlab.data.reading import read_image, read_label
 

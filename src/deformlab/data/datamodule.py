@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deformlab.data.dataset import IGNORE_INDEX, SegmentationDataset
 from deformlab.data.files import FileDataset
-from deformlab.data.image_folder import ImageFolder
+from deformlab.data.folder import ImageFolder
 from deformlab.data.registry import DATASETS
 from deformlab.data.sampler import AugmentedDataset, SeededSampler
 from deformlab.data.transforms import EvalTransform, TrainTransform

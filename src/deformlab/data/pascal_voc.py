@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deformlab.data.dataset import IGNORE_INDEX, Sample
+from deformlab.data.dataset import IGNORE_INDEX, Sample, color_map
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
-from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
 

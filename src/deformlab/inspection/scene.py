@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deformlab.data import SegmentationDataset
-from deformlab.data.components import connected_objects
+from deformlab.data.dataset import connected_objects
 from deformlab.data.files import FileDataset
 from deformlab.data.reading import read_image
 from deformlab.errors import DatasetError
