@@ -13,9 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import yaml
-from rich.console import Console
-from rich.progress import track
-from scipy import ndimage
 
 from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
 from deformlab.data.files import Fault, FileDataset, MissingSplitError, SampleFiles
@@ -403,6 +400,9 @@ def _fault(message: str, files: SampleFiles | None = None) -> Fault:
 
 
 def _watched(items: Sequence[_Item], split: str, progress: bool) -> Iterable[_Item]:
+    from rich.console import Console
+    from rich.progress import track
+
     console = Console(stderr=True)
     return track(items, description=split, console=console, transient=True, disable=not progress)
 
@@ -414,6 +414,8 @@ def object_areas(sample: Sample, measure: str = "box") -> list[tuple[int, int]]:
         sample: a sample before any transform.
         measure: `box` for the area of the bounding box, `mask` for the object's pixels.
     """
+    from scipy import ndimage
+
     ids, instance = np.unique(sample["instance"], return_inverse=True)
     # find_objects leaves 0 out, so everything moves up by one, and what is no object back to 0.
     numbered = np.where(sample["instance"] <= 0, 0, instance.reshape(sample["instance"].shape) + 1)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
@@ -289,4 +288,6 @@ def _prepare_worker(worker: int) -> None:
     # end in order. They see by themselves when it has gone.
     os.setpgid(0, 0)
     # Workers are the parallelism; OpenCV's own threads in each of them would only compete.
+    import cv2
+
     cv2.setNumThreads(1)

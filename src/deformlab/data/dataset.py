@@ -14,7 +14,6 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 from torch.utils.data import Dataset
 
 from deformlab.errors import DatasetError
@@ -202,6 +201,8 @@ def connected_objects(label: npt.NDArray[np.uint8], things: list[int]) -> npt.ND
     Returns:
         Ids from 1, 0 outside the thing classes, shape (H, W).
     """
+    from scipy import ndimage
+
     instance = np.zeros(label.shape, dtype=np.int32)
     count = 0
     for value in things:
