@@ -85,7 +85,8 @@ def _train(arguments: list[str]) -> int:
     from pytorch_lightning.utilities import rank_zero_only
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from deformlab.training_cli import one_line, run_training_verb
+    from deformlab.parser_messages import one_line
+    from deformlab.training_cli import run_training_verb
 
     try:
         run_training_verb(arguments)

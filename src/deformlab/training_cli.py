@@ -5,16 +5,12 @@ SegmentationDataModule; nothing is parsed by hand.
 """
 
 import contextlib
-import difflib
-import json
 import os
-import re
 import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
@@ -22,7 +18,6 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
-from deformlab import provenance
 from deformlab.callbacks import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -35,38 +30,37 @@ from deformlab.callbacks import (
     PredictionPictures,
     PredictionWriter,
     ResilientWandbLogger,
-    RunFolder,
-    RunIdentity,
-    Scores,
+    RunWriter,
     Termination,
+    monitored,
 )
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, Interrupted
-from deformlab.objects import summary_lines
+from deformlab.evaluation_recorder import EvaluationRecorder
+from deformlab.parser_messages import check_yaml_files, one_line, with_suggestion
 from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
-from deformlab.recorded_training import RecordedTraining, evaluation_configuration, for_evaluation
+from deformlab.run_folder import (
+    RecordedTraining,
+    RunStatus,
+    check_name,
+    checkpoint_folder,
+    evaluation_config,
+    last_checkpoint,
+    read_result,
+)
 from deformlab.run_folder import identity as identities
-from deformlab.run_folder.evaluations import Evaluation, check_name, write_evaluation
-from deformlab.run_folder.files import read_json, write_atomically
-from deformlab.run_folder.lock import ORPHAN_PATIENCE, acquire, inherited, sign
-from deformlab.run_folder.measurement import measurement
+from deformlab.run_folder.lock import acquire_run_folder, inherited, sign
 from deformlab.tasks import SemanticSegmentation
+from deformlab.training_options import (
+    add_run_options,
+    check_length,
+    check_trainer,
+    cli_settings,
+    with_run_config,
+)
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
-
-DESCRIPTIONS = {
-    "fit": "Trains a network and writes a run folder: deformlab fit --config experiments/camvid.yaml "
-    "--data.root PATH. The same command with the same --run_dir continues an interrupted training.",
-    "validate": "Measures mIoU and effective dilation of a trained network on the validation split, also by "
-    "the size of objects and by distance from the image's border, and records them as the run's own: "
-    "deformlab validate --run_dir runs/NAME. On other data or with other options the result stands beside "
-    "them: deformlab validate --run_dir runs/NAME --data.root OTHER --name other-drive.",
-    "test": "The same on the test split, recorded as evaluations/test.json in the run folder: deformlab test "
-    "--run_dir runs/NAME.",
-    "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME "
-    "--data.predict_root IMAGES --output PREDICTIONS.",
-}
 
 
 class TrainingCLI(LightningCLI):
@@ -99,46 +93,7 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what belongs to a run rather than to the trainer, the model or the data."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-        parser.add_argument(
-            "--run_dir",
-            type=Path | None,
-            default=None,
-            help="Run folder. fit: where to write, and to resume from if a checkpoint is there "
-            "(default: runs/fit/<data set>-<conv5>-<time>). Other verbs: the run whose configuration and "
-            "last checkpoint to use.",
-        )
-        parser.add_argument(
-            "--wandb",
-            type=Literal["auto", "online", "offline", "off"],
-            default="auto",
-            help="Weights & Biases: auto logs online where a key and a network are found, offline otherwise.",
-        )
-        parser.add_argument(
-            "--offset_limit",
-            type=float | None,
-            default=0.5,
-            help="fit: offsets have run away when their median is longer than this share of the shorter side "
-            "of the layer's input; null for no warning.",
-        )
-        parser.add_argument(
-            "--name",
-            type=str | None,
-            default=None,
-            help="validate, test: keeps the result as evaluations/NAME.json in the run folder, beside the "
-            "run's own.",
-        )
-        parser.add_argument(
-            "--config_version",
-            type=int,
-            default=identities.VERSION,
-            help="Version of what the options mean, as a run's config.yaml records it.",
-        )
-        parser.add_argument(
-            "--output",
-            type=Path,
-            default=Path("predictions"),
-            help="predict: folder for the class maps (PNG).",
-        )
+        add_run_options(parser)
 
     def before_instantiate_classes(self) -> None:
         """Chooses the run folder and the checkpoint, and reads what is recorded of it."""
@@ -148,7 +103,7 @@ class TrainingCLI(LightningCLI):
                 f"config_version {config.config_version}: this deformlab reads {identities.VERSION}; use the "
                 "version that wrote the configuration"
             )
-        _check_trainer(config.trainer)
+        check_trainer(config.trainer)
         if self.subcommand == "fit":
             self._before_fit(config)
         else:
@@ -156,12 +111,12 @@ class TrainingCLI(LightningCLI):
         config.weights_only = True
 
     def _before_fit(self, config: Any) -> None:
-        _check_length(config.trainer)
+        check_length(config.trainer)
         if config.run_dir is None:
             name = f"{config.data.dataset}-{config.model.conv5}-{time.strftime('%Y%m%d-%H%M%S')}"
             config.run_dir = Path("runs") / "fit" / name
         self._lock(config.run_dir)
-        last = config.run_dir / "checkpoints" / "last.ckpt"
+        last = last_checkpoint(config.run_dir)
         if config.ckpt_path is None and last.is_file():
             config.ckpt_path = str(last)
         resolved = self.resolved_configuration(config)
@@ -192,13 +147,12 @@ class TrainingCLI(LightningCLI):
             )
         if config.name is not None and config.run_dir is None:
             raise ConfigError("--name: the result is kept in a run folder; give --run_dir RUN")
-        # What a run's own checkpoint scores belongs into its folder.
-        self._of_run = config.run_dir is not None and config.ckpt_path is None
+        self._own_checkpoint = config.ckpt_path is None
         if config.ckpt_path is None:
-            config.ckpt_path = str(config.run_dir / "checkpoints" / "last.ckpt")
+            config.ckpt_path = str(last_checkpoint(config.run_dir))
         self.recorded = RecordedTraining.read(Path(config.ckpt_path))
         self.identity = self._identify(self.resolved_configuration(config))
-        self.changed = self._identify(for_evaluation(self.recorded.config)).changed(self.identity)
+        self.changed = self._identify(evaluation_config(self.recorded.config)).changed(self.identity)
 
     def _identify(self, configuration: dict[str, Any]) -> identities.Identity:
         """What decides the result of a configuration, by the defaults of this version."""
@@ -211,10 +165,9 @@ class TrainingCLI(LightningCLI):
 
     def _lock(self, run_dir: Path) -> None:
         """Holds the run folder until the process ends; a sweep holds it for its trials."""
-        path = run_dir / ".lock"
-        if getattr(rank_zero_only, "rank", 0) or inherited(path):
+        if getattr(rank_zero_only, "rank", 0) or inherited(run_dir):
             return
-        file = acquire(path, f"run folder {run_dir}", ORPHAN_PATIENCE)
+        file = acquire_run_folder(run_dir)
         sign(file, os.getpid())
         self.resources.callback(file.close)
 
@@ -225,14 +178,15 @@ class TrainingCLI(LightningCLI):
 
     def _finished(self) -> bool:
         """Whether a training is finished and its network measured as it is asked for."""
-        if self.subcommand != "fit" or self.recorded is None or not self.recorded.complete:
+        recorded = self.recorded
+        if self.subcommand != "fit" or recorded is None or not recorded.finished:
             return False
-        result = self.recorded.result
-        measured = (result.get("measurement") or {}).get("options")
+        assert recorded.result is not None
+        measured = recorded.result.measurement.options
         if measured is None:
-            measured = self._identify(self.recorded.config).measurement
-        of_run = Path(self.config.fit.run_dir).resolve() == self.recorded.run_dir.resolve()
-        return of_run and result.get("status") == "finished" and measured == self.identity.measurement
+            measured = self._identify(recorded.config).measurement
+        of_run = Path(self.config.fit.run_dir).resolve() == recorded.run_dir.resolve()
+        return of_run and measured == self.identity.measurement
 
     def _set_seed(self) -> None:
         try:
@@ -256,7 +210,7 @@ class TrainingCLI(LightningCLI):
         if self.subcommand == "predict":
             callbacks.append(PredictionWriter(config.output))
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            callbacks += self._run_folder_callbacks(config, options)
+            callbacks += self._recording_callbacks(config, options)
         else:
             options["enable_checkpointing"] = False
         if not sys.stderr.isatty():
@@ -266,24 +220,25 @@ class TrainingCLI(LightningCLI):
             configured = [configured]
         return super().instantiate_trainer(**options, callbacks=[*configured, *callbacks], **kwargs)
 
-    def _run_folder_callbacks(self, config: Any, options: dict[str, Any]) -> list[Any]:
-        run_dir = Path(config.run_dir)
-        identity = RunIdentity.from_environment(os.environ, default_trial=run_dir.name)
+    def _recording_callbacks(self, config: Any, options: dict[str, Any]) -> list[Any]:
+        """What writes the run folder and, into the trainer's options, the logger."""
+        run_dir, checkpoints = Path(config.run_dir), checkpoint_folder(Path(config.run_dir))
         resolved = self.resolved_configuration(config)
-        self.run_folder = run_folder = RunFolder(run_dir, identity, resolved, self.identity.measurement)
+        name = RunStatus.from_environment(os.environ, run_dir.name, resolved.get("seed_everything"))
+        self.run_writer = run_writer = RunWriter(run_dir, name, resolved, self.identity.measurement)
         callbacks: list[Any] = [
-            run_folder,
+            run_writer,
             OffsetMonitor(run_dir, config.offset_limit),
             PredictionPictures(run_dir),
-            BestCheckpoint(run_dir / "checkpoints"),
-            LastCheckpoint(run_dir / "checkpoints"),
+            BestCheckpoint(checkpoints, *monitored(self.model)),
+            LastCheckpoint(checkpoints),
         ]
         if config.wandb != "off":
-            logger = ResilientWandbLogger(config.wandb, run_dir, identity.trial, identity.sweep, resolved)
+            logger = ResilientWandbLogger(config.wandb, run_dir, name.trial, name.sweep, resolved)
             options["logger"] = logger
             callbacks += [
                 LearningRateMonitor(logging_interval="epoch"),
-                LogTablesAndPictures(logger, run_dir, lambda: run_folder.effective_dilation),
+                LogTablesAndPictures(logger, run_dir, lambda: run_writer.effective_dilation),
             ]
         return callbacks
 
@@ -298,9 +253,11 @@ class TrainingCLI(LightningCLI):
         }
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if self.recorded is not None and self._finished():
-            run_dir = self.recorded.run_dir
-            self._say_score(f"{run_dir}: finished before, nothing to train", self.recorded.result)
+        if self._finished():
+            assert self.recorded is not None
+            assert self.recorded.result is not None
+            score = self.recorded.result.score
+            rank_zero_info(f"{self.recorded.run_dir}: finished before, nothing to train; {score.text}")
             return
         try:
             super()._run_subcommand(subcommand)
@@ -328,20 +285,16 @@ class TrainingCLI(LightningCLI):
             self.trainer.fit(self.model, datamodule=self.datamodule, **named)
             if self.config.fit.trainer.fast_dev_run:
                 return
-            if self.run_folder.must_measure(self.trainer):
-                self._measure(str(run_dir / "checkpoints" / "last.ckpt"))
+            if self.run_writer.must_measure(self.trainer):
+                self._measure(str(last_checkpoint(run_dir)))
         if self.trainer.is_global_zero:
-            self._say_score(f"{run_dir}: finished", read_json(run_dir / "result.json"))
+            rank_zero_info(f"{run_dir}: finished; {read_result(run_dir).score.text}")
 
     def _measure(self, checkpoint: str) -> None:
         self.trainer.validate(
             self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
         )
-        self.run_folder.record_measurement(self.trainer, self.model)
-
-    def _say_score(self, text: str, result: dict[str, Any]) -> None:
-        miou = result.get("miou")
-        rank_zero_info(f"{text}; " + ("no mIoU was measured" if miou is None else f"mIoU {100 * miou:.1f} %"))
+        self.run_writer.record_measurement(self.trainer, self.model)
 
     def validate(self, **options: Any) -> None:
         """Runs validation, prints its tables and records them."""
@@ -366,86 +319,22 @@ class TrainingCLI(LightningCLI):
         self.trainer.predict(self.model, datamodule=self.datamodule, return_predictions=False, **named)
         rank_zero_info(f"wrote the class maps to {self.config[self.subcommand].output}")
 
-    def _named(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: options[name] for name in ("ckpt_path", "weights_only")}
-
     @rank_zero_only
     def _record(self, split: str, objects: ObjectFiles) -> None:
-        scores = Scores.of(self.trainer.callback_metrics, split, self.datamodule.classes)
-        print("mIoU " + _percent(scores.miou))
-        for name, value in scores.iou.items():
-            print(f"  {name:<16}{_percent(value):>7}")
-        print("\n".join(["", *summary_lines(objects.summary()), ""]))
         config = self.config[self.subcommand]
-        if config.run_dir is None:
-            return
-        differing = self._differing(split)
-        if config.name is None and not differing and split == "val":
-            self._record_as_own(scores, objects)
-        elif config.name is not None or not differing:
-            self._record_evaluation(config.name or split, split, scores, objects)
-        else:
-            print(
-                f"not kept, because this is not the run's own ({', '.join(differing)}); --name NAME keeps it "
-                "as evaluations/NAME.json"
-            )
-
-    def _differing(self, split: str) -> list[str]:
-        """What of an evaluation is not the run's own."""
         assert self.recorded is not None
-        differing = [*self.changed, *([] if self._of_run else ["ckpt_path"])]
-        recorded = self.recorded.data.get(split)
-        if recorded is not None:
-            if recorded["fingerprint"] != self.datamodule.fingerprints()[split]["fingerprint"]:
-                differing.append("other images")
-        elif (self.recorded.config.get("data") or {}).get("root") != self.config[self.subcommand].data.root:
-            differing.append("data.root")
-        return differing
+        EvaluationRecorder(
+            run_dir=config.run_dir,
+            name=config.name,
+            recorded=self.recorded,
+            changed=self.changed,
+            own_checkpoint=self._own_checkpoint,
+            measurement_options=self.identity.measurement,
+            lock=self._lock,
+        ).record(split, self.model, self.datamodule, self.trainer.callback_metrics, objects)
 
-    def _record_as_own(self, scores: Scores, objects: ObjectFiles) -> None:
-        assert self.recorded is not None
-        run_dir = self.config[self.subcommand].run_dir
-        self._lock(run_dir)
-        objects.write(run_dir)
-        news = {
-            **asdict(scores),
-            "measurement": measurement(self.identity.measurement),
-            "data": self.recorded.data | self.datamodule.fingerprints(),
-        }
-        result = json.dumps(self.recorded.result | news, indent=2)
-        write_atomically(run_dir / "result.json", result + "\n")
-        print(
-            f"written to {run_dir}: the score in result.json; objects.json and objects.csv, per class and "
-            "object; effective_dilation.csv"
-        )
-
-    def _record_evaluation(self, name: str, split: str, scores: Scores, objects: ObjectFiles) -> None:
-        assert self.recorded is not None
-        config = self.config[self.subcommand]
-        data = self.datamodule.fingerprints()[split]
-        path = write_evaluation(
-            config.run_dir,
-            Evaluation(
-                name=name,
-                split=split,
-                score={"name": "miou", "value": scores.miou, "mode": "max"},
-                iou=scores.iou,
-                images=data["images"],
-                data={**data, "root": config.data.root},
-                checkpoint={"file": Path(config.ckpt_path).name, "epochs": self.recorded.epochs},
-                options=self.changed,
-                objects=objects.summary(),
-                provenance={
-                    "versions": provenance.versions(),
-                    "git_revision": provenance.git_revision(),
-                    "machine": provenance.machine(),
-                },
-            ),
-        )
-        own = self.recorded.result.get("miou")
-        if scores.miou is not None and own is not None:
-            print(f"{100 * (scores.miou - own):+.1f} points against the run's own validation score")
-        print(f"written to {path}")
+    def _named(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {name: options[name] for name in ("ckpt_path", "weights_only")}
 
     def _parse_ckpt_path(self) -> None:
         """The network's options come from the configuration, not from the checkpoint."""
@@ -456,7 +345,7 @@ class ConfigurationResolver(TrainingCLI):
 
     def __init__(self) -> None:
         silence_developer_messages()
-        super().__init__(args={"subcommand": "fit", "fit": {}}, **_options())
+        super().__init__(args={"subcommand": "fit", "fit": {}}, **cli_settings())
 
     def defaults(self, configuration: dict[str, Any]) -> dict[str, Any]:
         """Every option with its default, also of the sections that a configuration opens."""
@@ -505,134 +394,13 @@ def run_training_verb(arguments: list[str]) -> None:
     silence_developer_messages()
     try:
         with contextlib.ExitStack() as TrainingCLI.resources:
-            TrainingCLI(args=_with_run_configuration(arguments), **_options())
+            TrainingCLI(args=with_run_config(arguments), **cli_settings())
     except ArgumentError as error:
-        _check_yaml(arguments)
-        raise ConfigError(_with_suggestion(one_line(str(error)))) from error
+        check_yaml_files(arguments)
+        raise ConfigError(with_suggestion(one_line(str(error)), _known_options)) from error
 
 
-def _check_yaml(arguments: list[str]) -> None:
-    """Names the file that is no YAML, which the parser's own message does not."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name = following if word in ("-c", "--config") else word.removeprefix("--config=")
-        if name and name.endswith((".yaml", ".yml")) and Path(name).is_file():
-            try:
-                yaml.safe_load(Path(name).read_text())
-            except yaml.YAMLError as error:
-                reason = one_line(str(error)).replace('in "<unicode string>", ', "")
-                raise ConfigError(f"{name}: not valid YAML: {reason}") from error
-
-
-def _check_trainer(options: Any) -> None:
-    """Refuses numbers that Lightning ends on with a traceback or takes without a word.
-
-    Raises:
-        ConfigError: A number is below its least legal value.
-    """
-    for name, least in (
-        ("accumulate_grad_batches", 1),
-        ("check_val_every_n_epoch", 1),
-        ("gradient_clip_val", 0),
-        ("log_every_n_steps", 0),
-    ):
-        value = options[name]
-        if value is not None and value < least:
-            raise ConfigError(f"trainer.{name} must be >= {least}, got {value}")
-
-
-def one_line(message: str) -> str:
-    """Jsonargparse's explanation on one line, with the option and the reason but without its types' names."""
-    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
-    union = re.match(
-        r'Parser key "([^"]+)": Does not validate against any of the Union subtypes '
-        r"Subtypes: \[(.*?)\] Errors: (.*)",
-        text,
-    )
-    if union is None:
-        return text
-    key, types, errors = union.groups()
-    inner = re.search(r'Parser key "([^"]+)": (.*?)(?= Expected a <class \'NoneType\'>|$)', errors)
-    if inner is not None:
-        return f"{key}.{inner[1]}: {inner[2]}"
-    legal = [name.rpartition(".")[2] for name in re.findall(r"<class '([^']+)'>", types)]
-    legal += re.findall(r"Literal\[(.*?)\]", types)
-    names = " or ".join("null" if name == "NoneType" else name for name in legal)
-    given = errors.rpartition("Given value: ")[2]
-    return f"{key}: must be {names}, got {given}" if names else text
-
-
-def _with_suggestion(text: str) -> str:
-    """A message about an unknown option, with the option that is spelt nearly so."""
-    unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", text)
-    if unknown is None:
-        return text
+def _known_options() -> list[str]:
     resolver = ConfigurationResolver()
     known = identities.flatten(resolver({"data": {"train_transform": {}, "eval_transform": {}}}))
-    close = difflib.get_close_matches(unknown[1], [*known, "run_dir", "ckpt_path", "name", "output"], n=1)
-    return f"{text}; did you mean {close[0]}?" if close else text
-
-
-def _options() -> dict[str, Any]:
-    return {
-        "model_class": SemanticSegmentation,
-        "datamodule_class": SegmentationDataModule,
-        "save_config_callback": None,
-        "seed_everything_default": 0,
-        "auto_configure_optimizers": False,
-        "load_from_checkpoint_support": False,
-        "trainer_defaults": {
-            "num_sanity_val_steps": 0,
-            "enable_model_summary": False,
-            "log_every_n_steps": 10,
-        },
-        "parser_kwargs": {
-            "exit_on_error": False,
-            **{
-                verb: {
-                    "description": text,
-                    "usage": f"deformlab {verb} [--config FILE.yaml] [--run_dir RUN] [--OPTION VALUE ...]",
-                    "exit_on_error": False,
-                }
-                for verb, text in DESCRIPTIONS.items()
-            },
-        },
-    }
-
-
-def _with_run_configuration(arguments: list[str]) -> list[str]:
-    """For `validate --run_dir RUN` and the like, reads RUN/config.yaml unless another one is named."""
-    if arguments[0] == "fit" or any(
-        word in ("-c", "--config") or word.startswith("--config=") for word in arguments
-    ):
-        return arguments
-    for position, word in enumerate(arguments):
-        run_dir = arguments[position + 1] if word == "--run_dir" and position + 1 < len(arguments) else None
-        if word.startswith("--run_dir="):
-            run_dir = word.split("=", 1)[1]
-        if run_dir is not None:
-            configuration = evaluation_configuration(Path(run_dir))
-            return [arguments[0], "--config", json.dumps(configuration), *arguments[1:]]
-    return arguments
-
-
-def _check_length(trainer: Any) -> None:
-    """Refuses a training that would never end, or never begin.
-
-    Raises:
-        ConfigError: Nothing says how long to train, or what does is 0.
-    """
-    if trainer.max_epochs is None and trainer.max_steps == -1 and trainer.max_time is None:
-        if trainer.fast_dev_run or trainer.overfit_batches:
-            return
-        raise ConfigError(
-            "fit: nothing says how long to train; give --config FILE.yaml, for example "
-            "experiments/camvid.yaml, or --trainer.max_epochs N"
-        )
-    for name in ("max_epochs", "max_steps"):
-        value = getattr(trainer, name)
-        if value is not None and value != -1 and value < 1:
-            raise ConfigError(f"trainer.{name}={value}: must be at least 1")
-
-
-def _percent(value: float | None) -> str:
-    return "not defined" if value is None else f"{100 * value:.1f} %"
+    return [*known, "run_dir", "ckpt_path", "name", "output"]

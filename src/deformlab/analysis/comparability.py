@@ -10,7 +10,7 @@ from deformlab.analysis.run import Run
 from deformlab.analysis.run_tables import total_epochs
 from deformlab.analysis.runs import RunSet
 from deformlab.analysis.trial import Trial
-from deformlab.run_folder.measurement import VERSION
+from deformlab.run_folder import MEASUREMENT_VERSION as VERSION
 
 # Settings that every trial of a sweep over conv5 is expected to share.
 SHARED = ("backbone", "width", "output_stride", "num_classes")

@@ -1,6 +1,5 @@
 """Scores of the same networks on other data or with other options, beside those of their own validation."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ from deformlab.analysis.formats import Cell, Table
 from deformlab.analysis.measure import Measure, over_seeds
 from deformlab.analysis.run import Run
 from deformlab.analysis.trial import Trial
-from deformlab.run_folder.evaluations import Evaluation
+from deformlab.run_folder import Evaluation
 
 # By the evaluation's name, then the run: its mIoU as a fraction.
 Scores = dict[str, list[tuple[Run, float]]]
@@ -42,7 +41,7 @@ def evaluation_scores(trials: Sequence[Trial]) -> tuple[Scores, list[str]]:
                 "evaluate all of them on the same data with the same options"
             )
         else:
-            scores[name] = [(run, float(evaluation.score["value"])) for run, evaluation in pairs]
+            scores[name] = [(run, float(evaluation.score.value or 0)) for run, evaluation in pairs]
     return scores, lines
 
 
@@ -87,15 +86,12 @@ def _counted(values: Sequence[float]) -> Measure | None:
 def _unusable(run: Run, evaluation: Evaluation) -> str:
     """Why an evaluation cannot stand beside the run's score; empty where it can."""
     score, epochs = evaluation.score, evaluation.checkpoint.get("epochs")
-    value = score["value"]
-    if "miou" not in str(score.get("name")).lower():
-        return f"is of {score.get('name')!r:.40}, not of mIoU"
-    if list(evaluation.iou) != list(run.classes):
+    if score.name != "miou":
+        return f"is of {score.name!r:.40}, not of mIoU"
+    if list(evaluation.class_scores.values) != list(run.classes):
         return "has other classes than the training"
-    if value is None:
+    if score.value is None:
         return "has no mIoU: none of its pixels are labelled"
-    if isinstance(value, bool) or not math.isfinite(value) or not 0 <= value <= 1:
-        return f"its mIoU is {value!r:.40}, expected a fraction from 0 to 1"
     if epochs != run.epochs:
         return f"is of epoch {epochs!r:.20}, but the run ended after epoch {run.epochs}; evaluate again"
     return ""

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.objects import ObjectRecords, SizeRule
-from deformlab.run_folder.evaluations import Evaluation
-from deformlab.run_folder.measurement import VERSION
+from deformlab.run_folder import MEASUREMENT_VERSION, Evaluation, Measurement
 
 SIZES = ("small", "medium", "large", "background")
-CONV5_KINDS = ("atrous", "deformable", "modulated")
 
 
 @dataclass(frozen=True)
@@ -26,17 +24,6 @@ class FilterStatistics:
     std: float
     count: int
     inside: "FilterStatistics | None" = None
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """With which version of the measurement, and with which options, a run was measured.
-
-    The options of runs before they were recorded are None.
-    """
-
-    version: int = VERSION
-    options: dict[str, Any] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class Run:
     objects: ObjectRecords | None = None
     size_rule: SizeRule = field(default_factory=SizeRule)
     max_epochs: int | None = None
-    measurement: Measurement = field(default_factory=Measurement)
+    measurement: Measurement = field(default_factory=lambda: Measurement(MEASUREMENT_VERSION, {}))
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: tuple[Evaluation, ...] = ()
 

@@ -3,7 +3,6 @@
 Trials of one report share their data set and classes; the same trial with several seeds is one group.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +10,10 @@ from pathlib import Path
 
 from deformlab.analysis.joined import Joined
 from deformlab.analysis.run import Run, natural
-from deformlab.analysis.run_reader import first_line, read_run
+from deformlab.analysis.run_reader import read_run
 from deformlab.analysis.trial import Trial, trials_of
 from deformlab.errors import RunFolderError
-from deformlab.run_folder.files import read_json
+from deformlab.run_folder import read_status, read_trial_list
 
 # Folders that a warning names; it counts the others.
 NAMED = 3
@@ -91,18 +90,9 @@ def _run_folders(sweep_dir: Path) -> list[Path]:
         raise RunFolderError(f"{sweep_dir}: no such folder; give the folder that `deformlab sweep` wrote")
     if (sweep_dir / "result.json").is_file():
         return [sweep_dir]
-    listing = sweep_dir / "trials.json"
-    if listing.is_file():
-        try:
-            names = json.loads(listing.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunFolderError(f"{listing}: not readable as JSON ({first_line(error)})") from error
-        # A folder of the sweep, not one elsewhere.
-        if not isinstance(names, list) or any(
-            not isinstance(name, str) or Path(name).name != name or not name.isprintable() for name in names
-        ):
-            raise RunFolderError(f"{listing}: not a list of trial folders; run the sweep again to renew it")
-        return [sweep_dir / name for name in dict.fromkeys(names)]
+    names = read_trial_list(sweep_dir)
+    if names is not None:
+        return [sweep_dir / name for name in names]
     folders = [
         folder
         for folder in sorted(sweep_dir.iterdir(), key=lambda path: natural(path.name))
@@ -124,11 +114,8 @@ def _unlisted(sweep_dir: Path, listed: Sequence[Path]) -> list[str]:
     for path in sorted(sweep_dir.glob("*/result.json"), key=lambda path: natural(path.parent.name)):
         if path.parent in listed:
             continue
-        try:
-            result = read_json(path)
-        except RunFolderError:
-            continue
-        if result.get("status") == "finished" and result.get("role", "trial") == "trial":
+        recorded = read_status(path.parent)
+        if recorded is not None and recorded.status == "finished" and recorded.role == "trial":
             found.append(path.parent.name)
     if not found:
         return []

@@ -1,21 +1,16 @@
 """What is logged, drawn and saved while training."""
 
-from deformlab.callbacks.checkpoints import (
-    AtomicCheckpointIO,
-    BestCheckpoint,
-    LastCheckpoint,
-    check_checkpoint,
-)
+from deformlab.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from deformlab.callbacks.console import EpochBar, EpochLines
 from deformlab.callbacks.object_files import ObjectFiles
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
-from deformlab.callbacks.run_folder import RECORD, RunFolder, RunIdentity, Scores
+from deformlab.callbacks.run_writer import RunWriter, measured_sizes
+from deformlab.callbacks.score import class_scores, logged_score, monitored, score_name
 from deformlab.callbacks.termination import Termination
 from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
 
 __all__ = [
-    "RECORD",
     "AtomicCheckpointIO",
     "BestCheckpoint",
     "EpochBar",
@@ -27,10 +22,12 @@ __all__ = [
     "PredictionPictures",
     "PredictionWriter",
     "ResilientWandbLogger",
-    "RunFolder",
-    "RunIdentity",
-    "Scores",
+    "RunWriter",
     "Termination",
-    "check_checkpoint",
+    "class_scores",
     "colourise",
+    "logged_score",
+    "measured_sizes",
+    "monitored",
+    "score_name",
 ]

@@ -13,14 +13,14 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from deformlab.errors import CheckpointError
-from deformlab.run_folder.files import replacing
+from deformlab.run_folder import write_checkpoint
+from deformlab.run_folder.scores import Mode
 
-__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint", "check_checkpoint"]
+__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the old checkpoint, flushes to disk, then takes the old one's place."""
+    """Writes checkpoints as all files of a run folder: whole or not at all."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -35,17 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             CheckpointError: The disk is full or the folder cannot be written.
         """
-        target = Path(path)
-        kept = "the previous checkpoint is kept: " if target.is_file() else ""
-        try:
-            with replacing(target) as file:
-                torch.save(checkpoint, file)
-        # torch's own writer reports a full disk as a RuntimeError.
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise CheckpointError(
-                f"{target}: cannot be written ({reason}); {kept}free space and start the same command again"
-            ) from error
+        write_checkpoint(checkpoint, Path(path))
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -82,7 +72,7 @@ class BestCheckpoint(ModelCheckpoint):
         mode: `max` or `min`.
     """
 
-    def __init__(self, directory: Path, monitor: str = "val/miou", mode: str = "max") -> None:
+    def __init__(self, directory: Path, monitor: str, mode: Mode) -> None:
         super().__init__(directory, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def state_dict(self) -> dict[str, Any]:
@@ -116,31 +106,3 @@ class BestCheckpoint(ModelCheckpoint):
                 f"{path}: {what}; the best epoch from here on will be written there"
             )
             return None
-
-
-def check_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint's index, so that a broken file is named before anything is built.
-
-    Args:
-        path: A checkpoint of a training.
-
-    Returns:
-        Its content; tensors have shapes but no values.
-
-    Raises:
-        CheckpointError: The file is not there, is damaged or holds no training.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint; train one with deformlab fit")
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="meta")
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: this is not a checkpoint of deformlab, or it is damaged; use another one, for example "
-            "best.ckpt beside it"
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
-        raise CheckpointError(
-            f"{path}: holds weights but no training; to start from them use --model.init_weights instead"
-        )
-    return checkpoint

@@ -1,12 +1,12 @@
 """How far a training is: a bar on a terminal, one line an epoch in log files and pipes."""
 
-import math
 import time
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.utilities import rank_zero_info
 
+from deformlab.callbacks.score import logged_score
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["EpochBar", "EpochLines"]
@@ -21,7 +21,7 @@ class EpochBar(RichProgressBar):
 
 
 class EpochLines(pl.Callback):
-    """Prints epoch, mean loss (as in metrics.csv), mIoU and seconds after every validation."""
+    """Prints epoch, mean loss (as in metrics.csv), score and seconds after every validation."""
 
     def __init__(self) -> None:
         self._started = 0.0
@@ -35,10 +35,9 @@ class EpochLines(pl.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         assert isinstance(pl_module, SemanticSegmentation)
-        miou = float(trainer.callback_metrics.get("val/miou", float("nan")))
-        score = "not defined" if math.isnan(miou) else f"{100 * miou:.1f} %"
+        score = logged_score(pl_module, trainer.callback_metrics, "val")
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         rank_zero_info(
             f"epoch {trainer.current_epoch + 1}{epochs}  loss {pl_module.train_loss:.3f}  "
-            f"mIoU {score}  {time.monotonic() - self._started:.1f} s"
+            f"{score.text}  {time.monotonic() - self._started:.1f} s"
         )

@@ -8,16 +8,14 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from deformlab.callbacks.run_folder import rows_of_an_older_version
 from deformlab.errors import ConfigError
 from deformlab.layers import DeformConv2d
 from deformlab.metrics import FilterSample, OffsetStatistics, offset_statistics, sample_filters
-from deformlab.run_folder.files import csv_text, write_atomically
+from deformlab.run_folder import offsets_before, write_offsets
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["OffsetMonitor"]
 
-COLUMNS = ("epoch", "layer", *OffsetStatistics._fields, "runaway")
 # Together some hundred thousand offsets of each layer an epoch, whatever the data set and the batch.
 BATCHES_PER_EPOCH = 32
 FILTERS_PER_BATCH = 512
@@ -89,7 +87,7 @@ class OffsetMonitor(pl.Callback):
         state = checkpoint["callbacks"].get(self.state_key)
         if state is None:
             epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-            self._rows = rows_of_an_older_version(self.directory / "offsets.csv", epochs)
+            self._rows = offsets_before(self.directory, epochs)
         else:
             self._rows = list(state["rows"])
 
@@ -137,7 +135,7 @@ class OffsetMonitor(pl.Callback):
                 )
         self._samples = {name: [] for name in self._layers}
         if self._rows:
-            write_atomically(self.directory / "offsets.csv", csv_text(COLUMNS, self._rows))
+            write_offsets(self.directory, self._rows)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Stops watching."""

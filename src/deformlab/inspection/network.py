@@ -10,12 +10,12 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor, nn
 
-from deformlab.callbacks import check_checkpoint
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, RunFolderError
 from deformlab.layers import DeformConv2d
 from deformlab.models import DeepLab
 from deformlab.quiet import silence_developer_messages
+from deformlab.run_folder import check_checkpoint
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["TrainedNetwork", "load_network"]

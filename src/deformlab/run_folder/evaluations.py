@@ -1,7 +1,6 @@
-"""`evaluations/<name>.json`: what a trained network scores on data or with options of another kind.
+"""`evaluations/<name>.json`: what a trained network scores on other data or with other options.
 
-A run's own files say what the network scored where it was trained. An evaluation stands beside them and
-replaces nothing.
+The present version is 2. Version 1 had the scores of classes as `iou`; it is read as it is.
 """
 
 import json
@@ -11,35 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.errors import ConfigError, RunFolderError
+from deformlab.run_folder import fields as check
 from deformlab.run_folder.files import read_json, write_atomically
+from deformlab.run_folder.result import ClassScores, Score, class_scores_of, score_of
 
 __all__ = ["Evaluation", "check_name", "read_evaluations", "write_evaluation"]
 
-VERSION = 1
+VERSION = 2
 FOLDER = "evaluations"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One result of `validate` or `test`; scores are fractions.
+    """One result of `validate` or `test`.
 
     Args:
         name: What the user called it.
         split: `val` or `test`.
-        score: `name` of the score, its `value` (None where nothing was labelled) and `mode`, max or min.
-        iou: IoU by class, None for a class that is neither in the labels nor in the predictions.
+        score: As in `Result`; `best` is None.
+        class_scores: As in `Result`.
         images: How many images were measured.
         data: `dataset`, `root` and `fingerprint` of the data.
         checkpoint: `file` and the number of `epochs` it was trained for.
         options: Dotted options that differ from those of the training.
-        objects: The summary by object size, as in objects.json.
+        objects: The summary by object size; empty where it was not recorded.
         provenance: Versions, revision and machine.
     """
 
     name: str
     split: str
-    score: dict[str, Any]
-    iou: dict[str, float | None]
+    score: Score
+    class_scores: ClassScores
     images: int
     data: dict[str, Any]
     checkpoint: dict[str, Any]
@@ -80,15 +81,32 @@ def read_evaluations(run_dir: Path) -> tuple[list[Evaluation], list[str]]:
     for path in sorted((run_dir / FOLDER).glob("*.json")):
         try:
             content = read_json(path)
-            if content.pop("version", None) != VERSION:
+            if content.get("version") not in (1, VERSION):
                 raise RunFolderError(f"{path}: is of another version; evaluate again")
-            evaluation = Evaluation(**content)
-            value = evaluation.score["value"]
-            if evaluation.name != path.stem or not (value is None or isinstance(value, int | float)):
+            evaluation = _evaluation(content)
+            if evaluation.name != path.stem:
                 raise RunFolderError(f"{path}: is not an evaluation of that name; evaluate again")
             found.append(evaluation)
         except RunFolderError as error:
-            problems.append(str(error))
-        except (TypeError, KeyError) as error:
-            problems.append(f"{path}: is not an evaluation ({error}); evaluate again")
+            problems.append(check.first_line(error))
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            problems.append(f"{path}: is not an evaluation ({check.first_line(error)}); evaluate again")
     return found, problems
+
+
+def _evaluation(content: dict[str, Any]) -> Evaluation:
+    check.refuse_odd_values({key: content.get(key) for key in ("split", "data", "options", "name")})
+    if content["version"] == 1:
+        content = content | {"class_scores": {"name": "iou", "values": content["iou"]}}
+    return Evaluation(
+        name=check.text(content, "name"),
+        split=check.text(content, "split"),
+        score=score_of(check.mapping(content, "score")),
+        class_scores=class_scores_of(check.mapping(content, "class_scores")),
+        images=check.count(content, "images"),
+        data=check.mapping(content, "data"),
+        checkpoint=check.mapping(content, "checkpoint"),
+        options=check.mapping(content, "options", {}),
+        objects=check.mapping(content, "objects", {}),
+        provenance=check.mapping(content, "provenance", {}),
+    )

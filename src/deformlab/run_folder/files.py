@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deformlab.errors import RunFolderError
+from deformlab.run_folder.fields import first_line
 
 __all__ = ["csv_cell", "csv_text", "from_csv_cell", "read_csv", "read_json", "replacing", "write_atomically"]
 
@@ -116,7 +117,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunFolderError(f"{path}: not readable as CSV ({_first_line(error)})") from error
+        raise RunFolderError(f"{path}: not readable as CSV ({first_line(error)})") from error
     if not rows:
         raise RunFolderError(f"{path}: has no rows")
     return rows
@@ -133,7 +134,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: no such file") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"{path}: not readable as JSON ({_first_line(error)})") from error
+        raise RunFolderError(f"{path}: not readable as JSON ({first_line(error)})") from error
     if not isinstance(content, dict):
         raise RunFolderError(f"{path}: holds {type(content).__name__}, expected an object")
     return content
@@ -145,8 +146,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _first_line(error: object) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,4 +1,9 @@
-"""Locks that the kernel frees when their holder dies, so that a crash never leaves one behind."""
+"""Locks that the kernel frees when their holder dies, so that a crash never leaves one behind.
+
+The library filelock cannot replace this. A sweep locks a run folder and passes the open file on to the
+trial's process, but filelock closes its file to children. A process that does not get the lock reads from the
+file who holds it, but filelock empties the file before it has the lock.
+"""
 
 import fcntl
 import os
@@ -11,8 +16,9 @@ from typing import IO
 
 from deformlab.errors import RunFolderError
 
-__all__ = ["INHERITED", "ORPHAN_PATIENCE", "acquire", "inherited", "locked", "sign"]
+__all__ = ["INHERITED", "ORPHAN_PATIENCE", "acquire", "acquire_run_folder", "inherited", "locked", "sign"]
 
+RUN_LOCK = ".lock"
 INHERITED = "DEFORMLAB_LOCK"
 # Data loader workers look for their parent every few seconds; until then they hold their training's lock.
 ORPHAN_PATIENCE = 15.0
@@ -53,14 +59,19 @@ def acquire(path: Path, what: str, patience: float = 0.0) -> IO[str]:
         time.sleep(0.05)
 
 
-def inherited(path: Path) -> bool:
-    """Whether the process that started this one holds the lock and passed it on.
+def acquire_run_folder(run_dir: Path) -> IO[str]:
+    """Locks a run folder, as `acquire`; waits for the data loader workers of a training that was killed."""
+    return acquire(run_dir / RUN_LOCK, f"run folder {run_dir}", ORPHAN_PATIENCE)
+
+
+def inherited(run_dir: Path) -> bool:
+    """Whether the process that started this one holds the lock of a run folder and passed it on.
 
     It names the descriptor in the environment variable `DEFORMLAB_LOCK`.
     """
     try:
         descriptor = int(os.environ.get(INHERITED, ""))
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(os.fstat(descriptor), (run_dir / RUN_LOCK).stat())
     except (ValueError, OSError):
         return False
 

@@ -4,14 +4,13 @@ Nothing here imports torch.
 """
 
 from deformlab.sweep.run import run_sweep, sweep_folder
-from deformlab.sweep.settings import parse_setting
-from deformlab.sweep.specification import SweepSpecification, TrialSpecification, read_sweep
-from deformlab.sweep.trials import Identify, Trial, make_trials
+from deformlab.sweep.specification import SweepSpecification, TrialSpecification, parse_setting, read_sweep
+from deformlab.sweep.trials import Identify, PlannedTrial, make_trials
 
 __all__ = [
     "Identify",
+    "PlannedTrial",
     "SweepSpecification",
-    "Trial",
     "TrialSpecification",
     "make_trials",
     "parse_setting",

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deformlab.run_folder import SCORES, format_score
 from deformlab.sweep.state import TrialState, seconds_left
 
 STYLES = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow"}
@@ -86,10 +87,13 @@ class PlainLines:
 
 
 def trial_table(states: Sequence[TrialState], title: str) -> Table:
-    """Trials with status, epoch, mIoU in percent, images per second and elapsed time."""
+    """Trials with status, epoch, score in percent, images per second and elapsed time."""
     table = Table(title=f"sweep {title}", title_justify="left")
     table.add_column("trial", no_wrap=True)
-    for name in ("seed", "status", "epoch", "mIoU %", "img/s", "elapsed"):
+    score = next(
+        (SCORES[state.progress.score].heading for state in states if state.progress.score), "score %"
+    )
+    for name in ("seed", "status", "epoch", score, "img/s", "elapsed"):
         table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
     for state in states:
         progress = state.progress
@@ -98,7 +102,7 @@ def trial_table(states: Sequence[TrialState], title: str) -> Table:
             str(state.trial.seed),
             state.status,
             epoch_text(state),
-            "" if progress.miou is None else f"{100 * progress.miou:.1f}",
+            "" if progress.value is None else f"{100 * progress.value:.1f}",
             "" if progress.images_per_second is None else f"{progress.images_per_second:.1f}",
             "" if state.seconds is None else duration(state.seconds),
             style=STYLES[state.status],
@@ -117,8 +121,8 @@ def progress_text(state: TrialState) -> str:
     """A trial's progress in words."""
     progress = state.progress
     parts = [f"epoch {epoch_text(state)}" if progress.epochs else "first epoch"]
-    if progress.miou is not None:
-        parts.append(f"mIoU {100 * progress.miou:.1f} %")
+    if progress.score is not None:
+        parts.append(f"{SCORES[progress.score].label} {format_score(progress.value)}")
     if progress.images_per_second is not None:
         parts.append(f"{progress.images_per_second:.1f} img/s")
     if state.seconds is not None:

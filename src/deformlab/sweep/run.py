@@ -1,6 +1,5 @@
 """One command from a sweep file to a folder of run folders; running it again goes on where it stopped."""
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,17 +8,20 @@ from typing import Any
 
 from rich.console import Console
 
-from deformlab.errors import ConfigError
+from deformlab.errors import ConfigError, RunFolderError
+from deformlab.run_folder import (
+    last_log_lines,
+    read_status,
+    read_trial_list,
+    write_atomically,
+    write_trial_list,
+)
 from deformlab.run_folder.lock import locked
 from deformlab.sweep.display import counts, make_display
-from deformlab.sweep.executor import FIT, Executor, trial_command
-from deformlab.sweep.interruption import watch_signals
-from deformlab.sweep.local import LocalExecutor
-from deformlab.sweep.run_folder import last_log_lines, read_result, write_atomically
-from deformlab.sweep.schedule import run_trials
-from deformlab.sweep.settings import format_settings
+from deformlab.sweep.executors import FIT, Executor, LocalExecutor, trial_command
+from deformlab.sweep.schedule import run_trials, watch_signals
 from deformlab.sweep.slurm import SlurmExecutor
-from deformlab.sweep.specification import SweepSpecification, read_sweep
+from deformlab.sweep.specification import SweepSpecification, format_settings, read_sweep
 from deformlab.sweep.state import TrialState
 from deformlab.sweep.trials import Identify, Resolve, make_trials
 
@@ -72,7 +74,7 @@ def run_sweep(
     trials = make_trials(sweep, folder, overrides or {}, identify)
     states = [TrialState(trial) for trial in trials]
     for state in states:
-        state.look(identify)
+        state.read_run_folder(identify)
     if dry_run:
         print_plan(states, overrides or {}, command)
         return FINISHED
@@ -80,10 +82,10 @@ def run_sweep(
         write_atomically(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
         names = [trial.folder.name for trial in trials]
         print_leavers(folder, names)
-        write_atomically(folder / "trials.json", json.dumps(names, indent=2) + "\n")
+        write_trial_list(folder, names)
         todo = sum(state.status != "finished" for state in states)
-        place = _place(executor, max(1, todo), jobs, sweep, folder, command)
-        return _run(sweep, folder, states, place, poll_seconds)
+        chosen = _executor(executor, max(1, todo), jobs, sweep, folder, command)
+        return _run(sweep, folder, states, chosen, poll_seconds)
 
 
 def sweep_folder(path: str | Path, output: str | Path | None = None) -> Path:
@@ -99,15 +101,15 @@ def _folder(sweep: SweepSpecification, output: str | Path | None) -> Path:
     return Path("runs") / sweep.name if output is None else Path(output)
 
 
-def _place(
-    executor: str,
+def _executor(
+    name: str,
     todo: int,
     jobs: int | None,
     sweep: SweepSpecification,
     folder: Path,
     command: Sequence[str],
 ) -> Executor:
-    if executor == "slurm":
+    if name == "slurm":
         return SlurmExecutor(folder / ".slurm", jobs or todo, sweep.slurm, command)
     return LocalExecutor(min(jobs or 1, todo), command)
 
@@ -116,11 +118,11 @@ def _run(
     sweep: SweepSpecification,
     folder: Path,
     states: Sequence[TrialState],
-    place: Executor,
+    executor: Executor,
     poll_seconds: float,
 ) -> int:
     console = Console(file=sys.stdout)
-    display = make_display(sweep.name, place.slots, console)
+    display = make_display(sweep.name, executor.slots, console)
     done = sum(state.status == "finished" for state in states)
     display.event(f"sweep {sweep.name}: {len(states)} trials, {done} finished before, in {folder}")
     older = [state.trial.folder.name for state in states if state.measured_by_an_older_version]
@@ -131,7 +133,7 @@ def _run(
         )
     with watch_signals() as interruption:
         try:
-            run_trials(states, place, display, interruption, poll_seconds)
+            run_trials(states, executor, display, interruption, poll_seconds)
         finally:
             display.close()
     print_failures(states, console)
@@ -160,11 +162,10 @@ def print_failures(states: Sequence[TrialState], console: Console) -> None:
 def print_leavers(folder: Path, names: Sequence[str]) -> None:
     """Says which run folders leave the sweep, before anything is trained."""
     try:
-        before = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = read_trial_list(folder) or []
+    except RunFolderError:
         return
-    known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
-    leaving = [name for name in known if name not in names and (folder / name).is_dir()]
+    leaving = [name for name in before if name not in names and (folder / name).is_dir()]
     if leaving:
         shown = ", ".join(leaving[:3]) + (f" and {len(leaving) - 3} more" if len(leaving) > 3 else "")
         print(
@@ -182,7 +183,8 @@ def print_plan(states: Sequence[TrialState], overrides: Mapping[str, Any], comma
     print(f"{'trial':{width}}  seed  id        state        differs by")
     for state in states:
         trial = state.trial
-        status = read_result(trial.folder).get("status", "new")
+        recorded = read_status(trial.folder)
+        status: str = "new" if recorded is None else recorded.status
         if status == "finished" and state.status != "finished":
             status = "to measure"
         elif state.measured_by_an_older_version:

@@ -1,16 +1,22 @@
 """The sweep's loop: start what can start, look after what runs, go on when one fails, stop when asked to."""
 
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Literal
 
 from deformlab.errors import DeformlabError
+from deformlab.run_folder import last_log_lines, mark_status, read_status, write_config
 from deformlab.sweep.display import Display, duration, progress_text
-from deformlab.sweep.executor import Executor, RunningTrial
-from deformlab.sweep.interruption import Interruption
-from deformlab.sweep.run_folder import last_log_lines, mark, prepare_run_folder, read_result
+from deformlab.sweep.executors import Executor, RunningTrial
 from deformlab.sweep.state import TrialState
 
+# Ctrl-C and a termination ask to stop; a lost terminal does too, unless it is ignored.
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
 # Time to write a checkpoint's end and result.json after the first signal, time to give in after the second.
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0))
 # How the command line ends when a user can mend the matter: one line that needs no introduction.
@@ -20,6 +26,46 @@ INTERRUPTED = {
     code for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) for code in (128 + number, -number)
 }
 Running = dict[TrialState, RunningTrial]
+
+
+@dataclass
+class Interruption:
+    """How often the user asked to stop: once means politely, twice at once."""
+
+    count: int = 0
+
+    @property
+    def requested(self) -> bool:
+        """Whether the sweep should stop."""
+        return self.count > 0
+
+    @property
+    def impatient(self) -> bool:
+        """Whether it should stop at once."""
+        return self.count > 1
+
+
+@contextmanager
+def watch_signals() -> Iterator[Interruption]:
+    """Counts signals that ask to stop while a `with` block runs; only the main thread can hear them."""
+    interruption = Interruption()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interruption.count += 1
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    heard = list(SIGNALS)
+    # A hang-up that is ignored stays ignored: that is what nohup asks for.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in heard}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_trials(
@@ -65,7 +111,9 @@ def _start_ready(
         if parent and parent.status in ("failed", "interrupted"):
             _fail(state, f"parent {parent.trial.label} {parent.status}", display)
         elif len(running) < executor.slots and (parent is None or parent.status == "finished"):
-            prepare_run_folder(state.trial)
+            # Not only the process says "running": a trial that dies while it starts was tried all the same.
+            write_config(state.trial.folder, state.trial.config)
+            _mark(state, "running")
             try:
                 running[state] = executor.start(state.trial)
             except DeformlabError as error:
@@ -79,16 +127,16 @@ def _start_ready(
 
 def _conclude(state: TrialState, code: int, display: Display) -> None:
     """Takes over what the process wrote about itself, and writes it where the process could not."""
-    trial, result = state.trial, read_result(state.trial.folder)
-    if code == 0 and result.get("status") == "finished":
+    trial, recorded = state.trial, read_status(state.trial.folder)
+    if code == 0 and recorded is not None and recorded.status == "finished":
         state.status = "finished"
         display.event(f"{trial.label}: finished, {progress_text(state)}")
     elif code in INTERRUPTED:
         state.status, state.error = "interrupted", "interrupted"
-        mark(trial, "interrupted", "interrupted by a signal to its own process")
+        _mark(state, "interrupted", "interrupted by a signal to its own process")
         display.event(f"{trial.label}: interrupted")
     else:
-        said = result.get("error") if result.get("status") == "failed" else None
+        said = recorded.error if recorded is not None and recorded.status == "failed" else None
         _fail(state, said or _reason(state, code), display)
 
 
@@ -104,8 +152,15 @@ def _reason(state: TrialState, code: int) -> str:
 
 def _fail(state: TrialState, error: str, display: Display) -> None:
     state.status, state.error = "failed", error
-    mark(state.trial, "failed", error)
+    _mark(state, "failed", error)
     display.event(f"{state.trial.label}: failed, {error}")
+
+
+def _mark(
+    state: TrialState, status: Literal["running", "failed", "interrupted"], error: str | None = None
+) -> None:
+    """Writes into result.json which trial it is and how it is, and keeps everything else."""
+    mark_status(state.trial.folder, replace(state.trial.run_status, status=status, error=error))
 
 
 def _stop(running: Running, display: Display, interruption: Interruption, poll_seconds: float) -> None:
@@ -128,9 +183,10 @@ def _stop(running: Running, display: Display, interruption: Interruption, poll_s
         trial.send_signal(signal.SIGKILL)
     for state, trial in running.items():
         state.refresh()
-        if trial.poll() == 0 and read_result(state.trial.folder).get("status") == "finished":
+        recorded = read_status(state.trial.folder)
+        if trial.poll() == 0 and recorded is not None and recorded.status == "finished":
             state.status = "finished"
         else:
             state.status, state.error = "interrupted", "the sweep was stopped"
-            mark(state.trial, "interrupted", state.error)
+            _mark(state, "interrupted", state.error)
         display.event(f"{state.trial.label}: {state.status} after {duration(state.seconds or 0.0)}")

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.errors import ConfigError, RunFolderError
-from deformlab.run_folder.files import write_atomically
-from deformlab.sweep.executor import FIT, trial_command, trial_environment
-from deformlab.sweep.process import start_process
-from deformlab.sweep.trials import Trial
+from deformlab.run_folder import write_atomically
+from deformlab.sweep.executors import FIT, start_process, trial_command, trial_environment
+from deformlab.sweep.trials import PlannedTrial
 
 # submitit's own five minutes are over before the first epoch.
 DEFAULT_PARAMETERS = {"timeout_min": 24 * 60}
@@ -64,7 +63,7 @@ class SlurmExecutor:
         self._folder = folder
         self._command = command
 
-    def start(self, trial: Trial) -> "SlurmTrial":
+    def start(self, trial: PlannedTrial) -> "SlurmTrial":
         """Submits a trial, or takes up its job where that has not ended."""
         note = trial.folder / "slurm_job.txt"
         if note.is_file():
@@ -128,7 +127,7 @@ class TrialJob:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def _additions(trial: Trial) -> dict[str, str]:
+def _additions(trial: PlannedTrial) -> dict[str, str]:
     # Lightning would take the job's one task for one of its ranks, and queue the job again by itself.
     names = {key: value for key, value in trial_environment(trial).items() if key.startswith("DEFORMLAB_")}
     return {**names, "SLURM_JOB_NAME": "interactive"}

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from deformlab.run_folder.measurement import VERSION, version_of
-from deformlab.sweep.run_folder import EpochRow, read_epoch, read_result
-from deformlab.sweep.trials import Identify, Trial
+from deformlab.run_folder import MEASUREMENT_VERSION, Progress, read_progress, read_status
+from deformlab.sweep.trials import Identify, PlannedTrial
 
 Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -25,38 +24,39 @@ class TrialState:
         measured_with: Version with which a trial that was finished before was measured.
     """
 
-    trial: Trial
+    trial: PlannedTrial
     status: Status = "waiting"
     error: str | None = None
-    progress: EpochRow = field(default_factory=EpochRow)
+    progress: Progress = field(default_factory=Progress)
     seconds: float | None = None
     measured_with: int | None = None
     _started: float = 0.0
     _epochs_at_start: int = 0
     _seconds_at_epoch: float = 0.0
 
-    def look(self, identify: Identify) -> None:
-        """Reads the run folder as an earlier sweep left it.
+    def read_run_folder(self, identify: Identify) -> None:
+        """Takes up what an earlier sweep left in the trial's folder.
 
         A finished training that was measured with other options is not finished: its process will measure it.
         """
-        result = read_result(self.trial.folder)
-        self.progress = read_epoch(self.trial.folder)
-        if result.get("status") != "finished":
+        recorded = read_status(self.trial.folder)
+        self.progress = read_progress(self.trial.folder)
+        if recorded is None or recorded.status != "finished":
             return
-        measured = (result.get("measurement") or {}).get("options")
-        if measured is None:
-            recorded = identify.of_run(self.trial.folder)
-            measured = recorded.measurement if recorded else None
-        if measured == self.trial.identity.measurement:
+        measurement = recorded.measurement
+        options = None if measurement is None else measurement.options
+        if options is None:
+            identity = identify.of_run(self.trial.folder)
+            options = identity.measurement if identity else None
+        if options == self.trial.identity.measurement:
             self.status = "finished"
-            self.seconds = result.get("seconds")
-            self.measured_with = version_of(self.trial.folder, result)
+            self.seconds = recorded.seconds
+            self.measured_with = measurement.version if measurement else None
 
     @property
     def measured_by_an_older_version(self) -> bool:
         """Whether its numbers may mean something else than those of trials that are measured now."""
-        return self.measured_with is not None and self.measured_with < VERSION
+        return self.measured_with is not None and self.measured_with < MEASUREMENT_VERSION
 
     def start(self) -> None:
         """Notes that the trial runs from now on."""
@@ -68,7 +68,7 @@ class TrialState:
     def refresh(self) -> None:
         """Reads the progress of a running trial."""
         self.seconds = time.monotonic() - self._started
-        progress = read_epoch(self.trial.folder)
+        progress = read_progress(self.trial.folder)
         if progress.epochs != self.progress.epochs:
             self._seconds_at_epoch = self.seconds
         self.progress = progress

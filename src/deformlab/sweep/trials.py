@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.errors import ConfigError, DeformlabError
-from deformlab.run_folder.files import read_json
+from deformlab.run_folder import RunStatus, last_checkpoint, read_config, read_status
 from deformlab.run_folder.identity import Identity, digest, skeleton
 from deformlab.run_folder.identity import identify as identify_configuration
-from deformlab.sweep.settings import apply_settings
-from deformlab.sweep.specification import SweepSpecification
-from deformlab.yaml_file import read_yaml
+from deformlab.sweep.specification import SweepSpecification, apply_settings
 
 Resolve = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class PlannedTrial:
     """One run of a sweep.
 
     Attributes:
@@ -49,12 +47,24 @@ class Trial:
     identity: Identity
     digest: str
     folder: Path
-    parent: "Trial | None"
+    parent: "PlannedTrial | None"
 
     @property
     def label(self) -> str:
         """How the trial is called in tables and messages."""
         return f"{self.name} seed {self.seed}"
+
+    @property
+    def run_status(self) -> RunStatus:
+        """What result.json says of a trial that has been started."""
+        return RunStatus(
+            status="running",
+            trial=self.name,
+            sweep=self.sweep,
+            role=self.role,
+            init_from=self.parent.name if self.parent else None,
+            seed=self.seed,
+        )
 
     @property
     def max_epochs(self) -> int | None:
@@ -89,14 +99,14 @@ class Identify:
     def of_run(self, run_dir: Path) -> Identity | None:
         """The identity of a run; None where its config.yaml does not say."""
         try:
-            return self(read_yaml(run_dir / "config.yaml", "configuration"))
+            return self(read_config(run_dir))
         except DeformlabError:
             return None
 
 
 def make_trials(
     sweep: SweepSpecification, folder: Path, overrides: Mapping[str, Any], identify: Identify
-) -> list[Trial]:
+) -> list[PlannedTrial]:
     """All trials of a sweep, seed after seed, a parent before its children.
 
     Args:
@@ -110,9 +120,9 @@ def make_trials(
     """
     if "seed_everything" in overrides:
         raise ConfigError(f"seed_everything comes from seeds in {sweep.path}; change it there")
-    trials: list[Trial] = []
+    trials: list[PlannedTrial] = []
     for seed in sweep.seeds:
-        by_name: dict[str, Trial] = {}
+        by_name: dict[str, PlannedTrial] = {}
         for specification in sweep.trials:
             try:
                 config = apply_settings(sweep.base, specification.settings)
@@ -124,11 +134,11 @@ def make_trials(
             identity = identify(config)
             name = f"{specification.name}-seed{seed}"
             trial_digest = digest(identity.training, parent.digest if parent else None)
-            run_dir = _folder_of_before(folder, name, trial_digest, identity, parent, identify)
+            run_dir = _earlier_folder(folder, name, trial_digest, identity, parent, identify)
             if parent:
-                weights = parent.folder / "checkpoints" / "last.ckpt"
-                config = apply_settings(config, {"model.init_weights": str(weights)})
-            by_name[specification.name] = Trial(
+                weights = str(last_checkpoint(parent.folder))
+                config = apply_settings(config, {"model.init_weights": weights})
+            by_name[specification.name] = PlannedTrial(
                 name=specification.name,
                 seed=seed,
                 role=specification.role,
@@ -144,13 +154,13 @@ def make_trials(
     return trials
 
 
-def _folder_of_before(
-    folder: Path, name: str, digits: str, identity: Identity, parent: Trial | None, identify: Identify
+def _earlier_folder(
+    folder: Path, name: str, digits: str, identity: Identity, parent: PlannedTrial | None, identify: Identify
 ) -> Path | None:
     """The run folder of a trial that is there already: a finished one, else the one named by its digest."""
     training = dict(identity.training)
     if parent:
-        training["model.init_weights"] = f"{parent.folder.name}/checkpoints/last.ckpt"
+        training["model.init_weights"] = last_checkpoint(Path(parent.folder.name)).as_posix()
     pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{8}}")
     found = [path for path in sorted(folder.glob("*")) if pattern.fullmatch(path.name)]
     same = []
@@ -162,10 +172,8 @@ def _folder_of_before(
 
 
 def _is_finished(run_dir: Path) -> bool:
-    try:
-        return read_json(run_dir / "result.json").get("status") == "finished"
-    except DeformlabError:
-        return False
+    recorded = read_status(run_dir)
+    return recorded is not None and recorded.status == "finished"
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,311 @@
+"""Writes the run folder while a network trains."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+
+from deformlab import ops, provenance
+from deformlab.callbacks.object_files import ObjectFiles
+from deformlab.callbacks.score import class_scores, logged_score
+from deformlab.errors import ConfigError
+from deformlab.metrics import EffectiveDilationRow
+from deformlab.run_folder import (
+    MEASUREMENT_VERSION,
+    ClassScores,
+    MeasuredSizes,
+    Measurement,
+    Result,
+    RunStatus,
+    Score,
+    TrainingRecord,
+    finite,
+    metrics_before,
+    read_status,
+    write_config,
+    write_metrics,
+    write_result,
+)
+
+__all__ = ["RunWriter", "measured_sizes"]
+
+
+class RunWriter(pl.Callback):
+    """Writes config.yaml, metrics.csv, result.json and the records of objects while training.
+
+    The history of a run is in its checkpoints, too. A resumed training takes it from there and writes the
+    files anew, so that they always say what the checkpoint has seen.
+
+    Args:
+        directory: The run folder; made if it is not there.
+        name: The run's names, `RunStatus.from_environment`.
+        config: The resolved configuration.
+        options: The options of it that decide how the network is measured, dotted.
+    """
+
+    def __init__(
+        self, directory: Path, name: RunStatus, config: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        self.directory = directory
+        self.config = dict(config)
+        self.epochs: list[dict[str, Any]] = []
+        self.effective_dilation: list[EffectiveDilationRow] = []
+        self._name = name
+        self._options = dict(options)
+        # Of a measurement after the training; those of the last epoch's row count otherwise.
+        self._scores: tuple[Score, ClassScores] | None = None
+        self._measured_step = -1
+        self._trained_epochs = 0
+        self._thresholds: list[float] = []
+        self._data: dict[str, Any] = {}
+        self._earlier_seconds = 0.0
+        self._earlier_peak = 0
+        self._started = time.monotonic()
+        self._begun = False
+        self._epoch_started = 0.0
+        self._train_seconds = 0.0
+        self._images = 0
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds what was trained, on what, and how it went."""
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        TrainingRecord(
+            config=self.config,
+            classes=list(datamodule.classes),
+            data=datamodule.fingerprints(),
+            epochs=self.epochs,
+            thresholds=self._thresholds,
+            seconds=self._seconds(),
+            peak_memory_bytes=self._peak(),
+        ).add_to(checkpoint)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes up the history, and refuses to go on with other images than the training began with.
+
+        Raises:
+            ConfigError: The training or validation images are others.
+            RunFolderError: An older version wrote the checkpoint, and metrics.csv is damaged.
+        """
+        self._trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        record = TrainingRecord.of(checkpoint)
+        if record is None:
+            self.epochs = metrics_before(self.directory, self._trained_epochs)
+            return
+        self.epochs = list(record.epochs)
+        self._measured_step = int(self.epochs[-1]["step"]) if self.epochs else -1
+        self._thresholds = list(record.thresholds)
+        self._data = dict(record.data)
+        self._earlier_seconds = float(record.seconds)
+        self._earlier_peak = int(record.peak_memory_bytes)
+        if trainer.state.fn == "fit":
+            _check_data(record.data, trainer.datamodule.fingerprints())  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Makes the folder and says that the run has begun."""
+        if not trainer.is_global_zero:
+            return
+        # The seconds that a killed process spent after its last checkpoint count as well.
+        previous = read_status(self.directory)
+        if previous is not None:
+            self._earlier_seconds = max(self._earlier_seconds, previous.seconds or 0.0)
+            self._earlier_peak = max(self._earlier_peak, previous.peak_memory_bytes or 0)
+        write_config(self.directory, self.config)
+        self._begun = True
+        self._write_epochs()
+        self._write_result(trainer, pl_module, "running")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self._epoch_started = time.monotonic()
+        self._images = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts images, of all processes in equal batches; makes sure that the last step is validated."""
+        self._images += len(batch["image"]) * trainer.world_size
+        if _is_last_step(trainer):
+            # A finished run has its finished network's score, also with a long interval between validations.
+            trainer.check_val_every_n_epoch = 1
+            trainer.val_check_batch = batch_idx + 1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the epoch's clock: images per second are those of training."""
+        self._train_seconds = time.monotonic() - self._epoch_started
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Adds the epoch's row and writes the folder."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        objects = self._objects(trainer, pl_module)
+        row: dict[str, Any] = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "train/loss": pl_module.train_loss,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "images_per_second": self._images / max(self._train_seconds, 1e-9),
+            **{
+                key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
+            },
+        }
+        self.epochs.append(row)
+        self._measured_step = trainer.global_step
+        self._trained_epochs = trainer.current_epoch + 1
+        self._scores = None
+        for logger in trainer.loggers:
+            logger.log_metrics({"images_per_second": row["images_per_second"]}, trainer.global_step)
+        if trainer.is_global_zero:
+            self._write_epochs()
+            self._write_objects(objects)
+            self._write_result(trainer, pl_module, "running")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Counts the epoch."""
+        self._trained_epochs = trainer.current_epoch + 1
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Marks the run finished, unless its network has yet to be measured."""
+        if not trainer.interrupted and not self.must_measure(trainer):
+            self._write_result(trainer, pl_module, "finished")
+
+    def must_measure(self, trainer: pl.Trainer) -> bool:
+        """Whether the network as it is has not been validated, although validation is not switched off."""
+        return self._measured_step != trainer.global_step and trainer.limit_val_batches != 0
+
+    def record_measurement(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what `Trainer.validate` just found of the finished network, and marks the run finished."""
+        objects = self._objects(trainer, pl_module)
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        metrics = trainer.callback_metrics
+        self._scores = (
+            logged_score(pl_module, metrics, "val"),
+            class_scores(pl_module, metrics, "val", datamodule.classes),
+        )
+        if trainer.is_global_zero:
+            self._write_epochs()
+            self._write_objects(objects)
+            self._write_result(trainer, pl_module, "finished")
+
+    @rank_zero_only
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Marks the run interrupted or failed, with the reason."""
+        if trainer.state.fn != "fit":
+            return
+        if not self._begun:
+            return  # it failed before there was anything to mark, or must not touch what is there
+        if isinstance(exception, KeyboardInterrupt):
+            self._write_result(trainer, pl_module, "interrupted")
+        else:
+            reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
+            self._write_result(trainer, pl_module, "failed", reason)
+
+    def _objects(self, trainer: pl.Trainer, task: Any) -> ObjectFiles:
+        # Every process takes part in the reduction, one of them writes.
+        objects = ObjectFiles(task, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
+        self.effective_dilation = objects.rows
+        return objects
+
+    def _write_objects(self, objects: ObjectFiles) -> None:
+        self._thresholds = objects.write(self.directory)["rule"]["thresholds"] or []
+
+    def _write_epochs(self) -> None:
+        if self.epochs:
+            write_metrics(self.directory, self.epochs)
+
+    def _write_result(self, trainer: pl.Trainer, task: Any, status: Any, error: str | None = None) -> None:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        last: dict[str, Any] = self.epochs[-1] if self.epochs else {}
+        score, of_classes = self._scores or (
+            logged_score(task, last, "val"),
+            class_scores(task, last, "val", datamodule.classes),
+        )
+        curve = [logged_score(task, row, "val").value for row in self.epochs]
+        known = [value for value in curve if value is not None]
+        best = (max if score.mode == "max" else min)(known, default=None)
+        names = asdict(self._name)
+        result = Result(
+            **names
+            | {
+                "status": status,
+                "error": error,
+                "seconds": round(self._seconds(), 2),
+                "peak_memory_bytes": self._peak(),
+                "measurement": Measurement(
+                    MEASUREMENT_VERSION, self._options, measured_sizes(task, self._thresholds)
+                ),
+            },
+            score=replace(score, best=best),
+            class_scores=of_classes,
+            epochs=self._trained_epochs,
+            max_epochs=trainer.max_epochs,
+            dataset=datamodule.dataset_class.name,
+            data=self._data | datamodule.fingerprints(),
+            classes=tuple(datamodule.classes),
+            palette=tuple(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in datamodule.palette),
+            model=task.configuration,
+            parameters=sum(parameter.numel() for parameter in task.model.parameters()),
+            images_per_second=finite(last.get("images_per_second")),
+            precision=str(trainer.precision),
+            versions=provenance.versions(),
+            git_revision=provenance.git_revision(),
+            operator_backend=ops.backend(task.device.type),
+            machine=provenance.machine(),
+        )
+        write_result(self.directory, result)
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _peak(self) -> int:
+        return max(self._earlier_peak, provenance.peak_memory_bytes())
+
+
+def measured_sizes(task: Any, thresholds: list[float]) -> MeasuredSizes:
+    """Which objects a task's evaluation calls small and large.
+
+    Args:
+        task: The task.
+        thresholds: Those that the latest validation used; they count where the options ask for thirds.
+    """
+    options = task.evaluation
+    thirds = options.object_sizes == "thirds"
+    used = tuple(thresholds if thirds else options.object_sizes)
+    return MeasuredSizes(
+        thresholds=(float(used[0]), float(used[1])) if used else None,
+        thirds=thirds,
+        area=options.object_area,
+        pixels=options.object_pixels,
+        assignment=options.object_region,
+    )
+
+
+def _is_last_step(trainer: pl.Trainer) -> bool:
+    """Whether the training ends with the step that was just done, as far as that is known."""
+    if trainer.limit_val_batches == 0:
+        return False
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    epochs, steps = trainer.max_epochs or -1, trainer.max_steps
+    of_epochs = progress.is_last_batch and 0 < epochs <= trainer.current_epoch + 1
+    return bool(of_epochs or 0 < steps <= trainer.global_step)
+
+
+def _check_data(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    for split, what in (("train", "training"), ("val", "validation")):
+        then, now = recorded.get(split) or {}, present.get(split) or {}
+        if then and now and then["fingerprint"] != now["fingerprint"]:
+            raise ConfigError(
+                f"the {what} images are not those that this run began with ({then['images']} of "
+                f"{then['dataset']} then, {now['images']} of {now['dataset']} now, or files of other sizes); "
+                "restore them or give a new --run_dir"
+            )

@@ -1,0 +1,63 @@
+"""What jsonargparse says of a wrong option or file, on one line that a user can act on."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import yaml
+
+from deformlab.errors import ConfigError
+
+__all__ = ["check_yaml_files", "one_line", "with_suggestion"]
+
+
+def one_line(message: str) -> str:
+    """Jsonargparse's explanation on one line, with the option and the reason but without its types' names."""
+    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
+    union = re.match(
+        r'Parser key "([^"]+)": Does not validate against any of the Union subtypes '
+        r"Subtypes: \[(.*?)\] Errors: (.*)",
+        text,
+    )
+    if union is None:
+        return text
+    key, types, errors = union.groups()
+    inner = re.search(r'Parser key "([^"]+)": (.*?)(?= Expected a <class \'NoneType\'>|$)', errors)
+    if inner is not None:
+        return f"{key}.{inner[1]}: {inner[2]}"
+    legal = [name.rpartition(".")[2] for name in re.findall(r"<class '([^']+)'>", types)]
+    legal += re.findall(r"Literal\[(.*?)\]", types)
+    names = " or ".join("null" if name == "NoneType" else name for name in legal)
+    given = errors.rpartition("Given value: ")[2]
+    return f"{key}: must be {names}, got {given}" if names else text
+
+
+def with_suggestion(text: str, known: Callable[[], Iterable[str]]) -> str:
+    """A message about an unknown option, with the option that is spelt nearly so.
+
+    Args:
+        text: The message.
+        known: Gives the names of all options; called only where one is unknown.
+    """
+    unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", text)
+    if unknown is None:
+        return text
+    close = difflib.get_close_matches(unknown[1], list(known()), n=1)
+    return f"{text}; did you mean {close[0]}?" if close else text
+
+
+def check_yaml_files(arguments: list[str]) -> None:
+    """Names the configuration file that is not YAML, which the parser's own message does not.
+
+    Raises:
+        ConfigError: A file that the command line names is not YAML.
+    """
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name = following if word in ("-c", "--config") else word.removeprefix("--config=")
+        if name and name.endswith((".yaml", ".yml")) and Path(name).is_file():
+            try:
+                yaml.safe_load(Path(name).read_text())
+            except yaml.YAMLError as error:
+                reason = one_line(str(error)).replace('in "<unicode string>", ', "")
+                raise ConfigError(f"{name}: not valid YAML: {reason}") from error
