@@ -78,10 +78,24 @@ class TrainingCLI(LightningCLI):
     identity: identities.Identity
     changed: dict[str, Any]
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, args: list[str] | dict[str, Any], **options: Any) -> None:
+        self._verb = args["subcommand"] if isinstance(args, dict) else args[0]
         self._termination = Termination()
         with self._termination.listening():
-            super().__init__(**options)
+            super().__init__(args=args, **options)
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Adds the verb that is run. A parser takes a tenth of a second, so others are built when used."""
+        self._subcommand_parsers = {}
+        self._parser_settings = kwargs
+        parser.add_subcommands().add_subcommand(self._verb, self._parser(self._verb))
+
+    def _parser(self, subcommand: str | None) -> LightningArgumentParser:
+        if subcommand is not None and subcommand not in self._subcommand_parsers:
+            self._subcommand_parsers[subcommand] = self._prepare_subcommand_parser(
+                self.trainer_class, subcommand, **self._parser_settings[subcommand]
+            )
+        return super()._parser(subcommand)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the network's and the data's options before the trainer's many, as a newcomer reads them."""
