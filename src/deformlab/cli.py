@@ -126,9 +126,6 @@ def _sweep(arguments: list[str]) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
     options = parser.parse_args(arguments)
-    from rich.console import Console
-
-    from deformlab.analysis import write_report
     from deformlab.sweep import parse_setting, run_sweep, sweep_folder
     from deformlab.training_cli import ConfigurationResolver
 
@@ -145,8 +142,7 @@ def _sweep(arguments: list[str]) -> int:
         resolve=ConfigurationResolver(),
     )
     if not options.dry_run and code in (0, 1):
-        report = write_report(sweep_folder(options.file, options.output))
-        report.print(Console())
+        _write_report(sweep_folder(options.file, options.output))
     return code
 
 
@@ -159,12 +155,16 @@ def _report(arguments: list[str]) -> int:
     parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
     parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
     options = parser.parse_args(arguments)
+    _write_report(options.runs, options.output)
+    return 0
+
+
+def _write_report(runs: Path, output: Path | None = None) -> None:
     from rich.console import Console
 
     from deformlab.analysis import write_report
 
-    write_report(options.runs, options.output).print(Console())
-    return 0
+    write_report(runs, output).print(Console())
 
 
 SHOW = """\

@@ -1,16 +1,24 @@
-"""Data sets, transforms and loaders."""
+"""Data sets, transforms and loaders.
+
+`SegmentationDataModule` is imported when it is first asked for. It needs Lightning, which takes seconds;
+reading and checking data sets do not.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from deformlab.data.camvid import CamVid
 from deformlab.data.check import CheckSettings, DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
-from deformlab.data.datamodule import SegmentationDataModule
 from deformlab.data.dataset import IGNORE_INDEX, UNKNOWN_OBJECT, Sample, SegmentationDataset
 from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.registry import DATASETS
 from deformlab.data.shapes import Shapes
 from deformlab.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
+
+if TYPE_CHECKING:
+    from deformlab.data.datamodule import SegmentationDataModule
 
 __all__ = [
     "DATASETS",
@@ -34,3 +42,11 @@ __all__ = [
     "TrainTransform",
     "check_dataset",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SegmentationDataModule":
+        from deformlab.data.datamodule import SegmentationDataModule
+
+        return SegmentationDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
