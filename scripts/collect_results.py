@@ -2,24 +2,33 @@
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
 
-Kept are configurations, metrics, results, effective dilation, objects and offsets. Left behind are
+Kept are configurations, metrics, results, records of objects and positions, and offsets. Left behind are
 checkpoints, logs and the prediction pictures, which show images of the data set. Paths of the machine become
 relative to the sweep.
 """
 
 import argparse
-import json
-import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deformlab.analysis import write_report
 from deformlab.errors import DeformlabError, RunFolderError
+from deformlab.run_folder import (
+    checkpoint_folder,
+    read_config,
+    read_evaluations,
+    read_status,
+    read_trial_list,
+    write_config,
+    write_evaluation,
+)
 
-KEPT = ("config.yaml", "metrics.csv", "result.json", "effective_dilation.csv")
-# Runs of an older version have none.
-KEPT_IF_THERE = ("objects.csv", "objects.json", "offsets.csv")
+KEPT = ("metrics.csv", "result.json")
+# Older runs lack some of the first ones; only they have the last two.
+KEPT_IF_THERE = ("objects.csv", "positions.npz", "offsets.csv", "objects.json", "effective_dilation.csv")
 
 
 def collect(sweep: Path, destination: Path) -> list[str]:
@@ -35,12 +44,12 @@ def collect(sweep: Path, destination: Path) -> list[str]:
     Raises:
         RunFolderError: The folder is no sweep's, or a trial of it is not finished.
     """
-    if not (sweep / "trials.json").is_file():
+    names = read_trial_list(sweep)
+    if names is None:
         raise RunFolderError(f"{sweep}: there is no trials.json; name the folder that deformlab sweep wrote")
-    names: list[str] = json.loads((sweep / "trials.json").read_text())
     for name in names:
-        result = sweep / name / "result.json"
-        if not result.is_file() or json.loads(result.read_text())["status"] != "finished":
+        status = read_status(sweep / name)
+        if status is None or status.status != "finished":
             raise RunFolderError(f"{sweep / name}: is not finished; run the sweep again to continue it")
     destination.mkdir(parents=True, exist_ok=True)
     for file in ("sweep.yaml", "trials.json"):
@@ -50,23 +59,22 @@ def collect(sweep: Path, destination: Path) -> list[str]:
         there = [file for file in KEPT_IF_THERE if (sweep / name / file).is_file()]
         for file in (*KEPT, *there):
             shutil.copyfile(sweep / name / file, destination / name / file)
-        for source in sorted((sweep / name / "evaluations").glob("*.json")):
-            evaluation = json.loads(source.read_text())
-            evaluation["data"]["root"] = None
-            kept = destination / name / "evaluations" / source.name
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_text(json.dumps(evaluation, indent=1) + "\n")
-        config = destination / name / "config.yaml"
-        config.write_text(without_machine_paths(config.read_text(), sweep))
+        evaluations, problems = read_evaluations(sweep / name)
+        if problems:
+            raise RunFolderError(problems[0])
+        for evaluation in evaluations:
+            write_evaluation(destination / name, replace(evaluation, data=evaluation.data | {"root": None}))
+        write_config(destination / name, without_machine_paths(read_config(sweep / name), sweep))
     return names
 
 
-def without_machine_paths(config: str, sweep: Path) -> str:
+def without_machine_paths(config: dict[str, Any], sweep: Path) -> dict[str, Any]:
     """A configuration whose data root is to be given and whose other runs lie in `runs/<sweep>`."""
-    config = re.sub(r"^(  root: ).+$", r"\1null", config, flags=re.MULTILINE)
-    return re.sub(
-        r"^(  init_weights: ).*/([^/]+/checkpoints/\S+)$", rf"\1runs/{sweep.name}/\2", config, flags=re.M
-    )
+    model = dict(config["model"])
+    weights = Path(str(model.get("init_weights")))
+    if weights.parent.name == checkpoint_folder(Path()).name:
+        model["init_weights"] = Path("runs", sweep.name, *weights.parts[-3:]).as_posix()
+    return config | {"model": model, "data": config["data"] | {"root": None}}
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ from torch import Tensor
 from deformlab.inspection import TrainedNetwork
 from deformlab.layers import DeformConv2d, record_offsets
 from deformlab.metrics import effective_dilation
-from deformlab.objects.bootstrap import draws, interval
+from deformlab.records.statistics import draws, interval
 
 DIRECTIONS = ("vertical", "horizontal")
 

@@ -48,6 +48,8 @@ from compare_runs import differences, files_of
 from measured_machine import machine
 
 from deformlab import provenance
+from deformlab.errors import RunFolderError
+from deformlab.run_folder import read_result
 
 # Data loader workers look for their parent every five seconds, and so does Lightning for its other ranks.
 PATIENCE = 15.0
@@ -319,9 +321,9 @@ def train_with_kills(
 def status_of(run_dir: Path) -> tuple[str | None, int]:
     """The status and the number of epochs in result.json."""
     try:
-        result = json.loads((run_dir / "result.json").read_text())
-        return result["status"], result["epochs"]
-    except (OSError, ValueError):
+        result = read_result(run_dir)
+        return result.status, result.epochs
+    except RunFolderError:
         return None, 0
 
 
@@ -392,7 +394,7 @@ def examine(case: Case, folder: Path, kills: int, seed: int) -> dict[str, Any]:
     starts = [start for one in rounds for start in one["starts"]]
     return {
         "case": case._asdict(),
-        "trained_in": json.loads((reference / "result.json").read_text())["precision"],
+        "trained_in": read_result(reference).precision,
         "kills": kills - missing,
         "starts": len(starts),
         "killed_before_first_checkpoint": sum(

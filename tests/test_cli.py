@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from deformlab.cli import main
+from deformlab.run_folder import read_result
 
 VERBS = ["fit", "validate", "test", "predict", "sweep", "report", "show", "data", "doctor"]
 
@@ -87,7 +88,7 @@ def test_broken_yaml_is_one_line(tmp_path, capsys):
 
 def test_validate_repeats_the_score_of_the_run(trained_run, capsys):
     assert main(["validate", "--run_dir", str(trained_run)]) == 0
-    miou = json.loads((trained_run / "result.json").read_text())["miou"]
+    miou = read_result(trained_run).score.value
     printed = capsys.readouterr().out
     assert f"{100 * miou:.1f}" in printed
     assert "layer4.0.conv2" in printed

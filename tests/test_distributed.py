@@ -1,7 +1,6 @@
 """Training on two processes gives the folder and the numbers of one."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import sys
 import pytest
 
 from deformlab.cli import main
+from deformlab.run_folder import read_result
 
 # Batch norm's statistics are those of a process; without them both trainings do the same arithmetic.
 SAME = ["--trainer.max_epochs", "1", "--data.options.val_images", "5", "--model.batch_norm", "frozen"]
@@ -55,7 +55,7 @@ def test_the_effective_batch_size_is_said(two_process_run):
 def test_the_score_of_two_processes_is_that_of_one(two_process_run, capsys):
     one_process = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
     assert main(["validate", "--run_dir", str(two_process_run), *one_process]) == 0
-    miou = json.loads((two_process_run / "result.json").read_text())["miou"]
+    miou = read_result(two_process_run).score.value
     assert f"mIoU {100 * miou:.1f} %" in capsys.readouterr().out
 
 

@@ -47,10 +47,10 @@ def test_a_named_evaluation_stands_beside_the_run(run, own):
     assert (evaluation.name, evaluation.split, evaluation.images) == ("fewer", "val", 3)
     assert evaluation.options == {"data.options.val_images": 3}
     assert evaluation.checkpoint == {"file": "last.ckpt", "epochs": 2}
-    assert 0 <= evaluation.score["value"] <= 1
+    assert 0 <= evaluation.score.value <= 1
     result = json.loads(own["result.json"])
     assert evaluation.data["fingerprint"] != result["data"]["val"]["fingerprint"]
-    assert set(evaluation.iou) == set(result["classes"])
+    assert set(evaluation.class_scores.values) == set(result["classes"])
 
 
 def test_the_test_split_is_kept_without_a_name(run, own):

@@ -125,6 +125,7 @@ def _sweep(arguments: list[str]) -> int:
         help="an option for every trial, for example --set trainer.max_epochs=5; may be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
+    _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
     from deformlab.sweep import parse_setting, run_sweep, sweep_folder
     from deformlab.training_cli import ConfigurationResolver
@@ -142,7 +143,7 @@ def _sweep(arguments: list[str]) -> int:
         resolve=ConfigurationResolver(),
     )
     if not options.dry_run and code in (0, 1):
-        _write_report(sweep_folder(options.file, options.output))
+        _write_report(sweep_folder(options.file, options.output), None, options.smallest_effect)
     return code
 
 
@@ -154,17 +155,28 @@ def _report(arguments: list[str]) -> int:
     )
     parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
     parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
+    _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
-    _write_report(options.runs, options.output)
+    _write_report(options.runs, options.output, options.smallest_effect)
     return 0
 
 
-def _write_report(runs: Path, output: Path | None = None) -> None:
+def _write_report(runs: Path, output: Path | None, smallest_effect: float) -> None:
     from rich.console import Console
 
     from deformlab.analysis import write_report
 
-    write_report(runs, output).print(Console())
+    write_report(runs, output, smallest_effect).print(Console())
+
+
+def _add_smallest_effect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--smallest-effect",
+        type=float,
+        default=0.1,
+        metavar="CELLS",
+        help="differences in effective dilation up to this are too small to matter (default: 0.1 cells)",
+    )
 
 
 SHOW = """\

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from deformlab import provenance
-from deformlab.callbacks import ObjectFiles, class_scores, logged_score, measured_sizes
+from deformlab.callbacks import class_scores, logged_score, measured_sizes
 from deformlab.data import SegmentationDataModule
-from deformlab.objects import summary_lines
+from deformlab.records import ObjectMeasurement, measurement_lines
 from deformlab.run_folder import (
     MEASUREMENT_VERSION,
     ClassScores,
@@ -18,6 +18,7 @@ from deformlab.run_folder import (
     Score,
     format_score,
     write_evaluation,
+    write_objects,
     write_result,
 )
 
@@ -29,7 +30,8 @@ class EvaluationRecorder:
     """Prints an evaluation of a trained network, and records it in the run folder where it belongs.
 
     The validation of the run's own network, on its own data and with its own options, replaces the run's
-    scores. Anything else is written as `evaluations/NAME.json` and replaces nothing.
+    scores. Anything else is written as `evaluations/NAME.json`, with
+    the records of objects in the folder `evaluations/NAME`, and replaces nothing.
 
     Args:
         run_dir: The run folder; None records nothing.
@@ -55,7 +57,7 @@ class EvaluationRecorder:
         task: Any,
         datamodule: SegmentationDataModule,
         metrics: Mapping[str, Any],
-        objects: ObjectFiles,
+        objects: ObjectMeasurement,
     ) -> None:
         """Prints and records an evaluation.
 
@@ -71,7 +73,9 @@ class EvaluationRecorder:
         """
         score = logged_score(task, metrics, split)
         of_classes = class_scores(task, metrics, split, datamodule.classes)
-        _print_scores(score, of_classes, objects)
+        _print_scores(score, of_classes)
+        rule = task.effective_dilation.rule
+        print("\n".join(["", *measurement_lines(objects, rule, datamodule.classes), ""]))
         if self.run_dir is None:
             return
         differing = self._differing(split, datamodule)
@@ -103,7 +107,7 @@ class EvaluationRecorder:
         datamodule: SegmentationDataModule,
         score: Score,
         of_classes: ClassScores,
-        objects: ObjectFiles,
+        objects: ObjectMeasurement,
     ) -> None:
         result = self.recorded.result
         if result is None:
@@ -113,7 +117,8 @@ class EvaluationRecorder:
             )
             return
         self.lock(run_dir)
-        thresholds = objects.write(run_dir)["rule"]["thresholds"] or []
+        thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
+        write_objects(run_dir, objects, datamodule.classes)
         result = replace(
             result,
             score=replace(score, best=result.score.best),
@@ -133,7 +138,7 @@ class EvaluationRecorder:
         datamodule: SegmentationDataModule,
         score: Score,
         of_classes: ClassScores,
-        objects: ObjectFiles,
+        objects: ObjectMeasurement,
     ) -> None:
         data = datamodule.fingerprints()[split]
         path = write_evaluation(
@@ -147,7 +152,6 @@ class EvaluationRecorder:
                 data={**data, "root": datamodule.root},
                 checkpoint={"file": self.recorded.checkpoint.name, "epochs": self.recorded.epochs},
                 options=dict(self.changed),
-                objects=objects.summary(),
                 provenance={
                     "versions": provenance.versions(),
                     "git_revision": provenance.git_revision(),
@@ -155,14 +159,15 @@ class EvaluationRecorder:
                 },
             ),
         )
+        # The folder of the same name has the records by object.
+        write_objects(path.with_suffix(""), objects, datamodule.classes)
         own = self.recorded.result.score.value if self.recorded.result else None
         if score.value is not None and own is not None:
             print(f"{100 * (score.value - own):+.1f} points against the run's own validation score")
         print(f"written to {path}")
 
 
-def _print_scores(score: Score, of_classes: ClassScores, objects: ObjectFiles) -> None:
+def _print_scores(score: Score, of_classes: ClassScores) -> None:
     print(score.text)
     for name, value in of_classes.values.items():
         print(f"  {name:<16}{format_score(value):>7}")
-    print("\n".join(["", *summary_lines(objects.summary()), ""]))

@@ -25,13 +25,13 @@ from deformlab.callbacks import (
     EpochLines,
     LastCheckpoint,
     LogTablesAndPictures,
-    ObjectFiles,
     OffsetMonitor,
     PredictionPictures,
     PredictionWriter,
     ResilientWandbLogger,
     RunWriter,
     Termination,
+    measured_objects,
     monitored,
 )
 from deformlab.data import SegmentationDataModule
@@ -40,6 +40,7 @@ from deformlab.evaluation_recorder import EvaluationRecorder
 from deformlab.parser_messages import check_yaml_files, one_line, with_suggestion
 from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
+from deformlab.records import ObjectMeasurement
 from deformlab.run_folder import (
     RecordedTraining,
     RunStatus,
@@ -314,13 +315,13 @@ class TrainingCLI(LightningCLI):
         """Runs validation, prints its tables and records them."""
         self._check_images()
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
-        self._record("val", ObjectFiles(self.model, self.datamodule.val_dataset))
+        self._record("val", measured_objects(self.model, self.datamodule.val_dataset))
 
     def test(self, **options: Any) -> None:
         """Runs the test, prints its tables and records them."""
         self._check_images()
         self.trainer.test(self.model, datamodule=self.datamodule, verbose=False, **self._named(options))
-        self._record("test", ObjectFiles(self.model, self.datamodule.test_dataset))
+        self._record("test", measured_objects(self.model, self.datamodule.test_dataset))
 
     def _check_images(self) -> None:
         """Refuses data that mean something else than what the network was trained on."""
@@ -334,7 +335,7 @@ class TrainingCLI(LightningCLI):
         rank_zero_info(f"wrote the class maps to {self.config[self.subcommand].output}")
 
     @rank_zero_only
-    def _record(self, split: str, objects: ObjectFiles) -> None:
+    def _record(self, split: str, objects: ObjectMeasurement) -> None:
         config = self.config[self.subcommand]
         assert self.recorded is not None
         EvaluationRecorder(

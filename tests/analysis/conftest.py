@@ -1,16 +1,28 @@
 """Run folders as training writes them, with numbers made up for the tests."""
 
-import csv
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deformlab.analysis import write_report
-from deformlab.objects import FilterSums, ObjectRecords, SizeRule, by_size, records_text, summarize
+from deformlab.records import BACKGROUND, FilterSums, ObjectMeasurement, ObjectRecords, PositionRecords
+from deformlab.run_folder import (
+    MEASUREMENT_VERSION,
+    ClassScores,
+    MeasuredSizes,
+    Measurement,
+    Result,
+    Score,
+    read_result,
+    write_metrics,
+    write_result,
+)
+from deformlab.run_folder.objects import write_objects
 
-SIZES = ("small", "medium", "large", "background")
+LAYERS = ("layer4.0.conv2", "layer4.1.conv2")
+CLASSES = ("Sky", "Road_mark")
 MODEL = {
     "backbone": "resnet18",
     "width": 1.0,
@@ -23,25 +35,9 @@ MODEL = {
     "offset_lr_multiplier": 1.0,
     "num_classes": 2,
 }
-RESULT = {
-    "status": "finished",
-    "error": None,
-    "sweep": "dilation",
-    "role": "trial",
-    "dataset": "camvid",
-    "classes": ["Sky", "Road_mark"],
-    "thresholds": [9216, 50176],
-    "parameters": 11234567,
-    "seconds": 120.0,
-    "images_per_second": 30.0,
-    "peak_memory_bytes": 2**30,
-    "versions": {"deformlab": "0.1.0", "torch": "2.13.0"},
-    "git_revision": "abc123",
-    "operator_backend": "native",
-    "precision": "32-true",
-    "machine": "a machine, 2 cores",
-    "init_from": None,
-}
+# Instance id, box area and pixels of the object of each size that every image has.
+OBJECTS = {"small": (1, 100, 10), "medium": (2, 20_000, 50), "large": (3, 60_000, 100)}
+ROWS, COLUMNS = 6, 10
 
 
 class Sweep:
@@ -51,156 +47,186 @@ class Sweep:
         self.folder = folder
         folder.mkdir()
 
-    def run(self, trial, miou=0.5, seed=0, dilation=None, curve=(0.1, 0.3), model=None, **result):
-        """Write a run; `dilation` maps layer to {size: (mean, std, count)}, None writes no such file.
-
-        A size may have six values: the last three are of the filters away from the border, by default all.
-        `curve` is mIoU by epoch; that of the last one is `miou`.
-        """
-        curve = (*curve[:-1], miou)
+    def run(
+        self, trial, score=0.5, seed=0, curve=(0.1, 0.3), model=None, iou=None, classes=CLASSES, **result
+    ):
+        """Write result.json and metrics.csv; `curve` is the score by epoch and ends with `score`."""
+        curve = (*curve[:-1], score)
         folder = self.folder / f"{trial}-seed{seed}"
         folder.mkdir()
-        iou = dict.fromkeys(result.get("classes", RESULT["classes"]))
-        iou |= zip(iou, (miou + 0.1, miou - 0.1), strict=False)
-        scores = {"miou": miou, "best_miou": miou, "iou": iou}
-        content = RESULT | {
+        if iou is None:
+            iou = dict.fromkeys(classes) | dict(zip(classes, (score + 0.1, score - 0.1), strict=False))
+        fields = {
+            "status": "finished",
             "trial": trial,
+            "sweep": "dilation",
             "seed": seed,
+            "seconds": 120.0,
+            "score": Score("miou", score, score),
+            "class_scores": ClassScores("iou", iou),
+            "measurement": Measurement(MEASUREMENT_VERSION, {}, MeasuredSizes((9216.0, 50176.0))),
             "epochs": len(curve),
+            "max_epochs": len(curve),
+            "dataset": "camvid",
+            "data": {},
+            "classes": tuple(classes),
+            "palette": (),
             "model": MODEL | (model or {}),
+            "parameters": 11234567,
+            "images_per_second": 30.0,
+            "peak_memory_bytes": 2**30,
+            "precision": "32-true",
+            "versions": {"deformlab": "0.1.0", "torch": "2.13.0"},
+            "git_revision": "abc123",
+            "operator_backend": "native",
+            "machine": "a machine, 2 cores",
         }
-        (folder / "result.json").write_text(json.dumps(content | scores | result))
-        with (folder / "metrics.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["epoch", "step", "train/loss", "lr", "images_per_second", "val/miou"])
-            writer.writerows([epoch, 10 * epoch, 1 - v, 0.05, 30.0, v] for epoch, v in enumerate(curve))
-        if dilation is not None:
-            nothing = (0.0, 0.0, 0)
-            rows = [
-                (layer, size, *(2 * sizes.get(size, nothing))[:6])
-                for layer, sizes in dilation.items()
-                for size in SIZES
-            ]
-            _write_dilation(folder, rows)
-        return folder
-
-    def add_objects(
-        self,
-        folder,
-        dilation=(2.0, 2.0),
-        hits=(5, 50),
-        images=("a", "b", "c"),
-        grow=0.0,
-        medium=None,
-        border=(0, 0, 0),
-    ):
-        """Write objects.*: per image a small (100) and a large (60,000) Road_mark in Sky of 1,000 pixels.
-
-        `dilation` and `hits` are those of small and large, of 10 and 100 pixels; each image adds `grow`.
-        `medium` is the dilation of another one of 20,000, half of whose 50 pixels are found. Half of the
-        filters are in the outermost of two rings; there those on the background, small and large objects look
-        `border` cells further than elsewhere.
-        """
-        layers = ("layer4.0.conv2", "layer4.1.conv2")
-        # Sky has no objects, so its IoU in the records is the one in result.json; 10 pixels are too many.
-        result = json.loads((folder / "result.json").read_text())
-        sky = round(1010 * result["iou"]["Sky"])
-        rows = [
-            (image, number, area, pixels, found, value + grow * i)
-            for i, image in enumerate(images)
-            for number, area, pixels, found, value in (
-                (0, 0, 1000, sky, 2.0),
-                (1, 100, 10, hits[0], dilation[0]),
-                (2, 60000, 100, hits[1], dilation[1]),
-                (3, 20000, 50, 25, medium),
-            )
-            if value is not None
-        ]
-        image, number, area, pixels, found, value = (np.array(column) for column in zip(*rows, strict=True))
-        filters = np.repeat(np.where(number == 0, 50, 2 * number)[:, None], 2, axis=1)
-        near = np.broadcast_to(filters // 2, filters.shape)
-        inside = _sums(filters - near, value[:, None])
-        at_border = _sums(near, (value + np.array([*border, 0])[number])[:, None])
-        everywhere = FilterSums(*(a + b for a, b in zip(inside, at_border, strict=True)))
-        records = ObjectRecords(
-            layers=layers,
-            groups=(1, 1),
-            modulated=(False, False),
-            margins=(2, 2),
-            image=image,
-            object=number,
-            label=(number > 0).astype(int),
-            box_area=area.astype(float),
-            mask_area=area.astype(float),
-            scale=np.ones(len(rows)),
-            pixels=pixels,
-            hits=found,
-            false_positives=np.full(len(rows), 10),
-            everywhere=everywhere,
-            inside=inside,
-            ring_filters=np.stack([near, 0 * near], axis=-1),
-            ring_total=np.stack([at_border.total, 0 * at_border.total], axis=-1),
+        write_result(folder, Result(**fields | result))
+        write_metrics(
+            folder,
+            [
+                {"epoch": epoch, "step": 10 * epoch, "train/loss": 1 - value, "lr": 0.05, "val/miou": value}
+                for epoch, value in enumerate(curve)
+            ],
         )
-        classes = RESULT["classes"]
-        (folder / "objects.csv").write_text(records_text(records, classes))
-        rule = SizeRule((9216, 50176))
-        (folder / "objects.json").write_text(json.dumps(summarize(records, rule, classes, "mask")))
-        away = {row[:2]: row[2:] for row in by_size(records, records.inside, rule)}
-        rows = [(*row, *away[row[:2]]) for row in by_size(records, records.everywhere, rule)]
-        _write_dilation(folder, rows)
         return folder
 
-    def forget_distances(self, folder):
-        """Make a run's records those of version 2, without distances from the border."""
+    def atrous(self, rate, score=0.5, seed=0, trial=None, **options):
+        """An atrous run without records of objects."""
+        model = {"dilation": rate} | options.pop("model", {})
+        return self.run(trial or f"atrous-{rate}", score, seed, model=model, **options)
+
+    def deformable(self, score=0.5, seed=0, trial="deformable-2", **options):
+        """A deformable run without records of objects."""
+        model = {"conv5": "deformable"} | options.pop("model", {})
+        return self.run(trial, score, seed, model=model, **options)
+
+    def measure(self, folder, sizes=None, rate=None, **options):
+        """Write the files of a run by object; see `measured`. With `rate`, every filter looks that far."""
+        result = read_result(folder)
+        if rate is not None:
+            sizes, options = dict.fromkeys(("small", "medium", "large", "background"), float(rate)), options
+            options = {"noise": 0.0, "positions": False} | options
+        sky = result.class_scores.values.get("Sky") or 0.0
+        measurement = measured(sizes or {"small": 2.0, "large": 2.0, "background": 2.0}, sky=sky, **options)
+        write_objects(folder, measurement, result.classes)
+        return folder
+
+    def forget_interior(self, folder):
+        """Make a run's records those of an early version, without interior filters and positions."""
         path = folder / "objects.csv"
         header, *lines = (line.split(",") for line in path.read_text().splitlines())
-        kept = [i for i, name in enumerate(header) if ":inside_" not in name and ":ring" not in name]
+        kept = [i for i, name in enumerate(header) if ":interior_" not in name and ":ring" not in name]
         path.write_text("".join(",".join(line[i] for i in kept) + "\n" for line in (header, *lines)))
-        path = folder / "objects.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+        (folder / "positions.npz").unlink(missing_ok=True)
 
-    def atrous(self, rate, miou=0.5, seed=0, trial=None, **options):
-        """An atrous run, whose effective dilation is its rate."""
-        dilation = {"layer4.1.conv2": dict.fromkeys(SIZES, (float(rate), 0.0, 500))}
-        model = {"dilation": rate} | options.pop("model", {})
-        return self.run(trial or f"atrous-{rate}", miou, seed, dilation, model=model, **options)
-
-    def deformable(
-        self,
-        miou=0.5,
-        seed=0,
-        means=(2.2, 2.9, 4.2, 3.1),
-        counts=(500,) * 4,
-        trial="deformable-2",
-        inside=None,
-        **options,
-    ):
-        """A deformable run; `means` and `counts` of small, medium, large, background in its last layer.
-
-        `inside` are the means away from the border, by default the same.
-        """
-        last = {
-            s: (m, 1.0, n, i, 1.0, n)
-            for s, m, n, i in zip(SIZES, means, counts, inside or means, strict=True)
-        }
-        dilation = {"layer4.0.conv2": dict.fromkeys(SIZES, (2.0, 0.5, 500)), "layer4.1.conv2": last}
-        model = {"conv5": "deformable"} | options.pop("model", {})
-        return self.run(trial, miou, seed, dilation, model=model, **options)
+    def rewrite(self, folder, **changes):
+        """Change fields of a run's result.json."""
+        write_result(folder, replace(read_result(folder), **changes))
 
 
-def _write_dilation(folder, rows):
-    """Write effective_dilation.csv from layer, size and the numbers of all filters and of those inside."""
-    with (folder / "effective_dilation.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        numbers = ["mean", "std", "count"]
-        writer.writerow(["layer", "size", *numbers, *(f"inside_{name}" for name in numbers)])
-        writer.writerows(rows)
+def measured(
+    sizes,
+    place=0.0,
+    noise=0.05,
+    border=0.0,
+    hits=(5, 50),
+    images=24,
+    prefix="",
+    positions=True,
+    sky=0.6,
+    **layers,
+):
+    """What a validation of images with one object of each of `sizes` measures.
+
+    Args:
+        sizes: Effective dilation of interior filters by size, in both layers.
+        place: How much further filters in the last row of the map look than those in the first; there are
+            more large objects and fewer small ones in the last row.
+        noise: Standard deviation of it over images and over filters.
+        border: How much further filters near the border look; there are as many as interior ones.
+        hits: Pixels of the small and the large object that were found, of 10 and 100.
+        images: How many.
+        prefix: Of their names.
+        positions: Whether they are recorded.
+        sky: IoU of Sky, which has no objects, as result.json has it.
+        layers: Effective dilation by size of single layers, by the end of their names: `first` or `last`.
+    """
+    generator = np.random.default_rng(0)
+    names = np.array([f"{prefix}{number:03}" for number in range(images)])
+    there = [size for size in OBJECTS if size in sizes]
+    ids = np.array([BACKGROUND, *(OBJECTS[size][0] for size in there)])
+    cells = ROWS * COLUMNS
+    row = np.arange(cells) // COLUMNS / (ROWS - 1)
+    chance = {"small": 0.05 + 0.25 * (1 - row), "medium": 0.15 + 0 * row, "large": 0.05 + 0.25 * row}
+    below = np.cumsum([chance[size] for size in there], axis=0)
+    drawn = generator.random((images, cells))
+    # The number of the object at each position of each image, 0 for background.
+    at = (1 + np.arange(len(there)))[(drawn[:, None] < below).argmax(1)] * (drawn[:, None] < below).any(1)
+    wobble = noise * (generator.normal(size=(images, 1)) + generator.normal(size=(images, cells)))
+    values = []
+    for name in ("first", "last"):
+        of_layer = sizes | layers.get(name, {})
+        base = np.array([of_layer.get("background", 2.0), *map(of_layer.get, there)])
+        values.append((base[at] + wobble + place * row).astype(np.float32))
+    image, owner = np.indices((images, len(ids))).reshape(2, -1)
+    count = len(image)
+    inside = np.zeros((5, count, 2))
+    for layer, value in enumerate(values):
+        flat = np.repeat(np.arange(images), cells) * len(ids) + at.ravel()
+        inside[0, :, layer] = np.bincount(flat, minlength=count)
+        inside[1, :, layer] = np.bincount(flat, value.ravel(), count)
+        inside[2, :, layer] = np.bincount(flat, value.ravel().astype(float) ** 2, count)
+    filters, total, squares = inside[:3]
+    ring_total = total + border * filters
+    interior = _sums(filters, total, squares)
+    everywhere = _sums(
+        2 * filters, total + ring_total, 2 * squares + 2 * border * total + border**2 * filters
+    )
+    found = np.array(
+        [round(1010 * sky), *(dict(zip(("small", "large"), hits, strict=True)).get(s, 25) for s in there)]
+    )
+    area = np.array([0, *(OBJECTS[size][1] for size in there)], dtype=float)
+    pixels = np.array([1000, *(OBJECTS[size][2] for size in there)])
+    records = ObjectRecords(
+        layers=LAYERS,
+        groups=(1, 1),
+        modulated=(False, False),
+        margins=(2, 2),
+        image=names[image],
+        object=ids[owner],
+        label=(owner > 0).astype(np.int64),
+        box_area=area[owner],
+        mask_area=area[owner],
+        scale=np.ones(count),
+        pixels=pixels[owner],
+        hits=found[owner],
+        false_positives=np.full(count, 10),
+        sums={"all": everywhere, "interior": interior},
+        ring_filters=np.stack([filters, 0 * filters], axis=-1).astype(np.int64),
+        ring_total=np.stack([ring_total, 0 * ring_total], axis=-1),
+    )
+    recorded = [
+        PositionRecords(
+            layer=layer,
+            images=names,
+            map_size=np.tile([ROWS, COLUMNS], (images, 1)),
+            image=np.repeat(np.arange(images), cells),
+            position=np.tile(np.arange(cells), images),
+            dilation=value.ravel(),
+            object=ids[at.ravel()],
+            label=(at.ravel() > 0).astype(np.int64),
+        )
+        for layer, value in zip(LAYERS, values, strict=True)
+    ]
+    return ObjectMeasurement(records, tuple(recorded) if positions else ())
 
 
-def _sums(filters, value):
-    total, squares = filters * value, filters * value**2
+def _sums(filters, total, squares):
     weighted = np.full(filters.shape, np.nan)
-    return FilterSums(filters, total, squares, weighted, total[..., None], squares[..., None])
+    return FilterSums(
+        filters.astype(np.int64), total, squares, weighted, total[..., None], squares[..., None]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -229,13 +255,15 @@ def compared_report(new_sweep, tmp_path_factory):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Reports without figures, which take most of their time."""
-    monkeypatch.setattr("deformlab.analysis.report.figures", lambda runs: {})
+    monkeypatch.setattr("deformlab.analysis.report.figures", lambda trials, smallest_effect: {})
 
 
 def _compare(sweep):
     for seed in range(2):
-        sweep.add_objects(sweep.atrous(2, 0.45, seed))
-    sweep.add_objects(sweep.atrous(4, 0.40), dilation=(4.0, 4.0), hits=(5, 90))
-    sweep.add_objects(sweep.deformable(0.46, 0), dilation=(2.0, 3.0), hits=(5, 70))
-    sweep.add_objects(sweep.deformable(0.48, 1), dilation=(3.0, 5.0), hits=(5, 80), grow=0.5)
+        sweep.measure(sweep.atrous(2, 0.45, seed), rate=2)
+    sweep.measure(sweep.atrous(4, 0.40), rate=4, hits=(5, 90))
+    further = {"small": 2.0, "large": 3.0, "background": 2.4}
+    sweep.measure(sweep.deformable(0.46, 0), further, hits=(5, 70), place=-0.5)
+    further = {"small": 3.0, "large": 5.0, "background": 3.4}
+    sweep.measure(sweep.deformable(0.48, 1), further, hits=(5, 80), place=-0.5)
     return sweep

@@ -1,7 +1,7 @@
 import pytest
 
 from deformlab.analysis import find, read_runs
-from deformlab.analysis.finding import SEEN, UNSEEN
+from deformlab.analysis.findings import SEEN, UNSEEN
 
 
 def finding(sweep, key):

@@ -1,5 +1,5 @@
 from deformlab.analysis import read_runs
-from deformlab.analysis.figures import figures
+from deformlab.analysis.plots import figures
 
 
 def test_every_axis_has_a_label(compared):

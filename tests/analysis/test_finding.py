@@ -1,6 +1,6 @@
 import pytest
 
-from deformlab.analysis.finding import Finding, agreement
+from deformlab.analysis.findings import Finding, agreement
 
 HOLDS, FAILS, MIXED, UNJUDGED = "holds", "does not hold", "seeds disagree", "cannot be judged"
 

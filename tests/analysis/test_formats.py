@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from deformlab.analysis import Estimate, Measure, Table
-from deformlab.analysis.formats import comma_separated, latex, markdown, plain_markdown, text
+from deformlab.analysis.export import comma_separated, latex, markdown, plain_markdown, text
 
 TABLE = Table(
     name="scores",

@@ -1,7 +1,7 @@
 import re
 
 from deformlab.analysis import Estimate, Measure, Table
-from deformlab.analysis.formats import PUBLISHED
+from deformlab.analysis.export import PUBLISHED
 from deformlab.analysis.html_tables import anchor, html_provenance, html_table
 
 TABLE = Table(

@@ -1,5 +1,5 @@
 from deformlab.analysis import read_runs
-from deformlab.analysis.formats import comma_separated, text
+from deformlab.analysis.export import comma_separated, text
 from deformlab.analysis.joined_tables import joined_tables
 
 

@@ -89,7 +89,7 @@ def test_an_unfinished_run_is_named_with_its_reason_and_left_out(sweep, status, 
         ("", "not readable as JSON"),
         ("{", "not readable as JSON"),
         ("[1]", "holds list, expected an object"),
-        ('{"status": "finished"}', "lacks 'model'"),
+        ('{"status": "finished"}', "lacks 'classes'"),
     ],
 )
 def test_a_broken_result_is_named_with_its_reason_and_left_out(sweep, text, reason):
@@ -105,7 +105,7 @@ def test_a_broken_result_is_named_with_its_reason_and_left_out(sweep, text, reas
     ("change", "reason"),
     [
         ({"miou": None}, "has no mIoU: it was never validated, or all its labels are ignored"),
-        ({"miou": float("nan")}, "has no mIoU"),
+        ({"miou": float("nan")}, "score.value is nan"),
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"model": {"width": float("nan")}}, "model.width is nan"),
         ({"epochs": -1}, "epochs is -1"),
@@ -124,7 +124,7 @@ def test_a_broken_result_is_named_with_its_reason_and_left_out(sweep, text, reas
         ({"model": {"conv5": "atrous", "dilation": 2.9}}, "dilation is 2.9"),
         ({"measurement": {"version": "two"}}, "version is 'two'"),
         ({"data": {"val": {"fingerprint": 3}}}, "fingerprint is 3"),
-        ({"miou": 45.3}, "miou is 45.3, expected a fraction from 0 to 1"),
+        ({"miou": 45.3}, "score.value is 45.3, expected a fraction from 0 to 1"),
         ({"classes": 3}, "wrong kind"),
         ({"iou": []}, "wrong kind"),
         ({"model": {"conv5": "dilated"}}, "model.conv5 is 'dilated', expected one of atrous"),

@@ -1,7 +1,7 @@
 import pytest
 
 from deformlab.analysis import Measure, read_runs
-from deformlab.analysis.formats import markdown, text
+from deformlab.analysis.export import markdown, text
 from deformlab.analysis.published import published
 from deformlab.analysis.tables import build_tables
 

@@ -8,7 +8,7 @@ from deformlab.cli import main
 from deformlab.data import check_dataset
 from deformlab.data.check import object_areas
 from deformlab.errors import ConfigError
-from deformlab.objects import SizeRule
+from deformlab.records import SizeRule
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "camvid"
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from deformlab.data import Folder, SegmentationDataModule, check_dataset
 from deformlab.errors import ConfigError, DatasetError
-from deformlab.objects import SizeRule
+from deformlab.records import SizeRule
 
 
 def test_images_and_label_maps_of_one_stem_belong_together(folder_root):

@@ -1,6 +1,5 @@
 """Networks and images as the command line names them."""
 
-import json
 import shutil
 
 import numpy as np
@@ -10,6 +9,7 @@ import yaml
 
 from deformlab.errors import CheckpointError, DatasetError, RunFolderError
 from deformlab.inspection import load_network, predict, read_scene
+from deformlab.run_folder import read_result
 
 
 def test_a_run_folder_and_its_checkpoint_give_the_same_network(trained_run, network):
@@ -29,7 +29,7 @@ def test_it_predicts_as_the_validation_did(trained_run, network):
         np.add.at(confusion, (scene.label.ravel(), predict(network, scene).classes.ravel()), 1)
     union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
     miou = (confusion.diagonal()[union > 0] / union[union > 0]).mean()
-    assert miou == pytest.approx(json.loads((trained_run / "result.json").read_text())["miou"], abs=1e-5)
+    assert miou == pytest.approx(read_result(trained_run).score.value, abs=1e-5)
 
 
 def test_the_weights_that_a_training_started_from_are_not_needed(trained_run, tmp_path):

@@ -2,7 +2,13 @@
 
 import torch
 
-from deformlab.metrics.image_objects import count_pixels, find_objects
+from deformlab.metrics import find_objects
+from deformlab.metrics.object_scores import count_pixels
+
+
+def one_image(instance, label):
+    """The objects of one image from (H, W) maps; the label map may be None."""
+    return find_objects(instance[None], None if label is None else label[None], ["a"])[0]
 
 
 def uint8(rows):
@@ -17,8 +23,8 @@ def test_hits_misses_and_false_positives_of_an_object():
     prediction[3, 3:9] = 1  # six false positives within the box made twice as large: rows 3-6, columns 2-9
     prediction[9, 0:3] = 1  # three far from it
     label[3, 3] = 255  # one of the six is ignored
-    objects = find_objects((label == 1).long(), label)
-    of_objects, of_classes = count_pixels(objects, label, prediction)
+    objects = one_image((label == 1).long(), label)
+    of_objects, of_classes = count_pixels(objects, prediction)
     assert [counts.tolist() for counts in of_objects] == [[8], [4], [5]]
     # On no object: no pixel of class 1; its false positives are those of the whole image.
     assert [counts[1].item() for counts in of_classes] == [0, 0, 8]
@@ -28,13 +34,13 @@ def test_hits_misses_and_false_positives_of_an_object():
 def test_a_false_positive_between_two_objects_counts_for_both():
     label = uint8([[1, 1, 0, 0, 1, 1, 2, 2]])
     prediction = uint8([[1, 1, 1, 0, 1, 1, 2, 2]])
-    objects = find_objects(torch.tensor([[1, 1, 0, 0, 2, 2, 3, 3]]), label)
-    assert count_pixels(objects, label, prediction)[0].false_positives.tolist() == [1, 0, 0]
+    objects = one_image(torch.tensor([[1, 1, 0, 0, 2, 2, 3, 3]]), label)
+    assert count_pixels(objects, prediction)[0].false_positives.tolist() == [1, 0, 0]
     prediction[0, 3] = 1
-    assert count_pixels(objects, label, prediction)[0].false_positives.tolist() == [1, 1, 0]
+    assert count_pixels(objects, prediction)[0].false_positives.tolist() == [1, 1, 0]
     one = uint8([[1, 1, 0, 1, 1]])
-    objects = find_objects(torch.tensor([[1, 1, 0, 2, 2]]), one)
-    counts = count_pixels(objects, one, uint8([[1, 1, 1, 1, 1]]))[0]
+    objects = one_image(torch.tensor([[1, 1, 0, 2, 2]]), one)
+    counts = count_pixels(objects, uint8([[1, 1, 1, 1, 1]]))[0]
     assert counts.false_positives.tolist() == [1, 1]
 
 
@@ -48,8 +54,8 @@ def test_random_maps_equal_a_loop_over_objects():
         prediction = torch.randint(0, 4, label.shape, generator=generator)
         label[torch.rand(label.shape, generator=generator) < 0.1] = 255
         label, prediction = label.to(torch.uint8), prediction.to(torch.uint8)
-        objects = find_objects(instance, label)
-        counts, background = count_pixels(objects, label, prediction)
+        objects = one_image(instance, label)
+        counts, background = count_pixels(objects, prediction)
         on_objects = torch.zeros(256, dtype=torch.long)
         for k, number in enumerate(objects.ids.tolist()):
             mask = (instance == number) & (label != 255)
@@ -80,13 +86,13 @@ def test_ids_too_large_for_a_table_are_sorted_instead():
     label = torch.zeros(4, 4, dtype=torch.uint8)
     small = torch.tensor([[0, 0, 7, 7], [0, 3, 3, 0], [9, 9, 0, 0], [0, 0, -1, 0]])
     large = torch.where(small > 0, small + 2**40, small)
-    for ours, expected in zip(find_objects(large, label)[1:], find_objects(small, label)[1:], strict=True):
+    for ours, expected in zip(one_image(large, label)[4:-1], one_image(small, label)[4:-1], strict=True):
         assert torch.equal(ours, expected)
 
 
 def test_an_image_without_objects():
     label = torch.zeros(4, 4, dtype=torch.uint8)
-    objects = find_objects(torch.zeros(4, 4, dtype=torch.long), label)
-    counts, background = count_pixels(objects, label, label)
+    objects = one_image(torch.zeros(4, 4, dtype=torch.long), label)
+    counts, background = count_pixels(objects, label)
     assert len(counts.pixels) == len(counts.false_positives) == 0
     assert background.hits[0] == 16

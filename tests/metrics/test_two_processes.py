@@ -1,4 +1,4 @@
-"""Both metrics under torch.distributed: every process computes the result of all the data."""
+"""The metrics under torch.distributed: every process computes the result of all the data."""
 
 import json
 import subprocess
@@ -9,7 +9,8 @@ import json, sys
 import numpy as np
 import torch
 import torch.distributed as dist
-from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
+from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU, ObjectScores, find_objects
+from deformlab.records import join_scores
 
 rank, rendezvous = int(sys.argv[1]), sys.argv[2]
 UNEVEN, ALL_IN_ONE = [slice(0, 1), slice(1, 3)], [slice(0, 3), slice(3, 3)]
@@ -23,17 +24,19 @@ def metrics(part):
     iou = MeanIoU(4)
     iou.update(preds[part], target[part])
     dilation = EffectiveDilation({"conv": LayerGeometry((3, 3), (2, 2), stride=2)}, thresholds=(100, 250))
+    scores = ObjectScores()
     if len(instances[part]):
-        dilation.update(
-            {"conv": offset[part]}, instances[part], target[part], prediction=preds[part], names=names[part]
-        )
-    result = dilation.compute()
-    rows = [(row.mean if row.count else None, row.count) for row in result.rows]
-    records = result.records
-    unmodulated = (sums._replace(weighted=np.zeros(0)) for sums in (records.everywhere, records.inside))
+        objects = find_objects(instances[part], target[part], names[part])
+        dilation.update({"conv": offset[part]}, objects)
+        scores.update(objects, preds[part])
+    measurement = dilation.compute()
+    records = join_scores(measurement.records, scores.compute())
+    (positions,) = measurement.positions
+    assert len(positions.dilation) > 0
+    unmodulated = (sums._replace(weighted=np.zeros(0)) for sums in records.sums.values())
     kept = [column.tolist() for sums in unmodulated for column in sums]
-    kept += [np.asarray(column).tolist() for column in records._replace(everywhere=(), inside=())]
-    return iou.compute().miou.item(), rows, kept
+    kept += [np.asarray(column).tolist() for column in (*records._replace(sums=()), *positions)]
+    return iou.compute().miou.item(), kept
 
 
 alone = metrics(slice(None))

@@ -1,16 +1,17 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deformlab.errors import ConfigError
-from deformlab.run_folder.evaluations import Evaluation, read_evaluations, write_evaluation
+from deformlab.run_folder import ClassScores, Evaluation, Score, read_evaluations, write_evaluation
 
 EVALUATION = Evaluation(
     name="other-drive",
     split="val",
-    score={"name": "miou", "value": 0.25, "mode": "max"},
-    iou={"Sky": 0.5, "Car": None},
+    score=Score("miou", 0.25),
+    class_scores=ClassScores("iou", {"Sky": 0.5, "Car": None}),
     images=3,
     data={"dataset": "camvid", "root": "/data", "fingerprint": "0123"},
     checkpoint={"file": "checkpoints/last.ckpt", "epochs": 2},
@@ -20,6 +21,15 @@ EVALUATION = Evaluation(
 def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path):
     path = write_evaluation(tmp_path, EVALUATION)
     assert path == tmp_path / "evaluations" / "other-drive.json"
+    assert read_evaluations(tmp_path) == ([EVALUATION], [])
+
+
+def test_an_evaluation_of_version_1_is_read(tmp_path: Path):
+    path = write_evaluation(tmp_path, EVALUATION)
+    content = json.loads(path.read_text())
+    iou = content.pop("class_scores")["values"]
+    del content["score"]["best"]
+    path.write_text(json.dumps(content | {"version": 1, "iou": iou}))
     assert read_evaluations(tmp_path) == ([EVALUATION], [])
 
 
@@ -34,6 +44,28 @@ def test_a_damaged_evaluation_is_a_line_and_the_others_are_read(tmp_path: Path, 
     found, (problem,) = read_evaluations(tmp_path)
     assert found == [EVALUATION]
     assert "broken.json" in problem
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"score": {"name": "miou", "value": 45.3, "mode": "max"}}, "value is 45.3, expected a fraction"),
+        ({"score": {"name": "miou", "value": float("nan"), "mode": "max"}}, "value is nan"),
+        ({"class_scores": {"name": "iou", "values": {"Sky": "high"}}}, "Sky is 'high'"),
+        ({"split": "a\x1b[2J"}, "split has a control character"),
+        ({"data": None}, "data is None, expected an object"),
+        ({"images": -1}, "images is -1"),
+        ({"version": 3}, "is of another version"),
+        ({"name": "other"}, "is not an evaluation of that name"),
+    ],
+)
+def test_a_value_that_no_evaluation_writes_is_one_line(tmp_path: Path, change: dict, reason: str):
+    path = write_evaluation(tmp_path, EVALUATION)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    found, (problem,) = read_evaluations(tmp_path)
+    assert found == []
+    assert reason in problem
+    assert "\n" not in problem
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b"])

@@ -145,7 +145,7 @@ def test_the_committed_sweep_is_continued_with_every_trial_finished(resolve, tmp
     assert sorted(trial.folder.name for trial in trials) == sorted(names)
     states = [TrialState(trial) for trial in trials]
     for state in states:
-        state.look(identify_)
+        state.read_run_folder(identify_)
     assert {state.status for state in states} == {"finished"}
     assert all(state.measured_by_an_older_version for state in states)
 

@@ -4,18 +4,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from deformlab.run_folder import Progress
 from deformlab.run_folder.identity import Identity
-from deformlab.sweep import Trial
+from deformlab.sweep import PlannedTrial
 from deformlab.sweep.display import LiveTable, PlainLines, counts, duration, make_display, rows_that_fit
-from deformlab.sweep.run_folder import EpochRow
 from deformlab.sweep.state import TrialState
 
+PROGRESS = Progress(epochs=3, score="miou", value=0.4534, images_per_second=30.12)
 
-def make_state(name: str, status: str = "running", progress: EpochRow | None = None) -> TrialState:
+
+def make_state(name: str, status: str = "running", progress: Progress | None = None) -> TrialState:
     config = {"trainer": {"max_epochs": 24}}
     identity = Identity({}, {})
-    trial = Trial(name, 1, "trial", "study", {}, config, identity, "0" * 8, Path(name), None)
-    return TrialState(trial, status, progress=progress or EpochRow(), seconds=75.0)  # type: ignore[arg-type]
+    trial = PlannedTrial(name, 1, "trial", "study", {}, config, identity, "0" * 8, Path(name), None)
+    return TrialState(trial, status, progress=progress or Progress(), seconds=75.0)  # type: ignore[arg-type]
 
 
 class TextTerminal(io.StringIO):
@@ -27,7 +29,10 @@ def test_the_table_shows_status_epoch_miou_speed_and_time():
     console = Console(file=TextTerminal(), force_terminal=True, width=100, height=30)
     display = LiveTable("study", 1, console)
     display.update(
-        [make_state("deformable-2", progress=EpochRow(3, 0.4534, 30.12)), make_state("atrous-8", "failed")]
+        [
+            make_state("deformable-2", progress=PROGRESS),
+            make_state("atrous-8", "failed"),
+        ]
     )
     display.close()
     shown = console.file.getvalue()
@@ -76,7 +81,10 @@ def test_lines_of_progress_come_every_twenty_seconds(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("deformlab.sweep.display.time", clock)
     console = Console(file=io.StringIO(), width=40)
     display = PlainLines(1, console)
-    states = [make_state("deformable-2", progress=EpochRow(3, 0.4534, 30.12)), make_state("b", "waiting")]
+    states = [
+        make_state("deformable-2", progress=PROGRESS),
+        make_state("b", "waiting"),
+    ]
     for clock.now in (1.0, 19.0, 20.5, 21.0, 39.0):
         display.update(states)
     assert console.file.getvalue().splitlines() == [

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deformlab.errors import ConfigError, RunFolderError
+from deformlab.run_folder import read_json
 from deformlab.run_folder.lock import acquire, locked
-from deformlab.sweep import run_sweep, sweep_folder
-from deformlab.sweep.run_folder import mark, read_result
+from deformlab.sweep import PlannedTrial, run_sweep, sweep_folder
 
 Run = Callable[..., int]
 
@@ -38,7 +39,7 @@ def runs(tmp_path: Path) -> Path:
 
 def result(runs: Path, name: str, seed: int = 0) -> dict:
     (folder,) = runs.glob(f"{name}-seed{seed}-*")
-    return read_result(folder)
+    return read_json(folder / "result.json")
 
 
 def starts(runs: Path, name: str) -> int:
@@ -243,7 +244,7 @@ def test_a_killed_sweep_takes_its_trial_along_and_is_continued(
 def test_a_trial_whose_process_still_lives_is_not_started_again(
     run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("deformlab.sweep.process.ORPHAN_PATIENCE", 0.0)
+    monkeypatch.setattr("deformlab.run_folder.lock.ORPHAN_PATIENCE", 0.0)
     run("[{name: fail}]")
     (folder,) = runs.glob("fail-*")
     with locked(folder / ".lock", "it"):
@@ -262,12 +263,14 @@ def test_a_second_sweep_on_the_same_folder_is_refused(run: Run, runs: Path):
 
 
 def test_a_full_disk_stops_the_sweep_and_its_trials(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch):
-    def full_for_failures(trial: object, status: str, error: str | None) -> None:
+    mark = PlannedTrial.mark
+
+    def full_for_failures(trial: PlannedTrial, status: Any, error: str | None = None) -> None:
         if status == "failed":
             raise RunFolderError("cannot write result.json: No space left on device")
-        mark(trial, status, error)  # type: ignore[arg-type]
+        mark(trial, status, error)
 
-    monkeypatch.setattr("deformlab.sweep.schedule.mark", full_for_failures)
+    monkeypatch.setattr(PlannedTrial, "mark", full_for_failures)
     with pytest.raises(RunFolderError, match="No space left on device"):
         run("[{name: hang}, {name: fail}]", jobs=2)
     assert result(runs, "hang")["status"] == "interrupted"

@@ -1,7 +1,7 @@
 import pytest
 
 from deformlab.errors import ConfigError
-from deformlab.sweep.settings import apply_settings, format_settings, parse_setting
+from deformlab.sweep.specification import apply_settings, format_settings, parse_setting
 
 
 def test_a_dotted_key_replaces_one_value_and_leaves_the_rest():

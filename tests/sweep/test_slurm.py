@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from deformlab.errors import ConfigError, RunFolderError
-from deformlab.sweep import Identify, Trial, make_trials, read_sweep, run_sweep
+from deformlab.run_folder import read_json
+from deformlab.sweep import Identify, PlannedTrial, make_trials, read_sweep, run_sweep
 from deformlab.sweep.display import PlainLines
-from deformlab.sweep.interruption import Interruption
-from deformlab.sweep.run_folder import prepare_run_folder, read_result
-from deformlab.sweep.schedule import run_trials
+from deformlab.sweep.schedule import Interruption, run_trials
 from deformlab.sweep.slurm import SlurmExecutor, SlurmTrial
 from deformlab.sweep.state import TrialState
 
@@ -23,7 +22,7 @@ FAKE_SLURM = {
 
 
 @pytest.fixture
-def trials(write_sweep: Callable[..., Path], tmp_path: Path) -> list[Trial]:
+def trials(write_sweep: Callable[..., Path], tmp_path: Path) -> list[PlannedTrial]:
     rest = "seeds: [0]\ntrials: [{name: fail}, {name: a}, {name: child, init_from: a}]"
     return make_trials(read_sweep(write_sweep(rest)), tmp_path / "runs", {}, Identify(dict))
 
@@ -69,7 +68,7 @@ def test_an_unknown_parameter_is_one_line(tmp_path: Path, fake_slurm: Path):
 
 
 def test_jobs_of_submitit_run_the_same_command_line(
-    trials: list[Trial], fake_command: list[str], tmp_path: Path
+    trials: list[PlannedTrial], fake_command: list[str], tmp_path: Path
 ):
     pytest.importorskip("submitit")
     from rich.console import Console
@@ -82,14 +81,16 @@ def test_jobs_of_submitit_run_the_same_command_line(
         "a": "finished",
         "child": "finished",
     }
-    failed, child = (read_result(state.trial.folder) for state in (states[0], states[2]))
+    failed, child = (read_json(state.trial.folder / "result.json") for state in (states[0], states[2]))
     assert failed["error"] == "exit code 1: the last words"
     assert child["environment"]["DEFORMLAB_INIT_FROM"] == "a"
 
 
-def test_the_sweep_files_parameters_reach_the_cluster(trials: list[Trial], fake_slurm: Path, tmp_path: Path):
+def test_the_sweep_files_parameters_reach_the_cluster(
+    trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path
+):
     executor = SlurmExecutor(tmp_path / "jobs", 1, {"slurm_partition": "long", "gpus_per_node": 2})
-    prepare_run_folder(trials[1])
+    trials[1].prepare_folder()
     executor.start(trials[1])
     script = (fake_slurm / "job.sh").read_text()
     assert "#SBATCH --partition=long" in script
@@ -98,9 +99,9 @@ def test_the_sweep_files_parameters_reach_the_cluster(trials: list[Trial], fake_
 
 
 def test_a_job_that_outlived_its_sweep_is_taken_up_and_not_submitted_again(
-    trials: list[Trial], fake_slurm: Path, tmp_path: Path
+    trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path
 ):
-    prepare_run_folder(trials[1])
+    trials[1].prepare_folder()
     for _ in range(2):
         running = SlurmExecutor(tmp_path / "jobs", 1, {}).start(trials[1])
         assert running.poll() is None
@@ -108,17 +109,17 @@ def test_a_job_that_outlived_its_sweep_is_taken_up_and_not_submitted_again(
 
 
 def test_a_job_that_ended_without_an_end_is_submitted_again(
-    trials: list[Trial], fake_slurm: Path, tmp_path: Path
+    trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path
 ):
-    prepare_run_folder(trials[1])
+    trials[1].prepare_folder()
     SlurmExecutor(tmp_path / "jobs", 1, {}).start(trials[1])
     (fake_slurm / "state").write_text("NODE_FAIL")
     SlurmExecutor(tmp_path / "jobs", 1, {}).start(trials[1])
     assert (fake_slurm / "submissions").read_text().count("x") == 2
 
 
-def test_stopping_cancels_the_job_once(trials: list[Trial], fake_slurm: Path, tmp_path: Path):
-    prepare_run_folder(trials[1])
+def test_stopping_cancels_the_job_once(trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path):
+    trials[1].prepare_folder()
     running: SlurmTrial = SlurmExecutor(tmp_path / "jobs", 1, {}).start(trials[1])
     running.send_signal(2)
     assert (fake_slurm / "cancelled").read_text().split() == ["42"]
@@ -128,9 +129,9 @@ def test_stopping_cancels_the_job_once(trials: list[Trial], fake_slurm: Path, tm
     assert running.poll() == 130
 
 
-def test_a_refused_submission_is_one_line(trials: list[Trial], fake_slurm: Path, tmp_path: Path):
+def test_a_refused_submission_is_one_line(trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path):
     (fake_slurm / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
-    prepare_run_folder(trials[1])
+    trials[1].prepare_folder()
     with pytest.raises(
         RunFolderError, match=r"cannot submit a seed 0 to SLURM: .*invalid partition"
     ) as caught:

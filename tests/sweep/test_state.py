@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from deformlab.run_folder import MEASUREMENT_VERSION
 from deformlab.run_folder.identity import Identity
-from deformlab.run_folder.measurement import measurement
-from deformlab.sweep import Identify, Trial
+from deformlab.sweep import Identify, PlannedTrial
 from deformlab.sweep.state import TrialState, seconds_left
 
 
@@ -29,7 +29,9 @@ def make_state(folder: Path, name: str, max_epochs: int | None = 10) -> TrialSta
     (folder / name).mkdir()
     config = {"trainer": {"max_epochs": max_epochs}}
     identity = Identity({}, {})
-    return TrialState(Trial(name, 0, "trial", "study", {}, config, identity, "0" * 8, folder / name, None))
+    return TrialState(
+        PlannedTrial(name, 0, "trial", "study", {}, config, identity, "0" * 8, folder / name, None)
+    )
 
 
 def write_epochs(state: TrialState, count: int) -> None:
@@ -40,18 +42,22 @@ def write_epochs(state: TrialState, count: int) -> None:
 def test_a_finished_trial_of_an_earlier_sweep_is_finished(tmp_path: Path):
     state = make_state(tmp_path, "a")
     write_epochs(state, 10)
-    result = {"status": "finished", "seconds": 61.0, "measurement": measurement({})}
+    result = {
+        "status": "finished",
+        "seconds": 61.0,
+        "measurement": {"version": MEASUREMENT_VERSION, "options": {}},
+    }
     (state.trial.folder / "result.json").write_text(json.dumps(result))
-    state.look(Identify(dict))
+    state.read_run_folder(Identify(dict))
     assert (state.status, state.seconds, state.progress.epochs) == ("finished", 61.0, 10)
     assert not state.measured_by_an_older_version
 
 
 def test_a_finished_trial_that_was_measured_with_other_options_waits_to_be_measured(tmp_path: Path):
     state = make_state(tmp_path, "a")
-    result = {"status": "finished", "measurement": measurement({"model.evaluation.flip": True})}
+    result = {"status": "finished", "measurement": {"version": 2, "options": {"model.evaluation.flip": True}}}
     (state.trial.folder / "result.json").write_text(json.dumps(result))
-    state.look(Identify(dict))
+    state.read_run_folder(Identify(dict))
     assert state.status == "waiting"
 
 
@@ -59,7 +65,7 @@ def test_a_finished_trial_that_was_measured_with_other_options_waits_to_be_measu
 def test_a_trial_that_did_not_finish_waits_to_be_taken_up(tmp_path: Path, status: str):
     state = make_state(tmp_path, "a")
     (state.trial.folder / "result.json").write_text(json.dumps({"status": status}))
-    state.look(Identify(dict))
+    state.read_run_folder(Identify(dict))
     assert state.status == "waiting"
 
 
@@ -103,7 +109,7 @@ def test_trials_at_the_same_time_share_the_work_but_none_is_divided(tmp_path: Pa
 def test_epochs_of_an_earlier_sweep_do_not_count_as_speed(tmp_path: Path, clock: Clock):
     state = make_state(tmp_path, "a")
     write_epochs(state, 6)
-    state.look(Identify(dict))
+    state.read_run_folder(Identify(dict))
     state.start()
     clock.now += 10
     write_epochs(state, 7)

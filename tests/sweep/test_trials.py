@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deformlab.errors import ConfigError
-from deformlab.sweep import Identify, Trial, make_trials, read_sweep
+from deformlab.run_folder import RunStatus, read_config, read_status
+from deformlab.run_folder.identity import Identity
+from deformlab.sweep import Identify, PlannedTrial, make_trials, read_sweep
 
 WriteSweep = Callable[..., Path]
 TWO_STAGES = (
@@ -14,7 +17,7 @@ TWO_STAGES = (
 )
 
 
-def trials_of(path: Path, overrides: dict | None = None, folder: str = "runs/study") -> list[Trial]:
+def trials_of(path: Path, overrides: dict | None = None, folder: str = "runs/study") -> list[PlannedTrial]:
     return make_trials(read_sweep(path), Path(folder), overrides or {}, Identify(dict))
 
 
@@ -111,3 +114,16 @@ def test_the_number_of_epochs_is_known_where_it_ends_the_training(
 ):
     path = write_sweep("seeds: [0]\ntrials: [{name: a}]", base=str({"trainer": trainer}))
     assert trials_of(path)[0].max_epochs == epochs
+
+
+def test_a_trials_folder_is_prepared_with_its_configuration_and_who_it_is(tmp_path: Path):
+    trial = PlannedTrial(
+        *("atrous-2", 3, "trial", "study", {}, {"model": {"dilation": 2}}, Identity({}, {}), "0123abcd"),
+        *(tmp_path / "run", None),
+    )
+    trial.prepare_folder()
+    assert read_config(trial.folder) == trial.config
+    status = RunStatus(status="running", trial="atrous-2", sweep="study", seed=3)
+    assert read_status(trial.folder) == status
+    trial.mark("interrupted", "the sweep was stopped")
+    assert read_status(trial.folder) == replace(status, status="interrupted", error="the sweep was stopped")

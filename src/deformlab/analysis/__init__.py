@@ -1,48 +1,45 @@
 """Tables, findings, plots and reports from run folders; imports no model and no PyTorch.
 
-Reproduces tables 1 to 3 of Deformable Convolutional Networks from whatever trials exist.
+Reproduces tables 1 to 3 of Deformable Convolutional Networks from the trials of a sweep.
 """
 
-from deformlab.analysis.curve_plots import learning_curves
-from deformlab.analysis.dilation_plots import effective_dilation_by_size
-from deformlab.analysis.find import find
-from deformlab.analysis.finding import Finding, best_deformable
-from deformlab.analysis.formats import Table
-from deformlab.analysis.joined import Joined
-from deformlab.analysis.joined_plot import dilation_and_iou_by_size
-from deformlab.analysis.joined_rows import BorderRow, CorrelationRow, JoinedRow
-from deformlab.analysis.measure import Estimate, Measure, over_seeds, pool
+from deformlab.analysis.by_object import ObjectComparison
+from deformlab.analysis.estimate import Estimate
+from deformlab.analysis.export import Table
+from deformlab.analysis.findings import judge
+from deformlab.analysis.plots import (
+    dilation_and_iou_by_size,
+    dilation_by_layer,
+    learning_curves,
+    same_place_effect,
+    score_over_dilation,
+    score_over_layers,
+    trial_styles,
+)
 from deformlab.analysis.report import Report, write_report
-from deformlab.analysis.run import SIZES, FilterStatistics, Run
-from deformlab.analysis.runs import RunSet, read_runs
-from deformlab.analysis.score_plots import miou_over_dilation
-from deformlab.analysis.trial import Trial
-from deformlab.figure_style import save_figure
+from deformlab.analysis.results import results
+from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, read_trials
+from deformlab.analysis.verdicts import Finding
 
 __all__ = [
-    "SIZES",
-    "BorderRow",
-    "CorrelationRow",
     "Estimate",
-    "FilterStatistics",
     "Finding",
-    "Joined",
-    "JoinedRow",
-    "Measure",
+    "ObjectComparison",
     "Report",
     "Run",
-    "RunSet",
     "Table",
     "Trial",
+    "TrialSet",
     "best_deformable",
     "dilation_and_iou_by_size",
-    "effective_dilation_by_size",
-    "find",
+    "dilation_by_layer",
+    "judge",
     "learning_curves",
-    "miou_over_dilation",
-    "over_seeds",
-    "pool",
-    "read_runs",
-    "save_figure",
+    "read_trials",
+    "results",
+    "same_place_effect",
+    "score_over_dilation",
+    "score_over_layers",
+    "trial_styles",
     "write_report",
 ]

@@ -4,36 +4,116 @@ A sweep is fair only if nothing but the variant differs; these warnings say wher
 """
 
 import json
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from deformlab.analysis.run import Run
-from deformlab.analysis.run_tables import total_epochs
-from deformlab.analysis.runs import RunSet
-from deformlab.analysis.trial import Trial
-from deformlab.run_folder import MEASUREMENT_VERSION as VERSION
+from deformlab.analysis.trials import Run, Trial, TrialSet, some_of
+from deformlab.errors import DeformlabError
+from deformlab.run_folder import MEASUREMENT_VERSION, Evaluation, read_config
+from deformlab.run_folder.scores import SCORES
 
 # Settings that every trial of a sweep over conv5 is expected to share.
 SHARED = ("backbone", "width", "output_stride", "num_classes")
+# Where files are and how they are loaded does not make a variant; `init_from` names the pretraining.
+NOT_A_VARIANT = ("init_weights", "backbone_weights", "root", "predict_root", "num_workers", "seed", "logger")
+SECTIONS = ("model", "data", "trainer")
+MEASURE_AGAIN = "run `deformlab validate --run_dir RUN` to measure again"
+
+# By the evaluation's name: runs and their scores as fractions.
+Scores = dict[str, list[tuple[Run, float]]]
 
 
-def comparability(runs: RunSet) -> list[str]:
+def comparability(trials: TrialSet) -> list[str]:
     """One line for each way in which the trials differ beyond their variant."""
-    trials = runs.trials
     return [
-        *_seeds(trials),
-        *_unfinished(trials),
-        *_budgets(trials, runs.pretraining),
-        *_settings(trials),
-        *_training_data(trials),
-        *_thresholds(runs),
-        *_measurement(trials),
+        *_seeds(trials.trials),
+        *_unfinished(trials.trials),
+        *_budgets(trials.trials, trials.pretraining),
+        *_settings(trials.trials),
+        *_training_data(trials.trials),
+        *_sizes(trials.trials),
+        *_measurement(trials.trials),
+        *_not_by_object(trials),
+        *evaluation_scores(trials.trials)[1],
     ]
 
 
-def unequal_terms(runs: RunSet, names: Collection[str]) -> list[str]:
+def unequal_terms(trials: TrialSet, names: Collection[str]) -> list[str]:
     """One line for each way in which these trials had other budgets or networks; none for fewer than two."""
-    trials = [trial for trial in runs.trials if trial.name in names]
-    return [*_budgets(trials, runs.pretraining), *_settings(trials)] if len(trials) > 1 else []
+    named = [trial for trial in trials.trials if trial.name in names]
+    return [*_budgets(named, trials.pretraining), *_settings(named)] if len(named) > 1 else []
+
+
+def total_epochs(run: Run, pretraining: Sequence[Run]) -> tuple[int, int | None]:
+    """Epochs of a run and of the pretraining that it started from: 0 for none, None if unknown."""
+    if run.result.init_from is None:
+        return run.result.epochs, 0
+    for parent in pretraining:
+        if (parent.trial, parent.seed) == (run.result.init_from, run.seed):
+            return run.result.epochs, parent.result.epochs
+    return run.result.epochs, None
+
+
+def descriptions(trials: Sequence[Trial]) -> dict[str, str]:
+    """What each trial is, by name; trials of one description also get the settings that tell them apart."""
+    kinds: dict[str, list[Trial]] = {}
+    for trial in trials:
+        kinds.setdefault(trial.description, []).append(trial)
+    found = {}
+    for description, alike in kinds.items():
+        differences = _differences(alike) if len(alike) > 1 else [()]
+        for trial, own in zip(alike, differences, strict=True):
+            found[trial.name] = ", ".join([description, *own])
+    return found
+
+
+def read_settings(run: Run) -> dict[str, str]:
+    """Dotted settings of the network, the data and the training, as text.
+
+    Those of the network are in every run; the others come from `config.yaml`, if it can be read.
+    """
+    settings = {"init_from": str(run.result.init_from or "–"), "epochs": str(run.result.epochs)}
+    settings |= _flat(run.result.model, "model")
+    try:
+        config = read_config(run.folder)
+    except (DeformlabError, OSError, ValueError, RecursionError):
+        return settings
+    for section in SECTIONS:
+        settings |= _flat(config.get(section), section)
+    return settings
+
+
+def evaluation_scores(trials: Sequence[Trial]) -> tuple[Scores, list[str]]:
+    """The evaluations on other data that compare with each other, and a line for each that does not.
+
+    Evaluations of one name compare if they were made on the same split and data with the same options. An
+    evaluation counts if it has the run's score and classes and is of the run's last epoch.
+    """
+    found: dict[str, list[tuple[Run, Evaluation]]] = {}
+    unusable: dict[str, list[str]] = {}
+    for run in (run for trial in trials for run in trial.runs):
+        for evaluation in run.evaluations:
+            reason = _unusable(run, evaluation)
+            if reason:
+                unusable.setdefault(f"{evaluation.name}: {reason}", []).append(run.folder.name)
+            else:
+                found.setdefault(evaluation.name, []).append((run, evaluation))
+    lines = [f"not in the scores on other data: {why} ({some_of(runs)})" for why, runs in unusable.items()]
+    scores: Scores = {}
+    for name, pairs in sorted(found.items()):
+        made: dict[str, list[str]] = {}
+        for run, evaluation in pairs:
+            made.setdefault(_how_made(evaluation), []).append(run.folder.name)
+        if len(made) > 1:
+            sides = "; ".join(f"{how} ({some_of(runs)})" for how, runs in made.items())
+            lines.append(
+                f"not in the scores on other data: {name}: the runs were evaluated differently: {sides}; "
+                "evaluate all of them on the same data with the same options"
+            )
+        else:
+            scores[name] = [(run, float(evaluation.score.value or 0)) for run, evaluation in pairs]
+    return scores, lines
 
 
 def _seeds(trials: Sequence[Trial]) -> list[str]:
@@ -48,14 +128,12 @@ def _seeds(trials: Sequence[Trial]) -> list[str]:
 def _unfinished(trials: Sequence[Trial]) -> list[str]:
     """A score counts as that of the whole training, so it has to be validated after the last epoch."""
     early = [
-        f"{run.folder.name} after epoch {run.epochs} of {run.max_epochs}"
+        f"{run.folder.name} after epoch {run.result.epochs} of {run.result.max_epochs}"
         for trial in trials
         for run in trial.runs
-        if run.max_epochs is not None and run.epochs < run.max_epochs
+        if run.result.max_epochs is not None and run.result.epochs < run.result.max_epochs
     ]
-    if not early:
-        return []
-    return [f"scores are not those after the last epoch: {'; '.join(early)}"]
+    return [f"scores are not those after the last epoch: {'; '.join(early)}"] if early else []
 
 
 def _budgets(trials: Sequence[Trial], pretraining: Sequence[Run]) -> list[str]:
@@ -63,10 +141,7 @@ def _budgets(trials: Sequence[Trial], pretraining: Sequence[Run]) -> list[str]:
     for trial in trials:
         for run in trial.runs:
             own, before = total_epochs(run, pretraining)
-            budget = f"{own} + unknown" if before is None else str(own + before)
-            names = by_budget.setdefault(budget, [])
-            if run.trial not in names:
-                names.append(run.trial)
+            _add(by_budget, f"{own} + unknown" if before is None else str(own + before), trial.name)
     if len(by_budget) < 2:
         return []
     return [f"trials were trained for different numbers of epochs in all: {_sides(by_budget)}"]
@@ -77,11 +152,11 @@ def _settings(trials: Sequence[Trial]) -> list[str]:
     for setting in SHARED:
         by_value: dict[str, list[str]] = {}
         for trial in trials:
-            by_value.setdefault(str(trial.first.model.get(setting)), []).append(trial.name)
+            by_value.setdefault(str(trial.first.result.model.get(setting)), []).append(trial.name)
         if len(by_value) > 1:
             lines.append(f"trials have different model.{setting}: {_sides(by_value)}")
     for trial in trials:
-        if any(run.model != trial.first.model for run in trial.runs):
+        if any(run.result.model != trial.first.result.model for run in trial.runs):
             lines.append(f"the runs of {trial.name} have different model settings; its ± is not over seeds")
     return lines
 
@@ -90,52 +165,128 @@ def _training_data(trials: Sequence[Trial]) -> list[str]:
     by_data: dict[str, list[str]] = {}
     for trial in trials:
         for run in trial.runs:
-            if "train" in run.data:
-                names = by_data.setdefault(f"{run.data['train']['fingerprint']:.12}", [])
-                if trial.name not in names:
-                    names.append(trial.name)
+            if "train" in run.result.data:
+                _add(by_data, f"{run.result.data['train']['fingerprint']:.12}", trial.name)
     return [f"trials were trained on different data: {_sides(by_data)}"] if len(by_data) > 1 else []
 
 
+def _sizes(trials: Sequence[Trial]) -> list[str]:
+    if len({run.result.measurement.sizes for trial in trials for run in trial.runs if run.objects}) < 2:
+        return []
+    return [
+        "runs were measured with different thresholds of object size: effective dilation does not compare"
+    ]
+
+
 def _measurement(trials: Sequence[Trial]) -> list[str]:
-    """Effective dilation and objects of different versions, or with different options, do not compare."""
+    """Records of different measurement versions or with different options do not compare."""
     by_version: dict[int, list[str]] = {}
     by_options: dict[str, list[str]] = {}
     for trial in trials:
         for run in trial.runs:
-            if not run.effective_dilation and run.objects is None:
+            if run.objects is None:
                 continue
-            options = json.dumps(run.measurement.options, sort_keys=True)
-            for found in (
-                by_version.setdefault(run.measurement.version, []),
-                by_options.setdefault(options, []),
-            ):
-                if trial.name not in found:
-                    found.append(trial.name)
+            measurement = run.result.measurement
+            _add(by_version, measurement.version, trial.name)
+            if measurement.options is not None:
+                _add(by_options, json.dumps(measurement.options, sort_keys=True), trial.name)
     lines = [
-        f"effective dilation and objects were measured by {'an older' if version < VERSION else 'a newer'} "
-        f"version of deformlab (measurement {version}, not {VERSION}), which may give filters to other "
-        f"objects: {', '.join(names)}; run `deformlab validate --run_dir RUN` to measure them again"
+        f"objects were measured by {'an older' if version < MEASUREMENT_VERSION else 'a newer'} version of "
+        f"deformlab (measurement {version}, not {MEASUREMENT_VERSION}): {', '.join(names)}; {MEASURE_AGAIN}"
         for version, names in sorted(by_version.items())
-        if version != VERSION
+        if version != MEASUREMENT_VERSION
     ]
-    # Runs of before options were recorded say nothing about theirs.
-    by_options.pop("null", None)
     if len(by_options) > 1:
         lines.append(
-            f"effective dilation and objects were measured with different options: {_sides(by_options)}; run "
-            "`deformlab validate --run_dir RUN` with the same options"
+            f"objects were measured with different options: {_sides(by_options)}; {MEASURE_AGAIN}, all with "
+            "the same options"
         )
     return lines
 
 
-def _thresholds(runs: RunSet) -> list[str]:
-    if len({run.thresholds for trial in runs.trials for run in trial.runs}) < 2:
-        return []
-    return [
-        "runs were measured with different thresholds of object size: the effective dilations do not pool"
-    ]
+def _not_by_object(trials: TrialSet) -> list[str]:
+    """A line for each way in which trials are missing in the tables by object."""
+    runs = [run for trial in trials.trials for run in trial.runs]
+    without = [run.folder.name for run in runs if not (run.folder / "objects.csv").is_file()]
+    lines = []
+    if without:
+        how_many = (
+            ("no run was" if len(runs) > 1 else "the run was not")
+            if len(without) == len(runs)
+            else f"{len(without)} of {len(runs)} runs {'was' if len(without) == 1 else 'were'} not"
+        )
+        names = "" if len(without) == len(runs) else f" ({some_of(without)})"
+        lines.append(f"{how_many} measured by object{names}; {MEASURE_AGAIN}")
+    if trials.by_object.other_images:
+        names = ", ".join(trial.name for trial in trials.by_object.other_images)
+        lines.append(
+            f"not in the tables by object: {names}: evaluated on other images than the other trials; "
+            "validate with the same data"
+        )
+    if trials.by_object.incompatible:
+        names = ", ".join(trial.name for trial in trials.by_object.incompatible)
+        lines.append(
+            f"not in the tables by object: {names}: its seeds recorded different layers, or only some of "
+            "them recorded which filters are interior; validate all of them again"
+        )
+    return lines
 
 
-def _sides(by_value: dict[str, list[str]]) -> str:
+def _unusable(run: Run, evaluation: Evaluation) -> str:
+    """Why an evaluation does not compare with the run's score; empty if it does."""
+    ours, score, epochs = run.result, evaluation.score, evaluation.checkpoint.get("epochs")
+    label = SCORES[ours.score.name].label
+    if score.name != ours.score.name:
+        return f"is of {score.name!r:.40}, not of {label}"
+    if list(evaluation.class_scores.values) != list(ours.classes):
+        return "has other classes than the training"
+    if score.value is None or not math.isfinite(score.value):
+        return f"has no {label}: none of its pixels are labelled"
+    if epochs != ours.epochs:
+        return f"is of epoch {epochs!r:.20}, but the run ended after epoch {ours.epochs}; evaluate again"
+    return ""
+
+
+def _how_made(evaluation: Evaluation) -> str:
+    options = [f"{name} = {value}" for name, value in sorted(evaluation.options.items())]
+    fingerprint = f"data {evaluation.data.get('fingerprint')!s:.12}"
+    return ", ".join([evaluation.split, fingerprint, f"{evaluation.images} images", *options])
+
+
+def _differences(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
+    """For each trial its values of as few settings as tell the trials apart."""
+    settings = [read_settings(trial.first) for trial in trials]
+    # A setting of the same name and values in two sections of the configuration counts once.
+    columns = dict.fromkeys(
+        tuple(f"{name.split('.')[-1]} = {known.get(name, '–')}" for known in settings)
+        for name in sorted({name for known in settings for name in known})
+        if len({known.get(name) for known in settings}) > 1
+    )
+    rows: list[tuple[str, ...]] = [()] * len(trials)
+    for column in columns:
+        longer = [(*row, value) for row, value in zip(rows, column, strict=True)]
+        if len(set(longer)) > len(set(rows)):
+            rows = longer
+    return rows
+
+
+def _flat(value: Any, name: str) -> dict[str, str]:
+    key = name.split(".")[-1]
+    if key in NOT_A_VARIANT or key == "max_epochs":
+        return {}
+    if isinstance(value, Mapping):
+        return {found: text for item in value for found, text in _flat(value[item], f"{name}.{item}").items()}
+    if isinstance(value, list):
+        scalar = all(isinstance(item, bool | int | float | str | None) for item in value)
+        return {name: ", ".join(map(str, value))} if scalar else {}
+    return {name: str(value)}
+
+
+def _add(groups: dict[Any, list[str]], key: Any, name: str) -> None:
+    names = groups.setdefault(key, [])
+    if name not in names:
+        names.append(name)
+
+
+def _sides(by_value: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())

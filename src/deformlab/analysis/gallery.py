@@ -1,7 +1,7 @@
-"""Pictures of the trials, small enough to travel inside a page, and the pages that stand beside it.
+"""Pictures of the trials, small enough to be inside the report's page, and links to pages beside it.
 
-Training leaves image, label and prediction side by side in `predictions/` of each run folder; in `pictures/`
-are those of `deformlab show`, which also writes pages on which one clicks on an image.
+Training writes image, label and prediction side by side into `predictions/` of each run folder; `pictures/`
+has those of `deformlab show`, which also writes pages on which one clicks on an image.
 """
 
 import base64
@@ -14,15 +14,14 @@ from typing import NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from deformlab.analysis.run import Run, natural
-from deformlab.analysis.trial import Trial
+from deformlab.analysis.trials import Run, Trial, natural
 
 MAX_PREDICTIONS = 3
 MAX_SHOWN = 6
 PANEL_WIDTH = 480
 FIGURE_WIDTH = 1400
 PANELS = ("image", "label", "prediction")
-IGNORED = "#000000"
+IGNORED_COLOUR = "#000000"
 
 
 class Picture(NamedTuple):
@@ -38,7 +37,7 @@ class Gallery:
     """Pictures by image and by kind, and links to pages.
 
     `predictions` and `shown` hold a title and its pictures; `left_out` names the pictures of `deformlab show`
-    that found no place, `broken` those that could not be read; `pages` are caption and address, relative to
+    that are too many, `broken` those that could not be read; `pages` are caption and address, relative to
     the page; `legend` holds the name and the colour (`#rrggbb`) of each class that is seen in `predictions`.
     """
 
@@ -49,9 +48,13 @@ class Gallery:
     pages: tuple[tuple[str, str], ...]
     legend: tuple[tuple[str, str], ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to show."""
+        return any((self.predictions, self.shown, self.left_out, self.broken, self.pages))
+
 
 def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
-    """What there is to see of the trials, for a page in the folder `output`.
+    """The pictures of the trials, for a page in the folder `output`.
 
     Of each trial the run with the smallest seed that has a picture of that name.
     """
@@ -124,15 +127,15 @@ def _colours(picture: Image.Image) -> set[str]:
 
 
 def _legend(trials: Sequence[Trial], colours: set[str]) -> Iterator[tuple[str, str]]:
-    """The classes that are seen; runs whose `result.json` names no palette have no legend."""
-    known = next((run for trial in trials for run in trial.runs if run.palette), None)
+    """The classes that are seen; early runs recorded no palette and have no legend."""
+    known = next((run for trial in trials for run in trial.runs if run.result.palette), None)
     if known is None:
         return
-    for name, colour in zip(known.classes, known.palette, strict=False):
+    for name, colour in zip(known.result.classes, known.result.palette, strict=False):
         if colour in colours:
-            yield (f"{name}, or ignored" if colour == IGNORED else name), colour
-    if IGNORED in colours and IGNORED not in known.palette:
-        yield "ignored", IGNORED
+            yield (f"{name}, or ignored" if colour == IGNORED_COLOUR else name), colour
+    if IGNORED_COLOUR in colours and IGNORED_COLOUR not in known.result.palette:
+        yield "ignored", IGNORED_COLOUR
 
 
 def _figures(trials: Sequence[Trial], name: str, broken: list[str]) -> Iterator[Picture]:

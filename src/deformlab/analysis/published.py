@@ -1,4 +1,4 @@
-"""The papers' numbers that stand beside ours when the data set is the papers'.
+"""The papers' numbers, shown beside ours on the papers' data sets.
 
 Source: `published.yaml`, copied from Deformable Convolutional Networks (ICCV 2017), tables 1 to 3.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from deformlab.analysis.run import Run
+from deformlab.analysis.trials import Run
 
 SOURCE = "Dai et al., Deformable Convolutional Networks, ICCV 2017, tables 1 to 3; ResNet-101."
 # Columns of the paper's tables 1 and 3: DeepLab's mIoU on VOC 2012 val, on Cityscapes val.
@@ -33,22 +33,27 @@ def published() -> dict[str, Any]:
     return yaml.safe_load(files("deformlab.analysis").joinpath("published.yaml").read_text("utf-8"))
 
 
-def table1_miou(run: Run) -> float | None:
-    """Published mIoU in percent of the row of table 1 that a run repeats, None where there is none."""
-    if run.dataset not in COLUMN or run.conv5 == "modulated" or run.dilation != 2:
+def table1_score(run: Run) -> float | None:
+    """Published mIoU in percent of the row of table 1 that a run repeats; None for other runs."""
+    if (
+        run.result.dataset not in COLUMN
+        or run.result.score.name != "miou"
+        or run.kind == "modulated"
+        or run.dilation != 2
+    ):
         return None
     number = run.deformable_layers
     row = _TABLE1_ROWS.get(number) if isinstance(number, int) else None
-    return published()["dcnv1_table1"][row][COLUMN[run.dataset]] if row else None
+    return published()["dcnv1_table1"][row][COLUMN[run.result.dataset]] if row else None
 
 
-def table3_miou(run: Run) -> float | None:
-    """Published mIoU in percent of the row of table 3 that a run repeats, None where there is none."""
-    if run.dataset not in COLUMN:
+def table3_score(run: Run) -> float | None:
+    """Published mIoU in percent of the row of table 3 that a run repeats; None for other runs."""
+    if run.result.dataset not in COLUMN or run.result.score.name != "miou":
         return None
-    if run.conv5 == "atrous":
+    if run.kind == "atrous":
         row = _TABLE3_ROWS.get(run.dilation)
     else:
-        default = (run.conv5, run.deformable_layers, run.dilation) == ("deformable", 3, 2)
+        default = (run.kind, run.deformable_layers, run.dilation) == ("deformable", 3, 2)
         row = "deformable convolution" if default else None
-    return published()["dcnv1_table3"][row][COLUMN[run.dataset]] if row else None
+    return published()["dcnv1_table3"][row][COLUMN[run.result.dataset]] if row else None

@@ -1,34 +1,25 @@
-"""The report of a sweep: tables, findings, plots and one self-contained page, all from run folders.
+"""The report of a sweep: a self-contained page, the same as Markdown, tables and plots, from run folders.
 
 `deformlab report` and the end of `deformlab sweep` call `write_report` and print what it returns.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from deformlab.analysis.comparability import comparability
-from deformlab.analysis.evaluation_tables import evaluation_scores
-from deformlab.analysis.figures import figures
-from deformlab.analysis.find import find
-from deformlab.analysis.finding import Finding
-from deformlab.analysis.formats import (
-    Table,
-    comma_separated,
-    latex,
-    markdown,
-    markdown_sentence,
-    plain_markdown,
-)
-from deformlab.analysis.page import page
-from deformlab.analysis.runs import RunSet, read_runs
-from deformlab.analysis.tables import build_tables
-from deformlab.analysis.terminal import print_finding, print_tables
-from deformlab.analysis.unjoined import unjoined
-from deformlab.errors import RunFolderError
+from deformlab.analysis.export import Table, csv_text, latex, markdown, markdown_sentence, plain_markdown
+from deformlab.analysis.findings import SMALLEST_EFFECT, judge
+from deformlab.analysis.page import LEAD, page
+from deformlab.analysis.plots import figures
+from deformlab.analysis.tables import build_tables, definitions
+from deformlab.analysis.terminal import print_report
+from deformlab.analysis.trials import TrialSet, read_trials
+from deformlab.analysis.verdicts import Finding
+from deformlab.errors import ConfigError, RunFolderError
 from deformlab.figure_style import save_figure
 
 QUESTION = (
@@ -39,60 +30,73 @@ QUESTION = (
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says, and the files that it was written to; `page` is the one to open."""
+    """What a report says, and the files that it was written to.
+
+    Attributes:
+        page: The HTML file to open.
+        files: All files that were written.
+        trials: The trials that it reports on.
+        tables: In the order of the report.
+        findings: In the order of the report.
+        warnings: One line each.
+    """
 
     page: Path
     files: tuple[Path, ...]
-    runs: RunSet
+    trials: TrialSet
     tables: tuple[Table, ...]
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
 
     def table(self, name: str) -> Table | None:
-        """The table of that name, None where the runs had no data for it."""
+        """The table of that name, None if the runs had no data for it."""
         return next((table for table in self.tables if table.name == name), None)
 
     def print(self, console: Console) -> None:
-        """Show the score and effective-dilation tables, the findings and the warnings on the terminal."""
-        print_tables(console, self.runs)
-        for finding in self.findings:
-            print_finding(console, finding)
-        for warning in self.warnings:
-            console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
-        console.print(f"Report: {escape(str(self.page))}", highlight=False, soft_wrap=True)
+        """Show scores, verdicts and where the page is on the terminal."""
+        print_report(console, self.trials.trials, self.findings, self.warnings, self.page)
 
 
-def write_report(sweep_dir: str | Path, output: str | Path | None = None) -> Report:
-    """Read the run folders of a sweep and write its report to `output`, by default `<sweep_dir>/report`.
+def write_report(
+    sweep_dir: str | Path, output: str | Path | None = None, smallest_effect: float = SMALLEST_EFFECT
+) -> Report:
+    """Read the run folders of a sweep and write its report.
 
     Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX, CSV) and `plots/` (PNG, PDF).
 
+    Args:
+        sweep_dir: The sweep folder, or a single run folder.
+        output: Where the report goes; None for `<sweep_dir>/report`.
+        smallest_effect: Differences in effective dilation up to this are too small to matter, in cells, >= 0.
+
     Raises:
+        ConfigError: `smallest_effect` is negative or not a number.
         RunFolderError: No finished trial, runs of different data sets or class lists, or `output` cannot be
             written.
     """
-    runs = read_runs(sweep_dir)
-    output = Path(output) if output is not None else runs.folder / "report"
-    tables, findings = build_tables(runs), find(runs)
-    _, unused = evaluation_scores(runs.trials)
-    warnings = (*runs.warnings, *unjoined(runs), *comparability(runs), *unused)
+    if not 0 <= smallest_effect < math.inf:
+        raise ConfigError(f"--smallest-effect must be a number of cells of 0 or more, got {smallest_effect}")
+    trials = read_trials(sweep_dir)
+    output = Path(output) if output is not None else trials.folder / "report"
+    tables, findings = build_tables(trials), judge(trials, smallest_effect)
+    warnings = (*trials.warnings, *comparability(trials))
     try:
         table_files = _write_tables(output / "tables", tables)
-        drawn = _draw(output / "plots", runs)
+        drawn = _draw(output / "plots", trials, smallest_effect)
         summary = output / "report.md"
-        summary.write_text(_markdown(runs, tables, findings, warnings, drawn), encoding="utf-8")
+        summary.write_text(_markdown(trials, tables, findings, warnings, drawn), encoding="utf-8")
         html = output / "report.html"
-        html.write_text(page(runs, QUESTION, findings, tables, drawn, warnings, output), encoding="utf-8")
+        html.write_text(page(trials, QUESTION, findings, tables, drawn, warnings, output), encoding="utf-8")
     except OSError as error:
         raise RunFolderError(f"{output}: cannot write the report ({error.strerror or error})") from error
     plot_files = [path.with_suffix(suffix) for _, path in drawn.values() for suffix in (".png", ".pdf")]
     files = (html, summary, *table_files, *plot_files)
-    return Report(html, files, runs, tuple(tables), tuple(findings), warnings)
+    return Report(html, files, trials, tuple(tables), tuple(findings), warnings)
 
 
 def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    formats = {".md": markdown, ".tex": latex, ".csv": comma_separated}
+    formats = {".md": markdown, ".tex": latex, ".csv": csv_text}
     files = []
     for table in tables:
         for suffix, write in formats.items():
@@ -102,39 +106,49 @@ def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
     return files
 
 
-def _draw(folder: Path, runs: RunSet) -> dict[str, tuple[str, Path]]:
+def _draw(folder: Path, trials: TrialSet, smallest_effect: float) -> dict[str, tuple[str, Path]]:
     """Draw every figure that the runs have data for; caption and PNG file by name."""
     folder.mkdir(parents=True, exist_ok=True)
     return {
         name: (caption, save_figure(figure, folder, name)[0])
-        for name, (caption, figure) in figures(runs).items()
+        for name, (caption, figure) in figures(trials, smallest_effect).items()
     }
 
 
 def _markdown(
-    runs: RunSet,
+    trials: TrialSet,
     tables: Sequence[Table],
     findings: Sequence[Finding],
     warnings: Sequence[str],
     drawn: Mapping[str, tuple[str, Path]],
 ) -> str:
-    lines = [
-        f"# {plain_markdown(f'{runs.folder.resolve().name}: {runs.dataset}')}",
-        "",
-        QUESTION,
-        "",
-        "## Findings in these runs",
-        "",
-    ]
+    """The report in the order of the page."""
+
+    def plot(caption: str, path: Path) -> list[str]:
+        return [f"![{markdown_sentence(caption)}](plots/{path.name})", "", markdown_sentence(caption), ""]
+
+    title = plain_markdown(f"{trials.folder.resolve().name}: {trials.dataset}")
+    lines = [f"# {title}", "", QUESTION, ""]
+    if LEAD in drawn:
+        lines += plot(*drawn[LEAD])
+    for finding in findings:
+        short = f" {markdown_sentence(finding.short)}" if finding.short else ""
+        lines.append(f"- **{finding.claim}: {finding.words}.**{short}")
+    if warnings:
+        lines += ["", "## Warnings", "", *(f"- {markdown_sentence(warning)}" for warning in warnings)]
+    lines += ["", "## The verdicts in numbers", ""]
     for finding in findings:
         certainty = f" ({finding.certainty})" if finding.certainty else ""
         sentence = markdown_sentence(finding.sentence)
         lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {sentence}")
         lines += [f"  - {markdown_sentence(line)}" for line in (*finding.evidence, *finding.details)]
-    if warnings:
-        lines += ["", "## Warnings", "", *(f"- {markdown_sentence(warning)}" for warning in warnings)]
     lines += ["", "## Plots", ""]
-    for caption, path in drawn.values():
-        lines += [f"![{caption}](plots/{path.name})", "", caption, ""]
+    for name, drawing in drawn.items():
+        if name != LEAD:
+            lines += plot(*drawing)
     lines += ["## Tables", "", "\n".join(markdown(table) for table in tables)]
-    return "\n".join(lines)
+    lines += ["## What the terms mean", ""]
+    lines += [
+        f"- **{plain_markdown(term)}**: {markdown_sentence(words)}" for term, words in definitions(trials)
+    ]
+    return "\n".join(lines) + "\n"

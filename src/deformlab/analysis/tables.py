@@ -1,33 +1,556 @@
-"""All tables of a report, from whatever trials exist, in its order."""
+"""The tables of a report, each from whatever the runs recorded.
 
-from deformlab.analysis.dilation_tables import (
-    effective_dilation,
-    effective_dilation_inside,
-    effective_dilation_over_seeds,
-    published_effective_dilation,
-)
-from deformlab.analysis.evaluation_tables import scores_on_other_data
-from deformlab.analysis.formats import Table
-from deformlab.analysis.joined_tables import joined_tables
-from deformlab.analysis.run_tables import cost, provenance
-from deformlab.analysis.runs import RunSet
-from deformlab.analysis.score_tables import atrous_against_deformable, deformable_layers, iou_per_class
+Tables 1 to 3 are those of Deformable Convolutional Networks. `definitions` explains what several tables
+share, so that a report says it once.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from deformlab.analysis.by_object import ObjectComparison, TrialSizeRow
+from deformlab.analysis.comparability import descriptions, evaluation_scores, total_epochs
+from deformlab.analysis.estimate import Estimate, over_seeds
+from deformlab.analysis.export import PUBLISHED, Cell, Table, area_text
+from deformlab.analysis.published import COLUMN, published, table1_score, table3_score
+from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, natural
+from deformlab.records import ALL, SIZES
+from deformlab.run_folder.scores import SCORES
+
+DILATION = {"all": "All filters (cells)", "interior": "Interior filters (cells)"}
+FILTERS = {"all": "Filters", "interior": "Interior filters"}
+WEIGHTED = "Weighted by modulation (cells)"
+OVER_SEEDS = "Mean ± standard deviation over seeds, no ± for a single seed."
 
 
-def build_tables(runs: RunSet) -> list[Table]:
-    """Every table that the runs have data for."""
-    trials = runs.trials
-    tables = [
-        *joined_tables(runs.joined),
-        atrous_against_deformable(trials),
-        scores_on_other_data(trials),
-        deformable_layers(trials),
-        iou_per_class(trials),
-        effective_dilation(trials),
-        effective_dilation_inside(trials),
-        effective_dilation_over_seeds(trials),
-        published_effective_dilation(runs.dataset),
-        cost(trials, runs.pretraining),
-        provenance(trials, runs.pretraining),
+def build_tables(trials: TrialSet) -> list[Table]:
+    """Every table that the runs have data for, in the order of the report."""
+    comparison = trials.by_object
+    best = best_deformable(comparison.trials)
+    tables: list[Table | None] = [
+        scores(trials.trials),
+        scores_on_other_data(trials.trials),
+        same_place_effect(comparison),
+        dilation_and_iou_by_size(comparison) if comparison.trials else None,
+        effective_dilation(comparison),
+        dilation_by_layer(comparison) if best else None,
+        dilation_by_distance(comparison),
+        correlation(comparison) if best else None,
+        correlation_by_class(comparison, best) if best else None,
+        dilation_and_iou_by_class(comparison, best) if best else None,
+        deformable_layers(trials.trials),
+        class_scores(trials.trials),
+        published_effective_dilation(trials.dataset),
+        cost(trials.trials, trials.pretraining),
+        provenance(trials.trials, trials.pretraining),
     ]
     return [table for table in tables if table is not None]
+
+
+def definitions(trials: TrialSet) -> list[tuple[str, str]]:
+    """Term and explanation of what several tables share."""
+    found = [
+        ("±", "Sample standard deviation over seeds, except where a table says over filters."),
+        (f"{trials.score_label}", "Of the finished network, on the validation images."),
+    ]
+    comparison = trials.by_object
+    if not comparison.trials:
+        return found
+    found += [
+        ("[ ]", "95 % interval from resampling images, seeds together."),
+        (
+            "Effective dilation",
+            "Mean distance between adjacent sampling locations of a filter, in cells of the layer's input "
+            "feature map. An atrous layer has its dilation.",
+        ),
+        ("Object size", size_note(comparison)),
+        (
+            "Interior filters",
+            "Neither the undeformed filter nor the offset convolution reads the zero padding. Filters that "
+            "read it look elsewhere whatever the image shows, and large objects and background have more of "
+            "them than small objects.",
+        ),
+        (
+            "At the same place",
+            "Least squares with a constant for each position of the feature map and one for each object "
+            "size: the difference between two sizes that position does not explain. The raw difference is "
+            "that of the means over the same filters.",
+        ),
+        (
+            "Recall and IoU of objects",
+            "Recall is the share of an object's pixels that were given its class. IoU counts false positives "
+            "within the object's box made twice as high and wide; pixels of one size are summed. Classes "
+            "without objects have their ordinary IoU under background. All classes: the mean over classes.",
+        ),
+    ]
+    if comparison.baseline is not None:
+        found.append(
+            (
+                "Gain",
+                f"IoU minus that of {comparison.baseline.name}, the best atrous trial, in points, resampled "
+                "on the same images.",
+            )
+        )
+    return found
+
+
+def size_note(comparison: ObjectComparison) -> str:
+    """What is small, medium and large."""
+    thresholds = comparison.thresholds
+    if thresholds is None:
+        return "The images have no objects."
+    small, large = map(area_text, thresholds)
+    what = "its bounding box" if comparison.rule.area == "box" else "its mask"
+    return f"Area of {what}: small under {small} pixels, large over {large}, medium between."
+
+
+def scores(trials: Sequence[Trial]) -> Table:
+    """Table 3: atrous rates against deformable variants."""
+    described = descriptions(trials)
+    label = SCORES[trials[0].first.result.score.name].label
+    table = Table(
+        "table3_atrous_against_deformable",
+        "Atrous rates against deformable convolution",
+        f"{label} in percent of the finished networks on the validation images. {OVER_SEEDS}",
+        ("Variant", "Trial", f"{label} (%)", "Seeds"),
+        tuple((described[trial.name], trial.name, trial.score, len(trial.runs)) for trial in trials),
+        row_sources=tuple(trial.name for trial in trials),
+    )
+    return _beside_published(table, trials[0].first, 3, [table3_score(trial.first) for trial in trials])
+
+
+def deformable_layers(trials: Sequence[Trial]) -> Table | None:
+    """Table 1: the score by number of deformable layers, beside the atrous network of the same dilation.
+
+    None if no trial is deformable.
+    """
+    dilations = {trial.dilation for trial in trials if trial.deformable}
+    chosen = [trial for trial in trials if trial.dilation in dilations]
+    if not chosen:
+        return None
+    label = SCORES[trials[0].first.result.score.name].label
+    chosen = sorted(chosen, key=lambda trial: (trial.dilation, trial.order))
+    rows: list[tuple[Cell, ...]] = []
+    for trial in chosen:
+        first = trial.first
+        kind = (str(first.deformable_layers or "none"), first.kind, first.dilation, trial.name)
+        rows.append((*kind, trial.score, len(trial.runs), first.result.parameters))
+    table = Table(
+        "table1_deformable_layers",
+        "Number of deformable layers",
+        f"{label} in percent. {OVER_SEEDS} Layers are counted from the end of the backbone; all: every 3x3 "
+        "convolution of conv3 to conv5.",
+        ("Deformable layers", "Kind", "Dilation", "Trial", f"{label} (%)", "Seeds", "Parameters"),
+        tuple(rows),
+        row_sources=tuple(trial.name for trial in chosen),
+    )
+    return _beside_published(table, trials[0].first, 1, [table1_score(trial.first) for trial in chosen])
+
+
+def _beside_published(table: Table, run: Run, number: int, values: Sequence[float | None]) -> Table:
+    """The table with the values of the paper's table of that number beside it, on the paper's data."""
+    dataset = run.result.dataset
+    if dataset not in COLUMN or run.result.score.name != "miou":
+        return table
+    source = f"Published: Deformable Convolutional Networks, table {number}, DeepLab with ResNet-101."
+    return replace(
+        table,
+        note=f"{table.note} {source}",
+        header=(*table.header, f"Published mIoU@{'V' if dataset == 'voc' else 'C'} (%)"),
+        rows=tuple((*row, value) for row, value in zip(table.rows, values, strict=True)),
+        column_sources=(*(None,) * len(table.header), PUBLISHED),
+    )
+
+
+def scores_on_other_data(trials: Sequence[Trial]) -> Table | None:
+    """For each evaluation on other data the score and how far it is below that of the validation.
+
+    None if no trial was evaluated on other data.
+    """
+    evaluations, _ = evaluation_scores(trials)
+    if not evaluations:
+        return None
+    label = SCORES[trials[0].first.result.score.name].label
+    rows: list[tuple[Cell, ...]] = []
+    for trial in trials:
+        row: list[Cell] = [trial.name, replace(trial.score, count=len(trial.runs))]
+        for pairs in evaluations.values():
+            ours = [(run.score, 100 * value) for run, value in pairs if run.trial == trial.name]
+            row.append(_counted([value for _, value in ours]))
+            row.append(_counted([score - value for score, value in ours]))
+        rows.append(tuple(row))
+    header = ["Trial", f"Validation {label} (%)"]
+    for name in evaluations:
+        header += [f"{name}: {label} (%)", f"{name}: drop (points)"]
+    return Table(
+        "evaluations",
+        "Scores on other data",
+        f"{label} in percent of the trained networks on other data or with other options; mean ± standard "
+        "deviation over the n seeds that have it. Drop: the validation's score minus this one, seed by seed; "
+        "below 0, the network is better there.",
+        tuple(header),
+        tuple(rows),
+        row_sources=tuple(trial.name for trial in trials),
+    )
+
+
+def _counted(values: Sequence[float]) -> Estimate | None:
+    estimate = over_seeds(values)
+    return None if estimate is None else replace(estimate, count=len(values))
+
+
+def class_scores(trials: Sequence[Trial]) -> Table:
+    """The score of every class and trial, in percent over seeds; a dash where a class is absent."""
+    first = trials[0].first.result
+    labels = SCORES[first.score.name]
+    rows: list[tuple[Cell, ...]] = []
+    for name in first.classes:
+        values = [[run.result.class_scores.values.get(name) for run in trial.runs] for trial in trials]
+        rows.append((name, *(over_seeds([None if v is None else 100 * v for v in each]) for each in values)))
+    rows.append(("mean", *(trial.score for trial in trials)))
+    return Table(
+        f"{labels.class_score}_per_class",
+        f"{labels.class_label} per class",
+        f"{labels.class_label} in percent of the finished networks. {OVER_SEEDS} A dash: the class is "
+        "neither in the labels nor in the predictions.",
+        ("Class", *(trial.name for trial in trials)),
+        tuple(rows),
+        column_sources=(None, *(trial.name for trial in trials)),
+    )
+
+
+def same_place_effect(comparison: ObjectComparison) -> Table | None:
+    """What object size changes about effective dilation at the same place; None if it was not recorded."""
+    shown = [
+        row
+        for trial in comparison.trials
+        if trial.deformable
+        for row in comparison.effects(trial)
+        if row.raw is not None
+    ]
+    if not shown:
+        return None
+    return Table(
+        "same_place_effect",
+        "How much further filters look, at the same place and altogether",
+        "Interior filters, in cells. Same place: the difference that position does not explain. Shares: of "
+        "the variance of effective dilation, explained by position and by the class at the filter's centre.",
+        (
+            "Trial",
+            "Layer",
+            "Contrast",
+            "At the same place (cells)",
+            "Raw difference (cells)",
+            "Share of position (%)",
+            "Share of class (%)",
+            "Filters",
+            "Images",
+        ),
+        tuple(
+            (
+                row.trial,
+                row.layer,
+                f"{row.size} minus {row.reference}",
+                row.controlled,
+                row.raw,
+                None if row.position_share is None else 100 * row.position_share,
+                None if row.class_share is None else 100 * row.class_share,
+                row.filters,
+                row.images,
+            )
+            for row in shown
+        ),
+        row_sources=tuple(row.trial for row in shown),
+    )
+
+
+def dilation_and_iou_by_size(comparison: ObjectComparison) -> Table:
+    """Effective dilation of the last layer beside recall and IoU, all classes together."""
+    pairs = [
+        pair
+        for trial in comparison.trials
+        for pair in _both_regions(comparison, trial)
+        if (pair[0].layer, pair[0].label) == (trial.layers[0], ALL)
+    ]
+    return Table(
+        "dilation_and_iou_by_size",
+        "Effective dilation of the last layer, recall and IoU by object size",
+        "Effective dilation in cells of the last layer's input; ± over seeds, 95 % intervals over images.",
+        ("Trial", "Size", *_size_header(comparison)),
+        tuple((all_.trial, all_.size, *_size_cells(comparison, all_, interior)) for all_, interior in pairs),
+        row_sources=tuple(all_.trial for all_, _ in pairs),
+        column_sources=_gain_source(comparison, 2),
+    )
+
+
+def dilation_and_iou_by_class(comparison: ObjectComparison, trial: Trial) -> Table:
+    """As `dilation_and_iou_by_size`, for one trial, layer by layer and class by class."""
+    pairs = [pair for pair in _both_regions(comparison, trial) if pair[0].label != ALL]
+    return Table(
+        "dilation_and_iou_by_class",
+        f"Effective dilation, recall and IoU by object size and class: {trial.name}",
+        "Best deformable trial; ± over seeds, 95 % intervals over images.",
+        ("Layer", "Class", "Size", *_size_header(comparison)),
+        tuple(
+            (all_.layer, all_.label, all_.size, *_size_cells(comparison, all_, interior))
+            for all_, interior in pairs
+        ),
+        row_sources=(trial.name,) * len(pairs),
+        column_sources=_gain_source(comparison, 3),
+    )
+
+
+def effective_dilation(comparison: ObjectComparison) -> Table | None:
+    """Table 2: effective dilation per layer and object size, over filters; None if no run recorded it."""
+    rows: list[tuple[Cell, ...]] = []
+    for trial in comparison.trials:
+        of_layers = [row for row in comparison.rows(trial, "all") if row.label == ALL]
+        for layer in trial.layers:
+            by_size = {row.size: row for row in of_layers if row.layer == layer}
+            rows.append((trial.name, layer, *(_over_filters(by_size.get(size)) for size in SIZES)))
+    if not rows:
+        return None
+    return Table(
+        "table2_effective_dilation",
+        "Effective dilation by object size",
+        f"In cells; mean ± standard deviation over the n filters of all seeds. {size_note(comparison)}",
+        ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
+        tuple(rows),
+        row_sources=tuple(str(row[0]) for row in rows),
+    )
+
+
+def _over_filters(row: TrialSizeRow | None) -> Estimate | None:
+    if row is None or row.dilation is None:
+        return None
+    return Estimate(row.dilation.value, row.std, count=row.filters, digits=2)
+
+
+def dilation_by_layer(comparison: ObjectComparison) -> Table:
+    """Effective dilation of every layer, with intervals.
+
+    Deformable trials only: every layer of an atrous network has its dilation.
+    """
+    pairs = [
+        pair
+        for trial in comparison.trials
+        if trial.deformable
+        for pair in _both_regions(comparison, trial)
+        if pair[0].label == ALL and pair[0].filters
+    ]
+    modulated = _modulated(comparison)
+    return Table(
+        "dilation_by_layer_and_size",
+        "Effective dilation by layer and object size",
+        "In cells of the layer's input; ± over seeds, 95 % intervals over images.",
+        (
+            *("Trial", "Layer", "Size", DILATION["all"], DILATION["interior"]),
+            *((WEIGHTED,) if modulated else ()),
+            *(FILTERS["all"], FILTERS["interior"], "Objects with a filter"),
+        ),
+        tuple(
+            (
+                *(all_.trial, all_.layer, all_.size, all_.dilation, interior.dilation),
+                *((all_.weighted,) if modulated else ()),
+                *(all_.filters, interior.filters, None if all_.size == "background" else all_.seen),
+            )
+            for all_, interior in pairs
+        ),
+        row_sources=tuple(all_.trial for all_, _ in pairs),
+    )
+
+
+def dilation_by_distance(comparison: ObjectComparison) -> Table | None:
+    """Effective dilation by distance from the border of the map; None if it was not recorded."""
+    found = [
+        (trial.name, layer, {(row.distance, row.interior): row for row in rows})
+        for trial in comparison.trials
+        if trial.deformable
+        for layer, rows in groupby(comparison.rings(trial), key=lambda row: row.layer)
+    ]
+    if not found:
+        return None
+    last = max(distance for *_, rows in found for distance, interior in rows if not interior)
+    cells: list[tuple[Cell, ...]] = []
+    for trial, layer, rows in found:
+        rings = [rows.get((distance, False)) for distance in range(last + 1)]
+        interior = next((row for row in rows.values() if row.interior), None)
+        dilations = (None if row is None else row.dilation for row in (*rings, interior))
+        filters = sum(row.filters for row in rows.values()), interior.filters if interior else 0
+        cells.append((trial, layer, *dilations, *filters))
+    names = ("Outermost ring", *(f"{ring} {'cell' if ring == 1 else 'cells'}" for ring in range(1, last + 1)))
+    return Table(
+        "dilation_by_distance",
+        "Effective dilation by distance from the border of the feature map",
+        "In cells; distance of the filter from the outermost ring of its map. ± over seeds, 95 % intervals "
+        "over images.",
+        ("Trial", "Layer", *names, DILATION["interior"], FILTERS["all"], FILTERS["interior"]),
+        tuple(cells),
+        row_sources=tuple(trial for trial, *_ in found),
+    )
+
+
+_COEFFICIENTS = ("Interior filters", "Objects", "All filters", "Objects with a filter")
+_SPEARMAN = "Spearman's rank correlation of an object's area and the mean effective dilation of its filters"
+
+
+def correlation(comparison: ObjectComparison) -> Table:
+    """Correlation of objects' sizes and effective dilations, by layer of the deformable trials."""
+    rows = [
+        (trial.name, layer, *cells)
+        for trial in comparison.trials
+        if trial.deformable
+        for layer, label, *cells in _coefficients(comparison, trial)
+        if label == ALL
+    ]
+    return Table(
+        "size_and_dilation",
+        "Correlation of object size and effective dilation",
+        f"{_SPEARMAN}; seeds averaged per object. A dash: constant, or under three objects.",
+        ("Trial", "Layer", *_COEFFICIENTS),
+        tuple(rows),
+        row_sources=tuple(str(row[0]) for row in rows),
+    )
+
+
+def correlation_by_class(comparison: ObjectComparison, trial: Trial) -> Table | None:
+    """The same within each class of one trial; None if no class has enough objects."""
+    rows = [row for row in _coefficients(comparison, trial) if row[1] != ALL]
+    if not rows:
+        return None
+    return Table(
+        "size_and_dilation_by_class",
+        f"Correlation of object size and effective dilation within a class: {trial.name}",
+        f"{_SPEARMAN}, within a class, in the best deformable trial.",
+        ("Layer", "Class", *_COEFFICIENTS),
+        tuple(rows),
+        row_sources=(trial.name,) * len(rows),
+    )
+
+
+def _coefficients(comparison: ObjectComparison, trial: Trial) -> Iterable[tuple[Cell, ...]]:
+    pairs = zip(
+        comparison.correlations(trial, "interior"), comparison.correlations(trial, "all"), strict=True
+    )
+    for interior, all_ in pairs:
+        yield all_.layer, all_.label, interior.spearman, interior.objects, all_.spearman, all_.objects
+
+
+def _both_regions(comparison: ObjectComparison, trial: Trial) -> list[tuple[TrialSizeRow, TrialSizeRow]]:
+    return list(zip(comparison.rows(trial, "all"), comparison.rows(trial, "interior"), strict=True))
+
+
+def _size_header(comparison: ObjectComparison) -> tuple[str, ...]:
+    gain = () if comparison.baseline is None else (f"Gain over {comparison.baseline.name} (points)",)
+    weighted = (WEIGHTED,) if _modulated(comparison) else ()
+    counts = (FILTERS["all"], FILTERS["interior"], "Objects", "With a filter")
+    return (DILATION["all"], DILATION["interior"], *weighted, *counts, "Recall (%)", "IoU (%)", *gain)
+
+
+def _size_cells(comparison: ObjectComparison, all_: TrialSizeRow, interior: TrialSizeRow) -> tuple[Cell, ...]:
+    gain: tuple[Cell, ...] = () if comparison.baseline is None else (all_.gain,)
+    objects = (None, None) if all_.size == "background" else (all_.objects, all_.seen)
+    weighted: tuple[Cell, ...] = (all_.weighted,) if _modulated(comparison) else ()
+    dilations = [all_.dilation, interior.dilation]
+    if all_.std == 0:
+        # The dilation of an atrous network is known, not estimated.
+        dilations = [None if found is None else Estimate(found.value, digits=2) for found in dilations]
+    counts = (all_.filters, interior.filters)
+    return (*dilations, *weighted, *counts, *objects, all_.recall, all_.iou, *gain)
+
+
+def _gain_source(comparison: ObjectComparison, before: int) -> tuple[str | None, ...]:
+    """The gain also comes from the baseline's runs."""
+    gain = () if comparison.baseline is None else (comparison.baseline.name,)
+    return (*(None,) * (before + len(_size_header(comparison)) - len(gain)), *gain)
+
+
+def _modulated(comparison: ObjectComparison) -> bool:
+    return any(trial.first.kind == "modulated" for trial in comparison.trials)
+
+
+def published_effective_dilation(dataset: str) -> Table | None:
+    """The paper's table 2, for reference beside VOC runs; None for other data sets."""
+    if dataset != "voc":
+        return None
+    values = published()["dcnv1_table2"]
+    rows: list[tuple[Cell, ...]] = [
+        (layer, *(Estimate(mean, std) for mean, std in zip(row["mean"], row["std"], strict=True)))
+        for layer, row in values.items()
+        if layer != "columns"
+    ]
+    return Table(
+        "published_effective_dilation",
+        "Published effective dilation (another task)",
+        "Deformable Convolutional Networks, table 2: R-FCN, an object detector, with ResNet-101 on VOC 2007 "
+        "test; ± over filters. Only the order of the columns compares with DeepLab on VOC 2012.",
+        ("Layer", *(size.capitalize() for size in values["columns"])),
+        tuple(rows),
+        row_sources=(PUBLISHED,) * len(rows),
+    )
+
+
+def cost(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
+    """What each trial cost: parameters, epochs, training speed, time and memory."""
+    rows: list[tuple[Cell, ...]] = []
+    for trial in trials:
+        results = [run.result for run in trial.runs]
+        epochs, before = total_epochs(trial.first, pretraining)
+        start = f"{'?' if before is None else before} + " if results[0].init_from else ""
+        memory = [r.peak_memory_bytes / 2**20 for r in results if r.peak_memory_bytes]
+        rows.append(
+            (
+                trial.name,
+                results[0].parameters,
+                start + str(epochs),
+                over_seeds([result.images_per_second for result in results]),
+                over_seeds([result.seconds / 60 for result in results if result.seconds is not None]),
+                over_seeds(memory, digits=0),
+            )
+        )
+    return Table(
+        "cost",
+        "Cost",
+        f"Training images per second, minutes and peak memory of one run. {OVER_SEEDS} Epochs as a + b: a of "
+        "pretraining, b of the trial. Speeds compare only on one idle machine.",
+        ("Trial", "Parameters", "Epochs", "Images/s", "Minutes", "Peak memory (MiB)"),
+        tuple(rows),
+        row_sources=tuple(trial.name for trial in trials),
+    )
+
+
+def provenance(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
+    """Where every number comes from: one row per run, pretraining last."""
+    runs = [run for trial in trials for run in trial.runs]
+    runs += sorted(pretraining, key=lambda run: (natural(run.trial), run.seed is None, run.seed or 0))
+    label = SCORES[trials[0].first.result.score.name].label
+    rows: list[tuple[Cell, ...]] = []
+    for run in runs:
+        result, config = run.result, run.folder / "config.yaml"
+        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        rows.append(
+            (
+                *(run.trial, run.seed, run.score),
+                None if result.score.best is None else 100 * result.score.best,
+                result.git_revision or "unknown",
+                f"{run.folder.name}/{config.name}" if config.is_file() else "missing",
+                result.init_from or "–",
+                versions or "unknown",
+                *(
+                    value or "unknown"
+                    for value in (result.machine, result.operator_backend, result.precision)
+                ),
+            )
+        )
+    return Table(
+        "runs",
+        "Runs",
+        "One row per run; `deformlab fit --config` with its configuration repeats it. The best epoch is "
+        "chosen on the validation images themselves, so no other table uses its score.",
+        (
+            *("Trial", "Seed", f"{label} (%)", "Best epoch (%)", "Revision", "Configuration"),
+            *("Started from", "Versions", "Machine", "Operators", "Precision"),
+        ),
+        tuple(rows),
+        row_sources=tuple(run.trial for run in runs),
+    )

@@ -2,7 +2,7 @@
 
 from deformlab.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from deformlab.callbacks.console import EpochBar, EpochLines
-from deformlab.callbacks.object_files import ObjectFiles
+from deformlab.callbacks.object_files import measured_objects
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
 from deformlab.callbacks.run_writer import RunWriter, measured_sizes
@@ -17,7 +17,6 @@ __all__ = [
     "EpochLines",
     "LastCheckpoint",
     "LogTablesAndPictures",
-    "ObjectFiles",
     "OffsetMonitor",
     "PredictionPictures",
     "PredictionWriter",
@@ -27,6 +26,7 @@ __all__ = [
     "class_scores",
     "colourise",
     "logged_score",
+    "measured_objects",
     "measured_sizes",
     "monitored",
     "score_name",

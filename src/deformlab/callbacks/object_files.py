@@ -1,52 +1,30 @@
-"""What a validation writes of effective dilation and objects: the paper's table 2, and `objects.*`."""
+"""What a validation measured of objects, with the images' names."""
 
-import json
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from deformlab.data import SegmentationDataset
-from deformlab.metrics import EffectiveDilationRow, image_key
-from deformlab.objects import ObjectRecords, records_text, summarize
-from deformlab.run_folder.files import csv_text, write_atomically
-from deformlab.tasks import SemanticSegmentation
+from deformlab.metrics import EffectiveDilation, ObjectScores, image_key
+from deformlab.records import ObjectMeasurement, join_scores
 
-__all__ = ["ObjectFiles"]
+__all__ = ["measured_objects"]
 
 
-class ObjectFiles:
-    """What a validation measured of objects, ready to be written or printed.
+class MeasuresObjects(Protocol):
+    """A task that measures where filters look and how well objects are found."""
 
-    Every process makes one, because `EffectiveDilation.compute` puts together what they counted.
+    effective_dilation: EffectiveDilation
+    object_scores: ObjectScores
+
+
+def measured_objects(task: MeasuresObjects, dataset: SegmentationDataset) -> ObjectMeasurement:
+    """What the task's metrics counted in the last validation or test.
+
+    Every process has to call it: the metrics put together what all of them counted.
 
     Args:
-        module: The network after a validation.
-        dataset: What it was validated on.
+        task: The task after a validation or test.
+        dataset: The images it was validated or tested on.
     """
-
-    def __init__(self, module: SemanticSegmentation, dataset: SegmentationDataset) -> None:
-        self._module = module
-        self._dataset = dataset
-        self.rows, records = module.effective_dilation.compute()
-        self.records: ObjectRecords = records.named({str(image_key(name)): name for name in dataset.names})
-
-    def summary(self) -> dict[str, Any]:
-        """The contents of `objects.json`, explained in `deformlab.objects.summary`."""
-        metric = self._module.effective_dilation
-        return summarize(self.records, metric.rule, self._dataset.classes, metric.region)
-
-    def write(self, directory: Path) -> dict[str, Any]:
-        """Writes `effective_dilation.csv`, `objects.csv` and `objects.json` and returns the summary.
-
-        Always all three, so that no table of a run is of another validation than the others.
-
-        Raises:
-            RunFolderError: The disk is full or the folder cannot be written.
-        """
-        summary = self.summary()
-        write_atomically(
-            directory / "effective_dilation.csv",
-            csv_text(EffectiveDilationRow._fields, [row._asdict() for row in self.rows]),
-        )
-        write_atomically(directory / "objects.csv", records_text(self.records, self._dataset.classes))
-        write_atomically(directory / "objects.json", json.dumps(summary, indent=1) + "\n")
-        return summary
+    measurement = task.effective_dilation.compute()
+    records = join_scores(measurement.records, task.object_scores.compute())
+    return measurement._replace(records=records).named({str(image_key(name)): name for name in dataset.names})

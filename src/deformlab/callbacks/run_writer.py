@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
 from deformlab import ops, provenance
-from deformlab.callbacks.object_files import ObjectFiles
+from deformlab.callbacks.object_files import measured_objects
 from deformlab.callbacks.score import class_scores, logged_score
 from deformlab.errors import ConfigError
-from deformlab.metrics import EffectiveDilationRow
+from deformlab.records import REGIONS, ObjectMeasurement, SizeRow, by_size
 from deformlab.run_folder import (
     MEASUREMENT_VERSION,
     ClassScores,
@@ -28,6 +28,7 @@ from deformlab.run_folder import (
     read_status,
     write_config,
     write_metrics,
+    write_objects,
     write_result,
 )
 
@@ -53,7 +54,7 @@ class RunWriter(pl.Callback):
         self.directory = directory
         self.config = dict(config)
         self.epochs: list[dict[str, Any]] = []
-        self.effective_dilation: list[EffectiveDilationRow] = []
+        self.effective_dilation: list[SizeRow] = []
         self._name = name
         self._options = dict(options)
         # Of a measurement after the training; those of the last epoch's row count otherwise.
@@ -164,7 +165,7 @@ class RunWriter(pl.Callback):
             logger.log_metrics({"images_per_second": row["images_per_second"]}, trainer.global_step)
         if trainer.is_global_zero:
             self._write_epochs()
-            self._write_objects(objects)
+            self._write_objects(trainer, pl_module, objects)
             self._write_result(trainer, pl_module, "running")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -192,7 +193,7 @@ class RunWriter(pl.Callback):
         )
         if trainer.is_global_zero:
             self._write_epochs()
-            self._write_objects(objects)
+            self._write_objects(trainer, pl_module, objects)
             self._write_result(trainer, pl_module, "finished")
 
     @rank_zero_only
@@ -210,14 +211,19 @@ class RunWriter(pl.Callback):
             reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
             self._write_result(trainer, pl_module, "failed", reason)
 
-    def _objects(self, trainer: pl.Trainer, task: Any) -> ObjectFiles:
+    def _objects(self, trainer: pl.Trainer, task: Any) -> ObjectMeasurement:
         # Every process takes part in the reduction, one of them writes.
-        objects = ObjectFiles(task, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
-        self.effective_dilation = objects.rows
+        objects = measured_objects(task, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
+        rule = task.effective_dilation.rule
+        self.effective_dilation = [
+            row for region in REGIONS for row in by_size(objects.records, region, rule)
+        ]
         return objects
 
-    def _write_objects(self, objects: ObjectFiles) -> None:
-        self._thresholds = objects.write(self.directory)["rule"]["thresholds"] or []
+    def _write_objects(self, trainer: pl.Trainer, task: Any, objects: ObjectMeasurement) -> None:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
+        write_objects(self.directory, objects, datamodule.classes)
 
     def _write_epochs(self) -> None:
         if self.epochs:

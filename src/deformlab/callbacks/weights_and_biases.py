@@ -25,7 +25,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from deformlab.callbacks.predictions import PANELS
-from deformlab.metrics import EffectiveDilationRow
+from deformlab.records import SizeRow
 from deformlab.wandb_account import base_url, has_api_key
 
 __all__ = ["LogTablesAndPictures", "ResilientWandbLogger"]
@@ -315,7 +315,7 @@ class LogTablesAndPictures(pl.Callback):
     """
 
     def __init__(
-        self, logger: ResilientWandbLogger, run_dir: Path, rows: Callable[[], list[EffectiveDilationRow]]
+        self, logger: ResilientWandbLogger, run_dir: Path, rows: Callable[[], list[SizeRow]]
     ) -> None:
         self.logger = logger
         self.run_dir = run_dir
@@ -325,7 +325,7 @@ class LogTablesAndPictures(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs both."""
         rows = [list(row) for row in self.rows()]
-        table = {"columns": list(EffectiveDilationRow._fields), "rows": rows}
+        table = {"columns": list(SizeRow._fields), "rows": rows}
         # Each under a name of its own: wandb wants the pictures of one name to have one size.
         pictures = {
             f"predictions/{path.stem}": {"file": str(path), "caption": f"{path.stem}: {', '.join(PANELS)}"}

@@ -19,7 +19,7 @@ from deformlab.data.files import Fault, FileDataset, MissingSplitError, SampleFi
 from deformlab.data.reading import LABEL_SUFFIXES, palette_of, turned_without_trace
 from deformlab.data.registry import DATASETS
 from deformlab.errors import ConfigError, DatasetError
-from deformlab.objects import SizeRule
+from deformlab.records import SizeRule
 
 _Item = TypeVar("_Item")
 DEFAULT_RULE_SOURCE = (

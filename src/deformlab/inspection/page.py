@@ -111,7 +111,7 @@ def _picture(scene: Scene) -> str:
 
 
 def _html(content: list[dict], names: Sequence[str]) -> str:
-    style = files("deformlab.analysis").joinpath("page.css").read_text("utf-8")
+    style = files("deformlab.analysis").joinpath("templates/report.css").read_text("utf-8")
     own = files("deformlab.inspection")
     # Inside a script element only "<" can end it.
     data = json.dumps({"images": content}, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,15 +1,16 @@
 """Metrics as torchmetrics: sums as states, so that any batching and any number of processes agree."""
 
-from deformlab.metrics.effective_dilation import effective_dilation, effective_dilation_where_it_counts
-from deformlab.metrics.filter_centre import filter_centre
-from deformlab.metrics.layer_geometry import LayerGeometry, distance_from_border
-from deformlab.metrics.mean_iou import MeanIoU, MeanIoUResult
-from deformlab.metrics.object_dilation import (
+from deformlab.metrics.effective_dilation import (
     EffectiveDilation,
-    EffectiveDilationResult,
-    EffectiveDilationRow,
-    image_key,
+    LayerGeometry,
+    distance_from_border,
+    effective_dilation,
+    effective_dilation_where_it_counts,
+    filter_centre,
 )
+from deformlab.metrics.image_objects import ImageObjects, find_objects, image_key, objects_from_boxes
+from deformlab.metrics.mean_iou import MeanIoU, MeanIoUResult
+from deformlab.metrics.object_scores import ObjectScores
 from deformlab.metrics.offset_statistics import (
     FilterSample,
     OffsetStatistics,
@@ -19,18 +20,20 @@ from deformlab.metrics.offset_statistics import (
 
 __all__ = [
     "EffectiveDilation",
-    "EffectiveDilationResult",
-    "EffectiveDilationRow",
     "FilterSample",
+    "ImageObjects",
     "LayerGeometry",
     "MeanIoU",
     "MeanIoUResult",
+    "ObjectScores",
     "OffsetStatistics",
     "distance_from_border",
     "effective_dilation",
     "effective_dilation_where_it_counts",
     "filter_centre",
+    "find_objects",
     "image_key",
+    "objects_from_boxes",
     "offset_statistics",
     "sample_filters",
 ]

@@ -1,13 +1,58 @@
-"""Effective dilation of a filter: how far apart its taps really lie.
+"""Effective dilation: how far apart the taps of a filter lie, and where filters look in an image.
 
 DCNv1 section 3 and table 2: "the mean of the distances between all adjacent pairs of sampling locations".
+
+Shapes: K objects of an image, (H_f, W_f) the map of a layer's filters, V values that are summed per filter,
+M rings near the border of the map.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.modules.utils import _pair
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
-__all__ = ["effective_dilation", "effective_dilation_where_it_counts"]
+from deformlab.metrics.image_objects import (
+    HEAD,
+    ImageObjects,
+    head_rows,
+    image_key,
+    records_of_rows,
+    sorted_rows,
+)
+from deformlab.records import (
+    BACKGROUND,
+    REGIONS,
+    FilterSums,
+    ObjectMeasurement,
+    ObjectRecords,
+    PositionRecords,
+    SizeRule,
+)
+
+__all__ = [
+    "EffectiveDilation",
+    "LayerGeometry",
+    "assign_filters",
+    "distance_from_border",
+    "effective_dilation",
+    "effective_dilation_where_it_counts",
+    "filter_centre",
+    "position_grid",
+]
+
+Number = TypeVar("Number", float, NDArray[np.floating], Tensor)
+# Background rows per image: one per 8-bit label.
+_LABELS = 256
+# The object of a filter on an ignored pixel, among the positions.
+_ON_IGNORED = -1
+# Positions of a map that are recorded one by one, at most.
+_MAX_POSITIONS = 1024
 
 
 def effective_dilation(
@@ -42,7 +87,7 @@ def effective_dilation_where_it_counts(
 ) -> Tensor:
     """Effective dilation with each pair of neighbouring taps weighted by the product of their modulations.
 
-    A tap that is modulated to nothing is not looked at, wherever it lies. With equal modulations it is
+    A tap with a modulation of 0 does not count, wherever it lies. With equal modulations the result is
     `effective_dilation`.
 
     Args:
@@ -99,3 +144,439 @@ def _pair_lengths(
 
 def _length(y: Tensor, x: Tensor) -> Tensor:
     return (y * y + x * x).sqrt()
+
+
+def filter_centre(cell: Number, stride: float, input_pixels: int, image_pixels: int) -> Number:
+    """Where filters are centred on the image, along one axis; whole numbers are centres of pixels.
+
+    Output i of a convolution with stride s, an odd kernel k and padding (k - 1) / 2 · dilation is centred on
+    input i·s - padding + (k - 1) / 2 · dilation = i·s. One such layer after the other, as in every network
+    here, filter i is centred on pixel i·stride of the network's input: not in the middle of the stride x
+    stride pixels whose scores it gives when its map is upsampled, which is half a cell further.
+
+    Resizing aligns the edges of image and input: pixel p of the input is (p + 0.5)·image / input - 0.5 of
+    the image. With stride 1 this maps any place in the input.
+
+    Args:
+        cell: Positions in the layer's output map; they may lie between cells.
+        stride: Pixels of the network's input from one filter to the next.
+        input_pixels: Length of the network's input.
+        image_pixels: Length of the image.
+    """
+    # Multiplied before it is divided, so that a centre on the border of two pixels is exactly there.
+    return (cell * stride + 0.5) * image_pixels / input_pixels - 0.5
+
+
+class LayerGeometry(NamedTuple):
+    """A layer as its filters see it.
+
+    Attributes:
+        kernel_size: Taps (height, width).
+        dilation: The undeformed dilation (height, width).
+        stride: Pixels of the network's input from one filter to the next.
+        deform_groups: Channel groups with offsets of their own.
+        modulated: Whether its samples are modulated (DCNv2).
+        offset_dilation: Dilation (height, width) of the convolution that predicts the offsets, whose kernel
+            is as large; None for the layer's own.
+        step: Cells of the layer's input from one filter to the next: its own stride.
+        deformable: Whether it learns where to look. Only such layers are compared position by position.
+    """
+
+    kernel_size: tuple[int, int]
+    dilation: tuple[int, int]
+    stride: int
+    deform_groups: int = 1
+    modulated: bool = False
+    offset_dilation: tuple[int, int] | None = None
+    step: int = 1
+    deformable: bool = True
+
+    @property
+    def margin(self) -> int:
+        """How many of the outermost rings of the map are not interior.
+
+        Interior filters: neither the undeformed filter nor the offset convolution reads the zero padding.
+        Both reach (k - 1) / 2 · dilation cells. One ring more is left out, because a tap on the outermost
+        cell that is moved outwards by any part of a cell is interpolated with the padding: 3 rings for a 3x3
+        kernel of dilation 2, 5 for dilation 4, on maps of any size.
+
+        Where a filter really samples does not count. Excluding filters because their offsets reach the border
+        would bias the estimate.
+        """
+        dilations = (self.dilation, self.dilation if self.offset_dilation is None else self.offset_dilation)
+        reach = max(
+            -(-(taps - 1) * dilation // 2)
+            for of_both in dilations
+            for taps, dilation in zip(self.kernel_size, of_both, strict=True)
+        )
+        return -(-(reach + 1) // self.step)
+
+
+def distance_from_border(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """(height, width) cells from each filter to the nearest border of its map, 0 in the outermost ring.
+
+    The map's border is the image's: networks are evaluated on whole images without padding. Ignored pixels
+    are part of the image.
+    """
+    row, column = torch.arange(height, device=device), torch.arange(width, device=device)
+    return torch.minimum(
+        torch.minimum(row, height - 1 - row)[:, None], torch.minimum(column, width - 1 - column)[None]
+    )
+
+
+def position_grid(rows: int, columns: int, margin: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the interior filters that are recorded one by one.
+
+    All of them where there are at most 1,024, otherwise every n-th row and column with the smallest n that
+    leaves no more, centred in the interior.
+
+    Args:
+        rows: Rows of the layer's map.
+        columns: Its columns.
+        margin: Outermost rings that are not interior.
+    """
+    height, width = max(0, rows - 2 * margin), max(0, columns - 2 * margin)
+    step = 1
+    while -(-height // step) * -(-width // step) > _MAX_POSITIONS:
+        step += 1
+    first_row, first_column = (margin + (max(length, 1) - 1) % step // 2 for length in (height, width))
+    return torch.arange(first_row, margin + height, step), torch.arange(first_column, margin + width, step)
+
+
+def assign_filters(
+    objects: ImageObjects, size: tuple[int, int], stride: int, assignment: Literal["mask", "box"]
+) -> tuple[Tensor, Tensor]:
+    """To which object the filter at each cell of a feature map belongs: by the pixel nearest to its centre.
+
+    Args:
+        objects: The image's objects.
+        size: (H_f, W_f).
+        stride: Pixels of the network's input from one filter to the next.
+        assignment: `mask`: the object whose mask covers the centre. `box`: of the objects whose box contains
+            it, the one with the smallest box (the first of equals). A filter centred on an ignored pixel
+            belongs to none.
+
+    Returns:
+        (H_f·W_f,) index of the object, K for background, K + 1 for ignored; and the index of the pixel at the
+        centre in the flattened label map.
+    """
+    device, width = objects.ids.device, objects.size[1]
+    row, column = (
+        (filter_centre(torch.arange(cells, device=device).double(), stride, network, pixels) + 0.5).long()
+        for cells, network, pixels in zip(size, objects.network_size, objects.size, strict=True)
+    )
+    pixel = (row[:, None] * width + column).flatten()
+    count = len(objects.ids)
+    owner = torch.full_like(pixel, count) if objects.owner is None else objects.owner.flatten()[pixel]
+    if assignment == "box" and count:
+        rows = (row[:, None] >= objects.top) & (row[:, None] < objects.bottom)
+        columns = (column[:, None] >= objects.left) & (column[:, None] < objects.right)
+        inside = (rows[:, None] & columns[None]).flatten(0, 1)
+        smallest = torch.where(inside, objects.box_area, torch.iinfo(torch.long).max).argmin(1)
+        in_box = torch.where(inside.any(1), smallest, count)
+        owner = torch.where(owner == count + 1, owner, in_box)
+    return owner, pixel
+
+
+class EffectiveDilation(Metric):
+    """Effective dilation per layer and object: where filters look.
+
+    A filter is one output position of one layer. It belongs to the object whose mask covers its centre, or to
+    the one with the smallest bounding box that contains its centre (`assignment`). On no object it belongs to
+    the background of its pixel's class; on an ignored pixel, or where objects are not told apart, it does not
+    count. `filter_centre` says where the centre is. Offset groups are averaged, and kept apart too.
+
+    Every sum is over all filters and over interior filters (`LayerGeometry.margin`), and there are sums by
+    distance from the border. Of deformable layers the interior filters are also kept one by one, on a grid of
+    at most 1,024 positions, for the comparison at the same position (`deformlab.records.size_effects`).
+
+    The state is float64 sums per object and image, and filters by image, so that any batching and any number
+    of processes give the same bits, and intervals can be had by resampling images.
+
+    Args:
+        layers: Geometry of each layer by name; kernels of two taps or more.
+        thresholds: Two areas in pixels, 0 < first < second, or `thirds`; see `SizeRule`, as for the next two.
+            What is recorded does not depend on these three; they are kept in `rule`.
+        area: `box` or `mask`.
+        pixels: `original` or `network`.
+        assignment: To which object a filter belongs: `mask` or `box`.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    rows: list[Tensor]
+    maps: list[Tensor]
+    filter_dilation: list[Tensor]
+    filter_object: list[Tensor]
+    filter_label: list[Tensor]
+
+    def __init__(
+        self,
+        layers: Mapping[str, LayerGeometry],
+        thresholds: Sequence[float] | Literal["thirds"] = (96.0**2, 224.0**2),
+        area: Literal["box", "mask"] = "box",
+        pixels: Literal["original", "network"] = "original",
+        assignment: Literal["mask", "box"] = "mask",
+    ) -> None:
+        super().__init__()
+        if assignment not in ("mask", "box"):
+            raise ValueError(f"assignment must be mask or box, got {assignment!r}")
+        self.layers = {name: LayerGeometry(*geometry) for name, geometry in layers.items()}
+        for name, geometry in self.layers.items():
+            if geometry.kernel_size[0] * geometry.kernel_size[1] < 2:
+                raise ValueError(f"layers: {name} is 1x1 and has no neighbouring taps")
+        self.rule = SizeRule(thresholds, area, pixels)
+        self.assignment: Literal["mask", "box"] = assignment
+        for state in ("rows", "maps", "filter_dilation", "filter_object", "filter_label"):
+            self.add_state(state, [], dist_reduce_fx="cat")
+        self._start()
+
+    def reset(self) -> None:
+        """Forgets everything that was counted."""
+        super().reset()
+        self._start()
+
+    def _start(self) -> None:
+        # A process that gets no image must still have states of the right shape to put together.
+        width = HEAD + sum(2 * _values(geometry) + 2 * geometry.margin for geometry in self.layers.values())
+        self.rows.append(torch.zeros(0, width, dtype=torch.float64, device=self.device))
+        self.maps.append(torch.zeros(0, 4, dtype=torch.int64, device=self.device))
+        self.filter_dilation.append(torch.zeros(0, dtype=torch.float32, device=self.device))
+        self.filter_object.append(torch.zeros(0, dtype=torch.int64, device=self.device))
+        self.filter_label.append(torch.zeros(0, dtype=torch.int32, device=self.device))
+
+    def update(
+        self,
+        offsets: Mapping[str, Tensor],
+        objects: Sequence[ImageObjects],
+        modulation: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Counts one batch.
+
+        Args:
+            offsets: By layer name, (N, 2·G·K, H_f, W_f) each, as `record_offsets` gives them.
+            objects: Of each image, as `find_objects` or `objects_from_boxes` gives them.
+            modulation: By name of the modulated layers, (N, G·K, H_f, W_f) each, from `record_modulation`.
+
+        Raises:
+            ValueError: A layer is missing, shapes do not fit, or masks are asked for where there are none.
+        """
+        values = {
+            name: _filter_values(name, geometry, offsets, modulation, len(objects))
+            for name, geometry in self.layers.items()
+        }
+        for i, image in enumerate(objects):
+            if image.owner is None and "mask" in (self.assignment, self.rule.area):
+                raise ValueError(f"image {image.name} has only boxes; set assignment and area to box")
+            parts = [head_rows(image)]
+            for number, (name, geometry) in enumerate(self.layers.items()):
+                maps = values[name][i]
+                _check_stride(name, geometry, maps, image.network_size)
+                owner, pixel = assign_filters(
+                    image, (maps.shape[1], maps.shape[2]), geometry.stride, self.assignment
+                )
+                label = None if image.label_map is None else image.label_map.flatten()[pixel]
+                parts.append(_layer_sums(maps, owner, label, len(image.ids), geometry.margin))
+                if geometry.deformable:
+                    self._keep_positions(image, number, maps[1], owner, label)
+            rows = torch.cat(parts, dim=1)
+            background = rows[:, 1] == BACKGROUND
+            # Of the background's labels those that occur.
+            self.rows.append(rows[~background | (rows[:, HEAD:] > 0).any(1)])
+
+    def _keep_positions(
+        self, image: ImageObjects, layer: int, dilation: Tensor, owner: Tensor, label: Tensor | None
+    ) -> None:
+        """Keeps the filters on the grid one by one; their order in the map says where they are."""
+        height, width = dilation.shape
+        grid = (part.to(dilation.device) for part in position_grid(height, width, self._margin(layer)))
+        row, column = grid
+        chosen = (row[:, None] * width + column).flatten()
+        ids = torch.cat([image.ids, image.ids.new_tensor([BACKGROUND, _ON_IGNORED])])
+        self.maps.append(
+            torch.tensor([[image_key(image.name), layer, height, width]], device=dilation.device)
+        )
+        self.filter_dilation.append(dilation.flatten()[chosen].float())
+        self.filter_object.append(ids.long()[owner[chosen]])
+        self.filter_label.append(
+            torch.full_like(chosen, -1, dtype=torch.int32) if label is None else label[chosen].int()
+        )
+
+    def _margin(self, layer: int) -> int:
+        return list(self.layers.values())[layer].margin
+
+    def compute(self) -> ObjectMeasurement:
+        """Records without scores, and the filters of deformable layers one by one.
+
+        Images are named by `image_key`; `ObjectMeasurement.named` gives them their names.
+        """
+        return ObjectMeasurement(self._records(), self._positions())
+
+    def _records(self) -> ObjectRecords:
+        rows = sorted_rows(dim_zero_cat(self.rows))
+        groups = tuple(geometry.deform_groups for geometry in self.layers.values())
+        margins = tuple(geometry.margin for geometry in self.layers.values())
+        shape = (len(rows), len(self.layers))
+        sums = {region: FilterSums.zeros(*shape, max(groups, default=1)) for region in REGIONS}
+        ring_filters, ring_total = np.zeros((2, *shape, max(margins, default=0)))
+        start = HEAD
+        for i, (geometry, margin) in enumerate(zip(self.layers.values(), margins, strict=True)):
+            width = _values(geometry)
+            for region in REGIONS:
+                _fill(sums[region], i, rows[:, start : start + width].T, geometry)
+                start += width
+            rings = rows[:, start : start + 2 * margin].reshape(len(rows), margin, 2)
+            ring_filters[:, i, :margin], ring_total[:, i, :margin] = rings[..., 0], rings[..., 1]
+            start += 2 * margin
+        return records_of_rows(rows)._replace(
+            layers=tuple(self.layers),
+            groups=groups,
+            modulated=tuple(geometry.modulated for geometry in self.layers.values()),
+            margins=margins,
+            sums=sums,
+            ring_filters=ring_filters.astype(np.int64),
+            ring_total=ring_total,
+        )
+
+    def _positions(self) -> tuple[PositionRecords, ...]:
+        maps, dilation, objects, label = (
+            dim_zero_cat(state).cpu().numpy()
+            for state in (self.maps, self.filter_dilation, self.filter_object, self.filter_label)
+        )
+        # Where each map's filters are in the flat states.
+        positions = []
+        for _, layer, height, width in maps.tolist():
+            row, column = position_grid(height, width, self._margin(layer))
+            positions.append((row[:, None] * width + column).flatten().numpy())
+        ends = np.cumsum([len(part) for part in positions], dtype=np.int64)
+        found = []
+        for number, (name, geometry) in enumerate(self.layers.items()):
+            if not geometry.deformable:
+                continue
+            chosen = np.flatnonzero(maps[:, 1] == number)
+            chosen = chosen[np.argsort(maps[chosen, 0])]
+            filters = np.concatenate(
+                [np.arange(ends[k] - len(positions[k]), ends[k]) for k in chosen] or [np.zeros(0, np.int64)]
+            )
+            lengths = [len(positions[k]) for k in chosen]
+            position = np.concatenate([positions[k] for k in chosen] or [np.zeros(0, np.int64)])
+            image = np.repeat(np.arange(len(chosen)), lengths)
+            counted = objects[filters] != _ON_IGNORED
+            found.append(
+                PositionRecords(
+                    layer=name,
+                    images=maps[chosen, 0].astype(np.str_),
+                    map_size=maps[chosen, 2:],
+                    image=image[counted],
+                    position=position[counted],
+                    dilation=dilation[filters][counted],
+                    object=objects[filters][counted],
+                    label=label[filters][counted].astype(np.int64),
+                )
+            )
+        return tuple(found)
+
+
+def _values(geometry: LayerGeometry) -> int:
+    """Values per filter: 1, effective dilation, its square; weighted; per group both again."""
+    return 3 + geometry.modulated + (2 * geometry.deform_groups if geometry.deform_groups > 1 else 0)
+
+
+def _filter_values(
+    name: str,
+    geometry: LayerGeometry,
+    offsets: Mapping[str, Tensor],
+    modulation: Mapping[str, Tensor] | None,
+    images: int,
+) -> Tensor:
+    """The values that are summed, of each filter, (N, V, H_f, W_f) float64.
+
+    Raises:
+        ValueError: The layer is missing or its shapes do not fit.
+    """
+    if name not in offsets:
+        raise ValueError(f"offsets has no layer {name}, only {', '.join(offsets) or 'none'}")
+    offset = offsets[name]
+    if len(offset) != images:
+        raise ValueError(f"offsets[{name!r}] has {len(offset)} images, objects {images}")
+    groups = effective_dilation(offset, geometry.kernel_size, geometry.dilation).double()
+    if groups.shape[1] != geometry.deform_groups:
+        raise ValueError(
+            f"offsets[{name!r}] is for {groups.shape[1]} offset groups, layers says {geometry.deform_groups}"
+        )
+    mean = groups.mean(1, keepdim=True)
+    parts = [torch.ones_like(mean), mean, mean.square()]
+    if geometry.modulated:
+        if modulation is None or name not in modulation:
+            raise ValueError(f"modulation has no layer {name}, though layers says that it is modulated")
+        weighted = effective_dilation_where_it_counts(
+            offset, modulation[name], geometry.kernel_size, geometry.dilation
+        )
+        parts.append(weighted.mean(1, keepdim=True))
+    if geometry.deform_groups > 1:
+        parts += [groups, groups.square()]
+    return torch.cat(parts, dim=1)
+
+
+def _check_stride(name: str, geometry: LayerGeometry, maps: Tensor, network_size: tuple[int, int]) -> None:
+    size = (maps.shape[-2], maps.shape[-1])
+    expected = (-(-network_size[0] // geometry.stride), -(-network_size[1] // geometry.stride))
+    if size != expected:
+        raise ValueError(
+            f"offsets[{name!r}] has {size[0]}x{size[1]} filters, but a stride of {geometry.stride} on "
+            f"{network_size[0]}x{network_size[1]} pixels makes {expected[0]}x{expected[1]}; check the "
+            "stride in layers, and network_size"
+        )
+
+
+def _layer_sums(maps: Tensor, owner: Tensor, label: Tensor | None, count: int, margin: int) -> Tensor:
+    """A layer's columns of an image's rows, (K + 256, 2·V + 2·M).
+
+    Sums over all filters; over interior filters; and for each ring near the border the number of filters and
+    the sum of their effective dilation.
+
+    Args:
+        maps: (V, H_f, W_f) values of each filter.
+        owner: (H_f·W_f,) as `assign_filters` gives it.
+        label: (H_f·W_f,) classes of the pixels at the filters' centres; None without classes.
+        count: Number of objects K.
+        margin: Outermost rings that are not interior.
+    """
+    row = owner if label is None else torch.where(owner == count, count + label.long(), owner)
+    counted = owner <= count
+    row, values = row[counted], maps.flatten(1)[:, counted]
+    distance = distance_from_border(maps.shape[1], maps.shape[2], maps.device).flatten()[counted]
+    rows = count + _LABELS
+    interior, near = distance >= margin, distance < margin
+    rings = _sums(values[:2, near], row[near] * margin + distance[near], rows * margin)
+    return torch.cat(
+        [
+            _sums(values, row, rows),
+            _sums(values[:, interior], row[interior], rows),
+            rings.reshape(rows, 2 * margin),
+        ],
+        dim=1,
+    )
+
+
+def _sums(values: Tensor, row: Tensor, rows: int) -> Tensor:
+    """(rows, V) sums of (V, n) values, each over the filters of a row, in the filters' order."""
+    sums = values.new_zeros(len(values), rows)
+    for target, source in zip(sums, values, strict=True):
+        target.index_add_(0, row, source)
+    return sums.T
+
+
+def _fill(part: FilterSums, layer: int, columns: np.ndarray, geometry: LayerGeometry) -> None:
+    """Puts a layer's columns (V, R) where they belong."""
+    groups = geometry.deform_groups
+    part.filters[:, layer], part.total[:, layer], part.squares[:, layer] = columns[:3]
+    if geometry.modulated:
+        part.weighted[:, layer] = columns[3]
+    of_groups = columns[-2 * groups :] if groups > 1 else columns[1:3]
+    part.group_total[:, layer, :groups] = of_groups[:groups].T
+    part.group_squares[:, layer, :groups] = of_groups[groups:].T

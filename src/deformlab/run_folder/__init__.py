@@ -9,6 +9,7 @@ the old content. Nothing here imports torch before a checkpoint is written or re
 | metrics.csv | `write_metrics` | `read_curves`, `read_progress` |
 | offsets.csv | `write_offsets` | `read_offsets` |
 | result.json | `write_result`, `mark_status` | `read_result`, `read_finished_result`, `read_status` |
+| objects.csv, positions.npz | `write_objects` | `read_objects` |
 | evaluations/NAME.json | `write_evaluation` | `read_evaluations` |
 | checkpoints/*.ckpt | `write_checkpoint` | `RecordedTraining.read`, `check_checkpoint` |
 | log.txt | `begin_log` | `last_log_lines` |
@@ -48,7 +49,9 @@ from deformlab.run_folder.metrics import (
     write_metrics,
     write_offsets,
 )
+from deformlab.run_folder.objects import ObjectMeasurement, read_objects, write_objects
 from deformlab.run_folder.result import (
+    CONV5_KINDS,
     MEASUREMENT_VERSION,
     ClassScores,
     MeasuredSizes,
@@ -66,6 +69,7 @@ from deformlab.run_folder.scores import SCORES, ScoreFormat, finite, format_scor
 from deformlab.run_folder.trial_list import read_trial_list, write_trial_list
 
 __all__ = [
+    "CONV5_KINDS",
     "MEASUREMENT_VERSION",
     "OFFSET_COLUMNS",
     "SCORES",
@@ -73,6 +77,7 @@ __all__ = [
     "Evaluation",
     "MeasuredSizes",
     "Measurement",
+    "ObjectMeasurement",
     "Progress",
     "RecordedTraining",
     "Result",
@@ -104,6 +109,7 @@ __all__ = [
     "read_evaluations",
     "read_finished_result",
     "read_json",
+    "read_objects",
     "read_offsets",
     "read_progress",
     "read_result",
@@ -115,6 +121,7 @@ __all__ = [
     "write_config",
     "write_evaluation",
     "write_metrics",
+    "write_objects",
     "write_offsets",
     "write_result",
     "write_trial_list",

@@ -33,7 +33,6 @@ class Evaluation:
         data: `dataset`, `root` and `fingerprint` of the data.
         checkpoint: `file` and the number of `epochs` it was trained for.
         options: Dotted options that differ from those of the training.
-        objects: The summary by object size; empty where it was not recorded.
         provenance: Versions, revision and machine.
     """
 
@@ -45,7 +44,6 @@ class Evaluation:
     data: dict[str, Any]
     checkpoint: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
-    objects: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,6 +105,5 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
         data=check.mapping(content, "data"),
         checkpoint=check.mapping(content, "checkpoint"),
         options=check.mapping(content, "options", {}),
-        objects=check.mapping(content, "objects", {}),
         provenance=check.mapping(content, "provenance", {}),
     )

@@ -18,6 +18,7 @@ from deformlab.run_folder.files import read_csv, read_json, write_atomically
 from deformlab.run_folder.scores import SCORES, Mode, format_score
 
 __all__ = [
+    "CONV5_KINDS",
     "MEASUREMENT_VERSION",
     "ClassScores",
     "MeasuredSizes",
@@ -37,7 +38,8 @@ VERSION = 2
 # 1  A filter was given to the object in the middle of its cell, half a cell from the filter's centre.
 # 2  A filter is given to the object at its centre, as `deformlab.metrics.filter_centre` says. Later runs also
 #    record sums over interior filters; the sums over all filters are the same as before.
-MEASUREMENT_VERSION = 2
+# 3  Interior filters of deformable layers are also recorded one by one; the sums are the same as in 2.
+MEASUREMENT_VERSION = 3
 
 State = Literal["running", "finished", "failed", "interrupted"]
 CONV5_KINDS = ("atrous", "deformable", "modulated")
@@ -350,12 +352,12 @@ def score_of(content: Mapping[str, Any]) -> Score:
     Raises:
         KeyError, TypeError, ValueError: It is none.
     """
-    content = {"best": None, **content}
+    named = {"score.best": None} | {f"score.{key}": value for key, value in content.items()}
     return Score(
-        name=check.choice(content, "name", tuple(SCORES)),
-        value=check.fraction(content, "value"),
-        best=check.fraction(content, "best"),
-        mode=check.choice(content, "mode", get_args(Mode)),
+        name=check.choice(named, "score.name", tuple(SCORES)),
+        value=check.fraction(named, "score.value"),
+        best=check.fraction(named, "score.best"),
+        mode=check.choice(named, "score.mode", get_args(Mode)),
     )
 
 

@@ -5,12 +5,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
 
 from deformlab.errors import DeformlabError
-from deformlab.run_folder import last_log_lines, mark_status, read_status, write_config
+from deformlab.run_folder import last_log_lines, read_status
 from deformlab.sweep.display import Display, duration, progress_text
 from deformlab.sweep.executors import Executor, RunningTrial
 from deformlab.sweep.state import TrialState
@@ -111,9 +110,7 @@ def _start_ready(
         if parent and parent.status in ("failed", "interrupted"):
             _fail(state, f"parent {parent.trial.label} {parent.status}", display)
         elif len(running) < executor.slots and (parent is None or parent.status == "finished"):
-            # Not only the process says "running": a trial that dies while it starts was tried all the same.
-            write_config(state.trial.folder, state.trial.config)
-            _mark(state, "running")
+            state.trial.prepare_folder()
             try:
                 running[state] = executor.start(state.trial)
             except DeformlabError as error:
@@ -133,7 +130,7 @@ def _conclude(state: TrialState, code: int, display: Display) -> None:
         display.event(f"{trial.label}: finished, {progress_text(state)}")
     elif code in INTERRUPTED:
         state.status, state.error = "interrupted", "interrupted"
-        _mark(state, "interrupted", "interrupted by a signal to its own process")
+        state.trial.mark("interrupted", "interrupted by a signal to its own process")
         display.event(f"{trial.label}: interrupted")
     else:
         said = recorded.error if recorded is not None and recorded.status == "failed" else None
@@ -152,15 +149,8 @@ def _reason(state: TrialState, code: int) -> str:
 
 def _fail(state: TrialState, error: str, display: Display) -> None:
     state.status, state.error = "failed", error
-    _mark(state, "failed", error)
+    state.trial.mark("failed", error)
     display.event(f"{state.trial.label}: failed, {error}")
-
-
-def _mark(
-    state: TrialState, status: Literal["running", "failed", "interrupted"], error: str | None = None
-) -> None:
-    """Writes into result.json which trial it is and how it is, and keeps everything else."""
-    mark_status(state.trial.folder, replace(state.trial.run_status, status=status, error=error))
 
 
 def _stop(running: Running, display: Display, interruption: Interruption, poll_seconds: float) -> None:
@@ -188,5 +178,5 @@ def _stop(running: Running, display: Display, interruption: Interruption, poll_s
             state.status = "finished"
         else:
             state.status, state.error = "interrupted", "the sweep was stopped"
-            _mark(state, "interrupted", state.error)
+            state.trial.mark("interrupted", state.error)
         display.event(f"{state.trial.label}: {state.status} after {duration(state.seconds or 0.0)}")

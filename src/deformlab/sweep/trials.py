@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from deformlab.errors import ConfigError, DeformlabError
-from deformlab.run_folder import RunStatus, last_checkpoint, read_config, read_status
+from deformlab.run_folder import (
+    RunStatus,
+    last_checkpoint,
+    mark_status,
+    read_config,
+    read_status,
+    write_config,
+)
 from deformlab.run_folder.identity import Identity, digest, skeleton
 from deformlab.run_folder.identity import identify as identify_configuration
+from deformlab.run_folder.result import State
 from deformlab.sweep.specification import SweepSpecification, apply_settings
 
 Resolve = Callable[[dict[str, Any]], dict[str, Any]]
@@ -55,22 +63,40 @@ class PlannedTrial:
         return f"{self.name} seed {self.seed}"
 
     @property
-    def run_status(self) -> RunStatus:
-        """What result.json says of a trial that has been started."""
-        return RunStatus(
-            status="running",
-            trial=self.name,
-            sweep=self.sweep,
-            role=self.role,
-            init_from=self.parent.name if self.parent else None,
-            seed=self.seed,
-        )
-
-    @property
     def max_epochs(self) -> int | None:
         """Epochs that the trial will train for, None where something else ends it."""
         epochs = (self.config.get("trainer") or {}).get("max_epochs")
         return epochs if isinstance(epochs, int) and epochs > 0 else None
+
+    def prepare_folder(self) -> None:
+        """Writes the configuration that the trial's process reads, and a result.json with status "running".
+
+        The process writes this status as well. A trial that dies before that was tried all the same.
+
+        Raises:
+            RunFolderError: The disk is full or the folder cannot be written.
+        """
+        write_config(self.folder, self.config)
+        self.mark("running")
+
+    def mark(self, status: State, error: str | None = None) -> None:
+        """Writes the status into result.json and keeps what the training has written.
+
+        Raises:
+            RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        """
+        mark_status(
+            self.folder,
+            RunStatus(
+                status=status,
+                error=error,
+                trial=self.name,
+                sweep=self.sweep,
+                role=self.role,
+                init_from=self.parent.name if self.parent else None,
+                seed=self.seed,
+            ),
+        )
 
 
 class Identify:

@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 
 from deformlab.errors import CheckpointError, ConfigError, DatasetError
 from deformlab.layers import DeformConv2d, record_modulation, record_offsets
-from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU
+from deformlab.metrics import EffectiveDilation, LayerGeometry, MeanIoU, ObjectScores, find_objects
 from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
-from deformlab.objects import NO_OBJECTS, SizeRule
+from deformlab.records import NO_OBJECTS, SizeRule
 from deformlab.tasks.divergence import DivergenceWatch, training_state
 from deformlab.tasks.epoch_loss import EpochLoss
 from deformlab.tasks.optimization import Optimization, sgd_with_schedule
@@ -178,8 +178,9 @@ class SemanticSegmentation(pl.LightningModule):
             thresholds=evaluation.object_sizes,
             area=evaluation.object_area,
             pixels=evaluation.object_pixels,
-            region=evaluation.object_region,
+            assignment=evaluation.object_region,
         )
+        self.object_scores = ObjectScores()
 
     def setup(self, stage: str) -> None:
         """Says what cannot be measured where the data set has no objects.
@@ -312,15 +313,9 @@ class SemanticSegmentation(pl.LightningModule):
             self.mean_iou.update(prediction, label)
         except ValueError as error:
             raise DatasetError(f"{', '.join(batch['name'])}: {error}") from error
-        self.effective_dilation.update(
-            offsets,
-            batch["instance"],
-            label,
-            prediction=prediction,
-            modulation=mask,
-            names=batch["name"],
-            network_size=batch["image"].shape[-2:],
-        )
+        objects = find_objects(batch["instance"], label, batch["name"], batch["image"].shape[-2:])
+        self.effective_dilation.update(offsets, objects, mask)
+        self.object_scores.update(objects, prediction)
         return prediction
 
     def on_validation_epoch_end(self) -> None:
@@ -328,12 +323,13 @@ class SemanticSegmentation(pl.LightningModule):
         self._log_scores("val")
 
     def on_validation_epoch_start(self) -> None:
-        """Starts both metrics anew; their last values stay readable until here."""
+        """Starts the metrics anew; their last values stay readable until here."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._check_state()
             self.train_loss = self._epoch_loss.mean()
         self.mean_iou.reset()
         self.effective_dilation.reset()
+        self.object_scores.reset()
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """As in validation."""
@@ -403,6 +399,7 @@ class SemanticSegmentation(pl.LightningModule):
             self.log(f"{split}/iou/{name}", value)
         # Every process has to take part in the reduction; who prints or writes later reads the kept result.
         self.effective_dilation.compute()
+        self.object_scores.compute()
 
     def _doubt_scores(self, split: str, pixels: Sequence[int]) -> None:
         """Says once why a score is none, or is worth nothing."""
@@ -428,7 +425,7 @@ def _geometry(layer: nn.Conv2d, pixels_per_cell: int) -> LayerGeometry:
     step = layer.stride[0]
     geometry = LayerGeometry(kernel_size, dilation, pixels_per_cell * step, step=step)
     if not isinstance(layer, DeformConv2d):
-        return geometry
+        return geometry._replace(deformable=False)
     return geometry._replace(
         deform_groups=layer.deform_groups,
         modulated=layer.modulated,

@@ -1,0 +1,449 @@
+"""Effective dilation and scores by object size and class, compared between trials.
+
+Per layer: how far the filters on objects of a size look, recall and IoU of these objects, and the IoU gained
+over the best atrous trial. Every interval has 95 % and comes from resampling the images that all trials
+share; the number of each seed alone is kept beside it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from deformlab.analysis.estimate import Estimate, spread
+from deformlab.records import (
+    ALL,
+    SIZES,
+    Correlation,
+    DilationCells,
+    Interval,
+    ObjectRecords,
+    Region,
+    Ring,
+    ScoreCells,
+    SizeEffects,
+    SizeRule,
+    alike,
+    correlations,
+    dilation_cells,
+    draws,
+    iou_difference,
+    merge_records,
+    rings,
+    score_cells,
+    size_effects,
+)
+
+if TYPE_CHECKING:
+    from deformlab.analysis.trials import Run, Trial
+
+# Which sizes are compared at the same place, the first minus the second.
+CONTRASTS = (("large", "small"), ("medium", "small"), ("background", "medium"), ("large", "background"))
+
+
+@dataclass(frozen=True)
+class TrialSizeRow:
+    """One layer, object size and class of a trial, its seeds together.
+
+    Attributes:
+        trial: Name of the trial.
+        layer: Name of the layer.
+        size: One of `SIZES`.
+        label: Name of the class, `ALL` for all classes together.
+        dilation: Mean effective dilation of the filters, in cells; None without filters.
+        std: Its standard deviation over filters.
+        weighted: The mean weighted by modulation; None for unmodulated layers.
+        filters: Filters of all seeds; None where the region was not recorded.
+        seen: Objects that have a filter.
+        objects: All objects, also those between the filters.
+        recall: In percent; of `ALL`, the mean over classes.
+        iou: In percent; of objects, within their boxes made twice as high and wide.
+        gain: IoU minus that of the baseline on the same images, in points; None for the baseline itself. A
+            seed's gain is over the baseline's run of the same seed.
+    """
+
+    trial: str
+    layer: str
+    size: str
+    label: str
+    dilation: Estimate | None
+    std: float | None
+    weighted: Estimate | None
+    filters: int | None
+    seen: int
+    objects: int
+    recall: Estimate | None
+    iou: Estimate | None
+    gain: Estimate | None
+
+
+@dataclass(frozen=True)
+class TrialCorrelation:
+    """Spearman's rank correlation of objects' sizes and effective dilations in one layer of a trial.
+
+    Attributes:
+        trial: Name of the trial.
+        layer: Name of the layer.
+        label: Name of the class, `ALL` for all objects.
+        spearman: None if all filters are equal or there are under three objects.
+        objects: Objects with a filter; None where the region was not recorded.
+    """
+
+    trial: str
+    layer: str
+    label: str
+    spearman: Estimate | None
+    objects: int | None
+
+
+@dataclass(frozen=True)
+class TrialRing:
+    """Effective dilation of the filters at one distance from the border of a layer's map, in cells.
+
+    Attributes:
+        trial: Name of the trial.
+        layer: Name of the layer.
+        distance: From the border in cells; 0 in the outermost ring.
+        interior: Whether the row holds all interior filters, of this distance or more.
+        dilation: Mean in cells.
+        filters: Filters of all seeds.
+    """
+
+    trial: str
+    layer: str
+    distance: int
+    interior: bool
+    dilation: Estimate
+    filters: int
+
+
+@dataclass(frozen=True)
+class TrialEffect:
+    """How much further a trial's interior filters of one layer look on one object size than on another.
+
+    Attributes:
+        trial: Name of the trial.
+        layer: Name of the layer.
+        size: One of `SIZES`.
+        reference: The size that it is compared with.
+        controlled: The difference at the same place, in cells, seeds averaged; None if undefined.
+        raw: The difference of the means over the same filters; None if undefined.
+        position_share: Share of the variance of effective dilation that position explains.
+        class_share: The same of the class at the filter's centre.
+        filters: Filters of both sizes in one network.
+        images: Images with filters of either size.
+    """
+
+    trial: str
+    layer: str
+    size: str
+    reference: str
+    controlled: Estimate | None
+    raw: Estimate | None
+    position_share: float | None
+    class_share: float | None
+    filters: int
+    images: int
+
+
+class ObjectComparison:
+    """Trials compared by object, as far as their runs recorded objects on the same images.
+
+    Attributes:
+        trials: The trials that compare.
+        other_images: Trials that were evaluated on other images than most.
+        incompatible: Trials whose seeds recorded different layers, or recorded them differently.
+        baseline: The atrous trial with the best score, None without one.
+    """
+
+    def __init__(self, trials: Sequence["Trial"]) -> None:
+        recorded = [trial for trial in trials if trial.layers]
+        compatible = [trial for trial in recorded if _are_alike(trial)]
+        self.incompatible = tuple(trial for trial in recorded if trial not in compatible)
+        together = {trial.name: _Pooled(trial.runs) for trial in compatible}
+        images = [tuple(part.images) for part in together.values()]
+        common = max(images, key=images.count, default=())
+        self.trials = tuple(trial for trial in compatible if tuple(together[trial.name].images) == common)
+        self.other_images = tuple(trial for trial in compatible if trial not in self.trials)
+        atrous = [trial for trial in self.trials if not trial.deformable]
+        self.baseline = max(atrous, key=lambda trial: trial.rank, default=None)
+        self._together = together
+        self._alone = {trial.name: [_Pooled((run,), 1) for run in trial.runs] for trial in self.trials}
+        self._rows: dict[tuple[str, Region], list[TrialSizeRow]] = {}
+        self._correlations: dict[tuple[str, Region], list[TrialCorrelation]] = {}
+        self._effects: dict[str, list[TrialEffect]] = {}
+
+    @property
+    def rule(self) -> SizeRule:
+        """Which objects are small and which are large; needs a trial."""
+        return self.trials[0].first.size_rule
+
+    @property
+    def thresholds(self) -> tuple[float, float] | None:
+        """Areas below which objects are small and above which they are large; None without objects."""
+        return self.rule.thresholds_of(self._together[self.trials[0].name].records)
+
+    @property
+    def images(self) -> int:
+        """Number of images that all trials were evaluated on; needs a trial."""
+        return len(self._together[self.trials[0].name].images)
+
+    def records_interior(self, trial: "Trial") -> bool:
+        """Whether the trial recorded which filters are interior."""
+        return self._together[trial.name].records.has_interior
+
+    def rows(self, trial: "Trial", region: Region) -> list[TrialSizeRow]:
+        """Last layer first, all classes before single ones, sizes from small to large.
+
+        Both regions have the same rows in the same order.
+        """
+        key = trial.name, region
+        if key not in self._rows:
+            gains = self._gains(trial)
+            self._rows[key] = [
+                row for layer in trial.layers for row in self._layer_rows(trial, layer, region, gains)
+            ]
+        return self._rows[key]
+
+    def last_layer(self, trial: "Trial", region: Region) -> dict[str, TrialSizeRow]:
+        """The rows of the last layer, all classes together, by size."""
+        rows = self.rows(trial, region)
+        return {row.size: row for row in rows if (row.layer, row.label) == (trial.layers[0], ALL)}
+
+    def correlations(self, trial: "Trial", region: Region) -> list[TrialCorrelation]:
+        """Last layer first; all objects, then class by class. Both regions have the same rows."""
+        key = trial.name, region
+        if key not in self._correlations:
+            self._correlations[key] = [
+                row for layer in trial.layers for row in self._layer_correlations(trial, layer, region)
+            ]
+        return self._correlations[key]
+
+    def rings(self, trial: "Trial") -> list[TrialRing]:
+        """Last layer first, the outermost ring first; nothing if distances were not recorded."""
+        rows = []
+        for layer in trial.layers:
+            seeds = [
+                {ring.distance: ring.dilation.value for ring in part.rings(layer)}
+                for part in self._alone[trial.name]
+            ]
+            for ring in self._together[trial.name].rings(layer):
+                alone = [seed.get(ring.distance) for seed in seeds]
+                dilation = _estimate(ring.dilation, alone)
+                if dilation is not None:
+                    rows.append(
+                        TrialRing(trial.name, layer, ring.distance, ring.interior, dilation, ring.filters)
+                    )
+        return rows
+
+    def effects(self, trial: "Trial") -> list[TrialEffect]:
+        """Effects of object size at the same place: last layer first, contrasts as in `CONTRASTS`.
+
+        Nothing if some seed did not record positions, or the seeds recorded those of different filters.
+        """
+        if trial.name not in self._effects:
+            self._effects[trial.name] = [
+                effect for layer in trial.layers for effect in self._layer_effects(trial, layer)
+            ]
+        return self._effects[trial.name]
+
+    def effect(self, trial: "Trial", size: str, reference: str) -> TrialEffect | None:
+        """One effect in the last layer; None if it was not recorded."""
+        wanted = (trial.layers[0], size, reference)
+        found = (e for e in self.effects(trial) if (e.layer, e.size, e.reference) == wanted)
+        return next(found, None)
+
+    def _layer_effects(self, trial: "Trial", layer: str) -> list[TrialEffect]:
+        ours = self._together[trial.name]
+        seeds = [positions for run in trial.runs for positions in run.positions if positions.layer == layer]
+        if len(seeds) < len(trial.runs):
+            return []
+        try:
+            found: SizeEffects = size_effects(seeds, ours.records, ours.rule, ours.drawn)
+        except ValueError:  # the seeds' filters or objects differ
+            return []
+        rows = []
+        for size, reference in CONTRASTS:
+            effect = found.contrast(size, reference)
+            rows.append(
+                TrialEffect(
+                    trial=trial.name,
+                    layer=layer,
+                    size=size,
+                    reference=reference,
+                    controlled=_estimate(effect.controlled, effect.seeds, signed=True),
+                    raw=_estimate(effect.raw, effect.raw_seeds, signed=True),
+                    position_share=found.explained.position,
+                    class_share=found.explained.label,
+                    filters=effect.filters,
+                    images=effect.images,
+                )
+            )
+        return rows
+
+    def _layer_rows(
+        self, trial: "Trial", layer: str, region: Region, gains: "_Grid | None"
+    ) -> list[TrialSizeRow]:
+        ours, alone = self._together[trial.name], self._alone[trial.name]
+        everywhere, cells = ours.dilation(layer, "all"), ours.dilation(layer, region)
+        each = [part.dilation(layer, region) for part in alone]
+        dilation = _Grid(cells.mean, cells.low, cells.high, tuple(part.mean for part in each))
+        weighted = _Grid(
+            cells.weighted, cells.weighted_low, cells.weighted_high, tuple(part.weighted for part in each)
+        )
+        recall, iou = self._scores(trial, "recall"), self._scores(trial, "iou")
+        unrecorded = region == "interior" and not ours.records.has_interior
+        names, rows = trial.first.result.classes, []
+        for c in (len(names), *range(len(names))):
+            for s, size in enumerate(SIZES):
+                at = (s, c)
+                objects = 0 if ours.scores is None else int(ours.scores.objects[at])
+                if not everywhere.filters[at] and not objects:
+                    continue
+                mean = dilation.at(at)
+                rows.append(
+                    TrialSizeRow(
+                        trial=trial.name,
+                        layer=layer,
+                        size=size,
+                        label=ALL if c == len(names) else names[c],
+                        dilation=mean,
+                        std=None if mean is None else float(cells.std[at]),
+                        weighted=weighted.at(at),
+                        filters=None if unrecorded else int(cells.filters[at]),
+                        seen=int(cells.objects[at]),
+                        objects=objects,
+                        recall=None if recall is None else recall.at(at),
+                        iou=None if iou is None else iou.at(at),
+                        gain=None if gains is None else gains.at(at),
+                    )
+                )
+        return rows
+
+    def _scores(self, trial: "Trial", name: Literal["recall", "iou"]) -> "_Grid | None":
+        scores = self._together[trial.name].scores
+        if scores is None:
+            return None
+        seeds = [part.scores for part in self._alone[trial.name] if part.scores is not None]
+        value, low, high = (getattr(scores, name + end) for end in ("", "_low", "_high"))
+        return _Grid(value, low, high, tuple(getattr(part, name) for part in seeds), 100, 1)
+
+    def _gains(self, trial: "Trial") -> "_Grid | None":
+        """IoU minus the baseline's by size and class, of all seeds and of each."""
+        if self.baseline is None or self.baseline is trial:
+            return None
+        ours, theirs = self._together[trial.name], self._together[self.baseline.name]
+        if ours.scores is None or theirs.scores is None:
+            return None
+        value, (low, high) = iou_difference(ours.scores, theirs.scores, ours.drawn)
+        pairs = zip(self.baseline.runs, self._alone[self.baseline.name], strict=True)
+        of_baseline = {run.seed: part.scores for run, part in pairs}
+        seeds = []
+        for run, part in zip(trial.runs, self._alone[trial.name], strict=True):
+            other = of_baseline.get(run.seed)
+            if part.scores is None or other is None:
+                seeds.append(np.full_like(value, np.nan))
+            else:
+                seeds.append(iou_difference(part.scores, other, part.drawn)[0])
+        return _Grid(value, low, high, tuple(seeds), 100, 1, signed=True)
+
+    def _layer_correlations(self, trial: "Trial", layer: str, region: Region) -> list[TrialCorrelation]:
+        ours, alone = self._together[trial.name], self._alone[trial.name]
+        seeds = [
+            {row.label: row.spearman.value for row in part.correlations(layer, region)} for part in alone
+        ]
+        found = {row.label: row for row in ours.correlations(layer, region)}
+        nothing = 0 if region == "all" or ours.records.has_interior else None
+        rows = []
+        for label in [row.label for row in ours.correlations(layer, "all")]:
+            row, estimate = found.get(label), None
+            if row is not None:
+                estimate = _estimate(row.spearman, [seed.get(label) for seed in seeds])
+            objects = nothing if row is None else row.objects
+            rows.append(TrialCorrelation(trial.name, layer, label, estimate, objects))
+        return rows
+
+
+class _Pooled:
+    """The records of one or several seeds of a trial put together.
+
+    Args:
+        runs: With records of the same layers; at least one.
+        resamples: For intervals; 1 where only the numbers are needed.
+    """
+
+    def __init__(self, runs: Sequence["Run"], resamples: int = 1000) -> None:
+        self.records: ObjectRecords = merge_records([run.objects for run in runs if run.objects])
+        self.rule = runs[0].size_rule
+        self.classes = runs[0].result.classes
+        self.images = self.records.images
+        self.drawn = draws(len(self.images), resamples)
+
+    @cached_property
+    def scores(self) -> ScoreCells | None:
+        """None where nothing was predicted."""
+        if not self.records.scored:
+            return None
+        return score_cells(self.records, self.rule, len(self.classes), self.drawn)
+
+    def dilation(self, layer: str, region: Region) -> DilationCells:
+        """Of one layer, by size and class."""
+        index = self.records.layers.index(layer)
+        return dilation_cells(self.records, index, region, self.rule, len(self.classes), self.drawn)
+
+    def correlations(self, layer: str, region: Region) -> list[Correlation]:
+        """Of objects' sizes and effective dilations, all objects first, then by class."""
+        index = self.records.layers.index(layer)
+        return correlations(self.records, index, region, self.rule, self.classes, self.drawn)
+
+    def rings(self, layer: str) -> list[Ring]:
+        """Effective dilation by distance from the border of the map."""
+        return rings(self.records, self.records.layers.index(layer), self.drawn)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A quantity by size and class: its value, its bounds and the value of each seed."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    seeds: tuple[np.ndarray, ...]
+    scale: float = 1
+    digits: int = 2
+    signed: bool = False
+
+    def at(self, cell: tuple[int, int]) -> Estimate | None:
+        """One of them, times `scale`; None where it is undefined."""
+        value, low, high, *seeds = (
+            None if math.isnan(array[cell]) else self.scale * float(array[cell])
+            for array in (self.value, self.low, self.high, *self.seeds)
+        )
+        if value is None:
+            return None
+        return Estimate(
+            value, spread(seeds), low, high, digits=self.digits, signed=self.signed, seeds=tuple(seeds)
+        )
+
+
+def _are_alike(trial: "Trial") -> bool:
+    """Whether every seed recorded the same layers in the same way."""
+    first, *others = (run.objects for run in trial.runs if run.objects is not None)
+    return all(alike(other, first) for other in others)
+
+
+def _estimate(interval: Interval, seeds: Sequence[float | None], signed: bool = False) -> Estimate | None:
+    if interval.value is None:
+        return None
+    return Estimate(
+        interval.value,
+        spread(seeds),
+        interval.low,
+        interval.high,
+        digits=2,
+        signed=signed,
+        seeds=tuple(seeds),
+    )

@@ -1,0 +1,71 @@
+"""What a validation measured of each object, and the statistics of it: size, score, effective dilation.
+
+NumPy only: training writes with it what analysis reads without PyTorch.
+"""
+
+from deformlab.records.estimates import (
+    ALL,
+    Correlation,
+    DilationCells,
+    Ring,
+    ScoreCells,
+    SizeRow,
+    by_size,
+    correlations,
+    dilation_cells,
+    iou_difference,
+    rings,
+    score_cells,
+)
+from deformlab.records.records import (
+    BACKGROUND,
+    REGIONS,
+    FilterSums,
+    ObjectMeasurement,
+    ObjectRecords,
+    PositionRecords,
+    Region,
+    alike,
+    join_scores,
+    merge_records,
+)
+from deformlab.records.same_place import Effect, Explained, SizeEffects, size_effects
+from deformlab.records.sizes import SIZES, SizeRule
+from deformlab.records.statistics import Interval, draws, spearman
+from deformlab.records.text import NO_OBJECTS, measurement_lines
+
+__all__ = [
+    "ALL",
+    "BACKGROUND",
+    "NO_OBJECTS",
+    "REGIONS",
+    "SIZES",
+    "Correlation",
+    "DilationCells",
+    "Effect",
+    "Explained",
+    "FilterSums",
+    "Interval",
+    "ObjectMeasurement",
+    "ObjectRecords",
+    "PositionRecords",
+    "Region",
+    "Ring",
+    "ScoreCells",
+    "SizeEffects",
+    "SizeRow",
+    "SizeRule",
+    "alike",
+    "by_size",
+    "correlations",
+    "dilation_cells",
+    "draws",
+    "iou_difference",
+    "join_scores",
+    "measurement_lines",
+    "merge_records",
+    "rings",
+    "score_cells",
+    "size_effects",
+    "spearman",
+]

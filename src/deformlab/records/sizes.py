@@ -1,0 +1,103 @@
+"""Which objects are small, medium and large (DCNv1 section 3: the area of the bounding box, 96² and 224²)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from deformlab.errors import ConfigError
+from deformlab.records.records import ObjectRecords
+
+SIZES = ("small", "medium", "large", "background")
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """How an object's size is measured and where small ends and large begins.
+
+    Args:
+        thresholds: Two increasing areas > 0: small below the first, large above the second, medium between,
+            the thresholds included. Or `thirds`: those that put as many of the evaluated objects into each.
+        area: `box`, the area of the object's bounding box (the paper), or `mask`, the number of its pixels.
+        pixels: Areas in pixels of the `original` label map, or of the `network`'s input.
+
+    Raises:
+        ConfigError: A value is not one of these.
+    """
+
+    thresholds: Sequence[float] | Literal["thirds"] = (96.0**2, 224.0**2)
+    area: Literal["box", "mask"] = "box"
+    pixels: Literal["original", "network"] = "original"
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        given = self.thresholds
+        if isinstance(given, str):
+            if given != "thirds":
+                raise ConfigError(f"object_sizes must be two increasing areas > 0 or thirds, got {given!r}")
+        elif len(given) != 2 or not 0 < given[0] < given[1] < math.inf:
+            raise ConfigError(f"object_sizes must be two increasing areas > 0 or thirds, got {list(given)}")
+        for name, value, legal in (
+            ("object_area", self.area, ("box", "mask")),
+            ("object_pixels", self.pixels, ("original", "network")),
+        ):
+            if value not in legal:
+                raise ConfigError(f"{name} must be {' or '.join(legal)}, got {value!r}")
+
+    def areas(self, records: ObjectRecords) -> npt.NDArray[np.float64]:
+        """(R,) the area of each row's object, 0 for background."""
+        area = records.box_area if self.area == "box" else records.mask_area
+        return area * records.scale if self.pixels == "network" else area
+
+    def thresholds_of(self, records: ObjectRecords) -> tuple[float, float] | None:
+        """The two areas that are used; None where thirds are asked of records without objects."""
+        if not isinstance(self.thresholds, str):
+            return float(self.thresholds[0]), float(self.thresholds[1])
+        areas = self.areas(records)[records.is_object]
+        if not len(areas):
+            return None
+        low, high = np.quantile(areas, (1 / 3, 2 / 3))
+        return float(low), float(high)
+
+    def sizes(self, records: ObjectRecords) -> npt.NDArray[np.int64]:
+        """(R,) the index into `SIZES` of each row."""
+        thresholds = self.thresholds_of(records)
+        if thresholds is None:
+            return np.full(len(records.object), SIZES.index("background"))
+        areas = self.areas(records)
+        size = 1 + (areas > thresholds[1]).astype(np.int64) - (areas < thresholds[0])
+        return np.where(records.is_object, size, SIZES.index("background"))
+
+    def describe(self, records: ObjectRecords, assignment: str) -> dict[str, Any]:
+        """What `result.json` says of the rule: `measurement.sizes`.
+
+        Args:
+            records: What the rule was used on.
+            assignment: How filters were assigned to objects: `mask` or `box`.
+
+        Returns:
+            `thresholds` (the two areas, or None without objects), `thirds`, `area`, `pixels`, `assignment`.
+        """
+        return {
+            "thresholds": self.thresholds_of(records),
+            "thirds": self.thresholds == "thirds",
+            "area": self.area,
+            "pixels": self.pixels,
+            "assignment": assignment,
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "SizeRule":
+        """The rule that `describe` described, with the thresholds that were used.
+
+        Raises:
+            ConfigError: A value is not legal.
+            KeyError: `thresholds`, `area` or `pixels` is missing.
+            TypeError: The thresholds are not two numbers.
+        """
+        # Without objects there are no thresholds, and nothing that they would divide.
+        thresholds = description["thresholds"] or cls().thresholds
+        return cls(thresholds, description["area"], description["pixels"])

@@ -1,0 +1,150 @@
+"""What was measured of one network's objects as lines for the terminal, at most 80 columns wide."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from deformlab.records.estimates import ALL, by_size, correlations, dilation_cells, score_cells
+from deformlab.records.records import ObjectMeasurement, ObjectRecords
+from deformlab.records.same_place import size_effects
+from deformlab.records.sizes import SIZES, SizeRule
+from deformlab.records.statistics import Interval, draws
+
+__all__ = ["NO_OBJECTS", "measurement_lines"]
+
+NO_OBJECTS = (
+    "no objects: effective dilation and IoU are per class only; name the countable classes in things.txt to "
+    "have them by object size"
+)
+
+
+def measurement_lines(measurement: ObjectMeasurement, rule: SizeRule, classes: Sequence[str]) -> list[str]:
+    """Effective dilation by layer and size, the same-position effect, scores by size, and correlations.
+
+    Args:
+        measurement: Of one network.
+        rule: Which objects are small and large.
+        classes: Names in label order.
+    """
+    records = measurement.records
+    if not len(records.image):
+        return ["nothing was measured: every pixel of the labels is ignored"]
+    drawn = draws(len(records.images))
+    lines = ["effective dilation in cells: mean [95 % over images] and number of filters;"]
+    lines += ["interior: not changed by the zero padding around the feature map"]
+    lines += _dilation(records, rule, len(classes), drawn)
+    if not records.is_object.any():
+        return [*lines, "", *textwrap.wrap(NO_OBJECTS, 80)]
+    if measurement.positions:
+        lines += ["", "how much further filters on large objects look than on small ones, in cells"]
+        lines += _effects(measurement, rule, drawn)
+    if records.scored:
+        lines += ["", *_scores(records, rule, len(classes), drawn)]
+    return [*lines, "", *_correlations(records, rule, classes, drawn)]
+
+
+def _dilation(records: ObjectRecords, rule: SizeRule, classes: int, drawn: np.ndarray) -> list[str]:
+    everywhere = {(row.layer, row.size): row for row in by_size(records, "all", rule)}
+    rows = []
+    for i, layer in enumerate(records.layers):
+        cells = dilation_cells(records, i, "interior", rule, classes, drawn)
+        for s, size in enumerate(SIZES):
+            at = (s, -1)
+            whole = everywhere[layer, size]
+            if not whole.count:
+                continue
+            interior = Interval.of(cells.mean[at], (cells.low[at], cells.high[at]))
+            rows.append(
+                (
+                    layer,
+                    size,
+                    *_cells(interior),
+                    f"{int(cells.filters[at]):,}",
+                    "-" if np.isnan(whole.mean) else f"{whole.mean:.2f}",
+                    f"{whole.count:,}",
+                )
+            )
+    return _table(("layer", "size", "interior", "interval", "filters", "all", "filters"), rows, 2)
+
+
+def _effects(measurement: ObjectMeasurement, rule: SizeRule, drawn: np.ndarray) -> list[str]:
+    rows = []
+    for positions in measurement.positions:
+        effect = size_effects([positions], measurement.records, rule, drawn).contrast("large", "small")
+        rows.append(
+            (
+                positions.layer,
+                *_cells(effect.controlled),
+                *_cells(effect.raw),
+                f"{effect.filters:,}",
+            )
+        )
+    header = ("layer", "same position", "interval", "raw", "interval", "filters")
+    return _table(header, rows, 1)
+
+
+def _scores(records: ObjectRecords, rule: SizeRule, classes: int, drawn: np.ndarray) -> list[str]:
+    cells = score_cells(records, rule, classes, drawn)
+    rows = [
+        (
+            size,
+            f"{int(cells.objects[s, -1]):,}",
+            _percent(cells.recall[s, -1]),
+            *_cells(Interval.of(cells.iou[s, -1], (cells.iou_low[s, -1], cells.iou_high[s, -1])), 100, 1),
+        )
+        for s, size in enumerate(SIZES)
+        if not np.isnan(cells.iou[s, -1])
+    ]
+    title = ["recall and IoU in percent, means over classes; by an object's", _rule(records, rule)]
+    return title + _table(("size", "objects", "recall", "IoU", "interval"), rows, 1)
+
+
+def _correlations(
+    records: ObjectRecords, rule: SizeRule, classes: Sequence[str], drawn: np.ndarray
+) -> list[str]:
+    rows = []
+    for i, layer in enumerate(records.layers):
+        for row in correlations(records, i, "interior", rule, classes, drawn):
+            if row.label == ALL:
+                value, interval = _cells(row.spearman)
+                rows.append((layer, "constant" if value == "-" else value, interval, f"{row.objects:,}"))
+    if not rows:
+        return ["no correlation with size: fewer than three objects have interior filters"]
+    title = "rank correlation of an object's size and its interior filters' effective dilation"
+    return [*textwrap.wrap(title, 80), *_table(("layer", "Spearman", "interval", "objects"), rows, 1)]
+
+
+def _rule(records: ObjectRecords, rule: SizeRule) -> str:
+    thresholds = rule.thresholds_of(records)
+    assert thresholds is not None, "there are objects"
+    area = {"box": "bounding box", "mask": "mask"}[rule.area]
+    pixels = {"original": "label map", "network": "network's input"}[rule.pixels]
+    thirds = " (thirds)" if rule.thresholds == "thirds" else ""
+    small, large = thresholds
+    return f"{area} in pixels of the {pixels}: small < {small:,.0f}, large > {large:,.0f}{thirds}"
+
+
+def _cells(value: Interval, scale: float = 1, digits: int = 2) -> tuple[str, str]:
+    """The number and its interval."""
+    number = "-" if value.value is None else f"{scale * value.value:.{digits}f}"
+    if value.low is None or value.high is None:
+        return number, "-"
+    return number, f"[{scale * value.low:.{digits}f}, {scale * value.high:.{digits}f}]"
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> list[str]:
+    """Aligned columns; the first `words` are text, the others numbers."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i < words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]

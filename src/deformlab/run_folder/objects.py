@@ -1,0 +1,408 @@
+"""What a validation measured of objects: `objects.csv` and `positions.npz` of a run folder.
+
+`objects.csv` has one row per object and image, and one per image and class for what is on no object
+(`ObjectRecords`). Columns: `image`, `object` (0: on no object), `class`, `box_area`, `mask_area`, `scale`,
+`pixels`, `hits` and `false_positives` (empty where nothing was predicted). Then for each layer, over all of
+the row's filters: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of their effective dilation;
+`<layer>:weighted_sum` where the layer is modulated; `<layer>:group<g>_sum` and
+`<layer>:group<g>_sum_of_squares` where it has several offset groups. The same with `interior_` before the
+name over interior filters. And `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` over the filters at
+distance r from the border of the map, for each r of the layer's margin. Rings and interior filters together
+are all filters.
+
+`positions.npz` has interior filters one by one for each deformable layer (`PositionRecords`): `layers`,
+`images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and `:label`.
+`objects_sha256` says which `objects.csv` it belongs to. Equal measurements give equal bytes. Networks without
+deformable layers have no such file, nor do runs of older versions.
+
+Older files are read as follows:
+
+| measurement version | difference |
+|---|---|
+| 2, first runs | No columns of interior filters and rings: `ObjectRecords.has_interior` is false. |
+| 2 | `inside_` instead of `interior_` in the names of columns. |
+| before 3 | No `positions.npz`. |
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import itertools
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deformlab.errors import RunFolderError
+from deformlab.records import (
+    BACKGROUND,
+    REGIONS,
+    FilterSums,
+    ObjectMeasurement,
+    ObjectRecords,
+    PositionRecords,
+)
+from deformlab.run_folder.files import csv_cell, read_csv, replacing, write_atomically
+
+__all__ = ["OBJECTS", "POSITIONS", "ObjectMeasurement", "read_objects", "write_objects"]
+
+OBJECTS = "objects.csv"
+POSITIONS = "positions.npz"
+_MEASURE_AGAIN = "validate the run again"
+# Begins the names of a layer's columns, after the layer's name.
+_PREFIX = {"all": "", "interior": "interior_"}
+# Columns of interior filters in measurement version 2.
+_OLD_INTERIOR_PREFIX = "inside_"
+# No filter looks further: larger than any feature map.
+_MAX_CELLS = 1e6
+_PER_FILTER = {
+    "image": np.dtype(np.int32),
+    "position": np.dtype(np.int32),
+    "dilation": np.dtype(np.float32),
+    "object": np.dtype(np.int64),
+    "label": np.dtype(np.int16),
+}
+
+_Floats = npt.NDArray[np.float64]
+_Integers = npt.NDArray[np.int64]
+
+
+def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequence[str]) -> None:
+    """Writes `objects.csv`, and `positions.npz` where positions were recorded.
+
+    Args:
+        run_dir: The run folder; made if it is not there.
+        measurement: What was measured.
+        classes: Names of the classes in label order.
+
+    Raises:
+        RunFolderError: The disk is full or the folder cannot be written.
+    """
+    text = _text(measurement.records, classes)
+    path = run_dir / POSITIONS
+    try:
+        if measurement.positions:
+            with replacing(path) as file:
+                np.savez_compressed(file, **_arrays(measurement.positions, text))  # type: ignore[arg-type]
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder, then run "
+            "the same command again"
+        ) from error
+    write_atomically(run_dir / OBJECTS, text)
+
+
+def read_objects(run_dir: Path, classes: Sequence[str]) -> ObjectMeasurement:
+    """What `write_objects` wrote, of this version or an older one.
+
+    Args:
+        run_dir: The run folder.
+        classes: Names of the classes in label order.
+
+    Returns:
+        Without positions where there is no `positions.npz`.
+
+    Raises:
+        RunFolderError: `objects.csv` is missing, or a file is damaged, has a class that is not in `classes`,
+            or has numbers that no validation gives; or the two files are of different validations.
+    """
+    path = run_dir / OBJECTS
+    rows = read_csv(path, ("image", "object", "class"))
+    columns = {_current_name(name): [row[name] for row in rows] for name in rows[0]}
+    try:
+        records = _from_columns(columns, classes)
+        _check(records)
+    except KeyError as error:
+        raise RunFolderError(f"{path}: lacks the column or class {error}; {_MEASURE_AGAIN}") from None
+    except (ValueError, OverflowError) as error:
+        raise RunFolderError(f"{path}: not readable as a table of objects ({_first_line(error)})") from None
+    return ObjectMeasurement(records, _read_positions(run_dir, records))
+
+
+def _text(records: ObjectRecords, classes: Sequence[str]) -> str:
+    names = [*classes, ""]  # -1, no label, is the last
+    scored = records.false_positives >= 0
+    columns: dict[str, list[str]] = {
+        "image": records.image.tolist(),
+        "object": _integer_cells(records.object),
+        "class": [names[label] for label in records.label.tolist()],
+        "box_area": _float_cells(records.box_area),
+        "mask_area": _float_cells(records.mask_area),
+        "scale": _float_cells(records.scale),
+        "pixels": _integer_cells(records.pixels),
+        "hits": _integer_cells(records.hits, scored),
+        "false_positives": _integer_cells(records.false_positives, scored),
+    }
+    for i, layer in enumerate(records.layers):
+        for region in REGIONS if records.has_interior else REGIONS[:1]:
+            columns |= _sum_columns(
+                records.sums[region],
+                i,
+                f"{layer}:{_PREFIX[region]}",
+                modulated=records.modulated[i],
+                groups=records.groups[i],
+            )
+        for ring in range(records.margins[i] if records.has_interior else 0):
+            columns[f"{layer}:ring{ring}_filters"] = _integer_cells(records.ring_filters[:, i, ring])
+            columns[f"{layer}:ring{ring}_sum"] = _float_cells(records.ring_total[:, i, ring])
+    # Names of images and classes are the only text.
+    for name in ("image", "class"):
+        columns[name] = [csv_cell(value) for value in columns[name]]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()
+
+
+def _current_name(column: str) -> str:
+    """The name of a column today."""
+    layer, separator, name = column.rpartition(":")
+    if separator and name.startswith(_OLD_INTERIOR_PREFIX):
+        return f"{layer}:{_PREFIX['interior']}{name.removeprefix(_OLD_INTERIOR_PREFIX)}"
+    return column
+
+
+def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> ObjectRecords:
+    labels = {name: label for label, name in enumerate(classes)} | {"": -1}
+    # "<layer>:filters", but not "<layer>:interior_filters".
+    layers = tuple(name.removesuffix(":filters") for name in columns if name.endswith(":filters"))
+    groups = tuple(max(1, _count(columns, f"{layer}:group{{}}_sum")) for layer in layers)
+    modulated = tuple(f"{layer}:weighted_sum" in columns for layer in layers)
+    margins = tuple(_count(columns, f"{layer}:ring{{}}_filters") for layer in layers)
+    shape = (len(columns["image"]), len(layers))
+    sums = {region: FilterSums.zeros(*shape, max(groups, default=1)) for region in REGIONS}
+    ring_filters = np.zeros((*shape, max(margins, default=0)), dtype=np.int64)
+    ring_total = np.zeros(ring_filters.shape)
+    # Every layer has a margin of a ring at least: without any, interior filters were not recorded.
+    if not all(margins):
+        margins = ()
+    for i, layer in enumerate(layers):
+        for region in REGIONS if margins else REGIONS[:1]:
+            _fill(sums[region], i, f"{layer}:{_PREFIX[region]}", modulated[i], groups[i], columns)
+        for ring in range(margins[i] if margins else 0):
+            ring_filters[:, i, ring] = _integers(columns[f"{layer}:ring{ring}_filters"])
+            ring_total[:, i, ring] = _floats(columns[f"{layer}:ring{ring}_sum"])
+    return ObjectRecords(
+        layers=layers,
+        groups=groups,
+        modulated=modulated,
+        margins=margins,
+        image=np.array(columns["image"], dtype=np.str_),
+        object=_integers(columns["object"]),
+        label=np.array([labels[name] for name in columns["class"]], dtype=np.int64),
+        box_area=_floats(columns["box_area"]),
+        mask_area=_floats(columns["mask_area"]),
+        scale=_floats(columns["scale"]),
+        pixels=_integers(columns["pixels"]),
+        hits=_integers(columns["hits"], empty=-1),
+        false_positives=_integers(columns["false_positives"], empty=-1),
+        sums=sums,
+        ring_filters=ring_filters,
+        ring_total=ring_total,
+    )
+
+
+def _count(columns: Mapping[str, Sequence[str]], name: str) -> int:
+    """How many columns are there of the name that takes 0, 1, 2, ..."""
+    return next(number for number in itertools.count() if name.format(number) not in columns)
+
+
+def _check(records: ObjectRecords) -> None:
+    """Refuses numbers that no validation gives: sums over them would be wrong and look right.
+
+    Raises:
+        ValueError: There is such a row.
+    """
+    if ((records.hits == -1) != (records.false_positives == -1)).any():
+        raise ValueError("a row has only one of hits and false_positives")
+    if (records.hits > records.pixels).any():
+        raise ValueError("a row has more hits than pixels")
+    if ((records.sums["all"].filters == 0) & (records.sums["all"].total > 0)).any():
+        raise ValueError("a row has a sum over no filters")
+    counted = records.ring_filters.sum(2) + records.sums["interior"].filters
+    if records.has_interior and (counted != records.sums["all"].filters).any():
+        raise ValueError("a row has filters that are neither interior nor in a ring near the border")
+    keys = zip(records.image.tolist(), records.object.tolist(), records.label.tolist(), strict=True)
+    if len(set(keys)) < len(records.image):
+        raise ValueError("two rows are of the same image, object and class")
+
+
+def _sum_columns(
+    sums: FilterSums, layer: int, prefix: str, *, modulated: bool, groups: int
+) -> dict[str, list[str]]:
+    """A layer's columns; their names begin with `prefix`."""
+    columns = {
+        f"{prefix}filters": _integer_cells(sums.filters[:, layer]),
+        f"{prefix}sum": _float_cells(sums.total[:, layer]),
+        f"{prefix}sum_of_squares": _float_cells(sums.squares[:, layer]),
+    }
+    if modulated:
+        columns[f"{prefix}weighted_sum"] = _float_cells(sums.weighted[:, layer])
+    for group in range(groups if groups > 1 else 0):
+        columns[f"{prefix}group{group}_sum"] = _float_cells(sums.group_total[:, layer, group])
+        columns[f"{prefix}group{group}_sum_of_squares"] = _float_cells(sums.group_squares[:, layer, group])
+    return columns
+
+
+def _fill(
+    sums: FilterSums,
+    layer: int,
+    prefix: str,
+    modulated: bool,
+    groups: int,
+    columns: Mapping[str, Sequence[str]],
+) -> None:
+    """Takes a layer's sums from its columns.
+
+    Raises:
+        KeyError: A column is missing.
+        ValueError: A cell is not a number.
+    """
+    sums.filters[:, layer] = _integers(columns[f"{prefix}filters"])
+    sums.total[:, layer] = _floats(columns[f"{prefix}sum"])
+    sums.squares[:, layer] = _floats(columns[f"{prefix}sum_of_squares"])
+    if modulated:
+        sums.weighted[:, layer] = _floats(columns[f"{prefix}weighted_sum"])
+    if groups == 1:
+        sums.group_total[:, layer, 0] = sums.total[:, layer]
+        sums.group_squares[:, layer, 0] = sums.squares[:, layer]
+    for group in range(groups if groups > 1 else 0):
+        sums.group_total[:, layer, group] = _floats(columns[f"{prefix}group{group}_sum"])
+        sums.group_squares[:, layer, group] = _floats(columns[f"{prefix}group{group}_sum_of_squares"])
+
+
+def _integer_cells(values: _Integers, known: npt.NDArray[np.bool_] | None = None) -> list[str]:
+    """Integers as text, empty where not `known`."""
+    if known is None:
+        return [str(value) for value in values.tolist()]
+    return [str(value) if there else "" for value, there in zip(values.tolist(), known.tolist(), strict=True)]
+
+
+def _float_cells(values: _Floats) -> list[str]:
+    # Twelve digits keep sums of any data set exact to what an interval can show, at half the file's size.
+    return [f"{value:.12g}" for value in values.tolist()]
+
+
+def _integers(column: Sequence[str], empty: int | None = None) -> _Integers:
+    """Whole numbers from cells.
+
+    Args:
+        column: Whole numbers of 0 or more, as text.
+        empty: The value of an empty cell; None where there must be none.
+
+    Raises:
+        ValueError: A cell is no such number.
+        OverflowError: A number has too many digits.
+    """
+    known = [cell for cell in column if cell or empty is None]
+    numbers = np.array(known, dtype=np.str_).astype(np.int64)
+    if (numbers < 0).any():
+        raise ValueError(f"{numbers.min()} is below 0")
+    if len(known) == len(column):
+        return numbers
+    found = np.full(len(column), empty, dtype=np.int64)
+    found[[bool(cell) for cell in column]] = numbers
+    return found
+
+
+def _floats(column: Sequence[str]) -> _Floats:
+    """Numbers from cells.
+
+    Raises:
+        ValueError: A cell is not a finite number of 0 or more.
+    """
+    numbers = np.array(column, dtype=np.float64)
+    wrong = ~np.isfinite(numbers) | (numbers < 0)
+    if wrong.any():
+        raise ValueError(f"{numbers[wrong][0]} is not a finite number of 0 or more")
+    return numbers
+
+
+def _arrays(positions: Sequence[PositionRecords], objects: str) -> dict[str, np.ndarray]:
+    """The arrays of `positions.npz`; `objects` is the text of `objects.csv`."""
+    arrays = {
+        "objects_sha256": np.array(_digest(objects.encode())),
+        "layers": np.array([part.layer for part in positions], dtype=np.str_),
+        "images": positions[0].images,
+    }
+    for part in positions:
+        arrays[f"{part.layer}:map_size"] = part.map_size.astype(np.int32)
+        for name, kind in _PER_FILTER.items():
+            arrays[f"{part.layer}:{name}"] = getattr(part, name).astype(kind)
+    return arrays
+
+
+def _read_positions(run_dir: Path, records: ObjectRecords) -> tuple[PositionRecords, ...]:
+    path = run_dir / POSITIONS
+    if not path.is_file():
+        return ()
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = str(arrays["objects_sha256"])
+            positions = tuple(_layer_positions(arrays, layer) for layer in arrays["layers"].tolist())
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunFolderError(f"{path}: not readable as positions of filters ({_first_line(error)})") from None
+    if found != _digest((run_dir / OBJECTS).read_bytes()):
+        raise RunFolderError(f"{path}: is of another validation than {OBJECTS}; {_MEASURE_AGAIN}")
+    for part in positions:
+        if not set(part.images.tolist()) <= set(records.images) or part.layer not in records.layers:
+            raise RunFolderError(f"{path}: has images or layers that are not in {OBJECTS}; {_MEASURE_AGAIN}")
+    return positions
+
+
+def _layer_positions(arrays: Mapping[str, np.ndarray], layer: str) -> PositionRecords:
+    """A layer's filters.
+
+    Raises:
+        KeyError: An array is missing.
+        ValueError: An array is of the wrong kind, or has numbers that no validation gives.
+    """
+    images, map_size = arrays["images"], arrays[f"{layer}:map_size"]
+    columns = {name: arrays[f"{layer}:{name}"] for name in _PER_FILTER}
+    if images.ndim != 1 or images.dtype.kind != "U" or map_size.shape != (len(images), 2):
+        raise ValueError(f"the images of {layer} and their map sizes do not fit")
+    lengths = {column.shape for column in columns.values()}
+    kinds = all(columns[name].dtype == kind for name, kind in _PER_FILTER.items())
+    if len(lengths) > 1 or columns["image"].ndim != 1 or not kinds or map_size.dtype.kind != "i":
+        raise ValueError(f"the filters of {layer} are not columns of one length")
+    image, position = columns["image"].astype(np.int64), columns["position"].astype(np.int64)
+    dilation = columns["dilation"]
+    if ((image < 0) | (image >= len(images))).any():
+        raise ValueError(f"a filter of {layer} is in no image")
+    cells = map_size.astype(np.int64).prod(1)[image]
+    if ((position < 0) | (position >= cells)).any():
+        raise ValueError(f"a filter of {layer} is outside its map")
+    if not ((dilation >= 0) & (dilation < _MAX_CELLS)).all():
+        raise ValueError(f"a filter of {layer} has an effective dilation that is not a number of cells")
+    if (columns["object"] < BACKGROUND).any() or (columns["label"] < -1).any():
+        raise ValueError(f"a filter of {layer} has an object or a class below 0")
+    keys = image * (cells.max(initial=0) + 1) + position
+    if (np.diff(keys) <= 0).any():
+        raise ValueError(f"the filters of {layer} are not sorted by image and position")
+    return PositionRecords(
+        layer=layer,
+        images=images,
+        map_size=map_size.astype(np.int64),
+        image=image,
+        position=position,
+        dilation=dilation,
+        object=columns["object"],
+        label=columns["label"].astype(np.int64),
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _first_line(error: object) -> str:
+    with contextlib.suppress(IndexError):
+        return str(error).splitlines()[0]
+    return type(error).__name__

@@ -1,0 +1,12 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("package", ["deformlab.run_folder", "deformlab.sweep"])
+def test_it_imports_neither_torch_nor_what_takes_as_long(package: str):
+    slow = {"torch", "pytorch_lightning", "lightning_fabric", "pandas", "matplotlib", "albumentations"}
+    code = f"import sys, {package}; print(*({slow!r} & set(sys.modules)))"
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert process.stdout.split() == []
