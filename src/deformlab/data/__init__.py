@@ -10,7 +10,7 @@ from deformlab.data.camvid import CamVid
 from deformlab.data.check import CheckSettings, DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
-from deformlab.data.dataset import IGNORE_INDEX, UNKNOWN_OBJECT, Sample, SegmentationDataset
+from deformlab.data.dataset import UNKNOWN_OBJECT, Sample, SegmentationDataset
 from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
 from deformlab.data.registry import DATASETS
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS",
-    "IGNORE_INDEX",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "UNKNOWN_OBJECT",

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from deformlab.data.dataset import IGNORE_INDEX, Sample, SegmentationDataset
+from deformlab.data.dataset import Sample, SegmentationDataset
 from deformlab.data.files import Fault, FileDataset, MissingSplitError, SampleFiles
 from deformlab.data.reading import LABEL_SUFFIXES, palette_of, turned_without_trace
 from deformlab.data.registry import DATASETS
 from deformlab.errors import ConfigError, DatasetError
+from deformlab.labels import IGNORED
 from deformlab.records import SizeRule
 
 _Item = TypeVar("_Item")
@@ -344,7 +345,7 @@ class _Check:
         for value in np.unique(sample["label"]).tolist():
             colour = palette.get(value, ())
             known, first = self._colours.setdefault(value, (colour, files.label))
-            if value != IGNORE_INDEX and colour != known:
+            if value != IGNORED and colour != known:
                 what = (
                     f"its palette has another colour for label value {value} than {first.name}; "
                     "a program may have renumbered the values"
@@ -360,11 +361,11 @@ class _Check:
             report.images += 1
             height, width = sample["label"].shape
             report.sizes[height, width] += 1
-            counts = np.bincount(sample["label"].ravel(), minlength=IGNORE_INDEX + 1)
+            counts = np.bincount(sample["label"].ravel(), minlength=IGNORED + 1)
             report.pixels[:-1] += counts[: len(classes)]
-            report.pixels[-1] += counts[IGNORE_INDEX]
+            report.pixels[-1] += counts[IGNORED]
             for label, area in object_areas(sample, self._report.rule.area):
-                name = "ignored" if label == IGNORE_INDEX else classes[label]
+                name = "ignored" if label == IGNORED else classes[label]
                 report.objects.setdefault(name, []).append(area)
         if needed and report.images:
             self._judge(report)
@@ -375,11 +376,11 @@ class _Check:
         place = Path(report.split) if self._root is None else Path(self._root) / report.split
         labelled, ignored = report.pixels[:-1], report.pixels[-1]
         if not labelled.any():
-            what = f"every pixel of every label map is ignored ({IGNORE_INDEX}): there is nothing to learn"
+            what = f"every pixel of every label map is ignored ({IGNORED}): there is nothing to learn"
             self._report.faults.append(Fault(place, what))
         elif np.flatnonzero(labelled).tolist() == [0] and ignored and not self._class.ignored:
             what = (
-                f"the label maps hold only 0 and {IGNORE_INDEX}, which is ignored; if {IGNORE_INDEX} means a "
+                f"the label maps hold only 0 and {IGNORED}, which is ignored; if {IGNORED} means a "
                 f"class, write its number instead ({self._class.classes[1]!r} is 1)"
             )
             self._report.faults.append(Fault(place, what))

@@ -12,9 +12,10 @@ from deformlab.data.dataset import UNKNOWN_OBJECT, Sample
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
 _CLASSES = sorted(
-    (label for label in LABELS if label.trainId not in (-1, 255)), key=lambda label: label.trainId
+    (label for label in LABELS if label.trainId not in (-1, IGNORED)), key=lambda label: label.trainId
 )
 # Of every value that a label map may hold; -1 where it may not.
 _TRAIN_IDS = np.full(256, -1, dtype=np.int16)

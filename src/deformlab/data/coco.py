@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deformlab.data.dataset import IGNORE_INDEX, Sample, color_map
+from deformlab.data.dataset import Sample, color_map
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles, file_inside, file_size
 from deformlab.data.reading import read_image
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
 # In the order of their ids, which go from 1 to 90 with gaps.
 _THINGS = """
@@ -116,7 +117,7 @@ class Coco(FileDataset):
             crowd = bool(annotation.get("iscrowd"))
             painted.append((not crowd, -int(mask.sum()), number, mask, annotation["label"]))
         for is_object, _, number, mask, value in sorted(painted, key=lambda item: item[:3]):
-            label[mask] = value if is_object else IGNORE_INDEX
+            label[mask] = value if is_object else IGNORED
             instance[mask] = number if is_object else 0
         return Sample(image=image, label=label, instance=instance, name=files.name)
 

@@ -13,13 +13,14 @@ from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from deformlab.data.dataset import IGNORE_INDEX, SegmentationDataset
+from deformlab.data.dataset import SegmentationDataset
 from deformlab.data.files import FileDataset
 from deformlab.data.folder import ImageFolder
 from deformlab.data.registry import DATASETS
 from deformlab.data.sampler import AugmentedDataset, SeededSampler
 from deformlab.data.transforms import EvalTransform, TrainTransform
 from deformlab.errors import ConfigError, DatasetError
+from deformlab.labels import IGNORED
 
 _OWN_ARGUMENTS = ("self", "root", "split", "transform")
 
@@ -263,10 +264,10 @@ def _check_labelled(dataset: SegmentationDataset) -> None:
         DatasetError: every pixel of every label map is ignored, or a sample cannot be read.
     """
     for index in range(len(dataset)):
-        if (dataset.raw(index)["label"] != IGNORE_INDEX).any():
+        if (dataset.raw(index)["label"] != IGNORED).any():
             return
     raise DatasetError(
-        f"{dataset.root}: every pixel of {dataset.split}'s label maps is ignored ({IGNORE_INDEX}); write the "
+        f"{dataset.root}: every pixel of {dataset.split}'s label maps is ignored ({IGNORED}); write the "
         "numbers of the classes into them"
     )
 

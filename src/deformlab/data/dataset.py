@@ -17,8 +17,8 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
-IGNORE_INDEX = 255
 UNKNOWN_OBJECT = -1
 
 
@@ -147,7 +147,7 @@ class SegmentationDataset(Dataset[Any]):
             "split": self.split,
             "classes": self.classes,
             "things": self.things,
-            "ignored": sorted({*self.ignored, IGNORE_INDEX}),
+            "ignored": sorted({*self.ignored, IGNORED}),
             "contents": sorted(_plain(entry) for entry in self.contents()),
         }
         return hashlib.sha256(_plain(described).encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -181,12 +181,12 @@ class SegmentationDataset(Dataset[Any]):
                     f"{way_out}"
                 )
         label = sample["label"]
-        illegal = label[(label >= len(cls.classes)) & (label != IGNORE_INDEX)]
+        illegal = label[(label >= len(cls.classes)) & (label != IGNORED)]
         if illegal.size:
             raise DatasetError(
                 f"{source}: label values {_shortened(np.unique(illegal))} are illegal; "
                 f"data set {cls.name!r} has 0 to {len(cls.classes) - 1} and "
-                f"{', '.join(map(str, sorted({*cls.ignored, IGNORE_INDEX})))} (ignored)"
+                f"{', '.join(map(str, sorted({*cls.ignored, IGNORED})))} (ignored)"
                 + (f"; {cls.label_hint}" if cls.label_hint else "")
             )
 

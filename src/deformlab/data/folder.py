@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from deformlab.data.dataset import IGNORE_INDEX, Sample, color_map, connected_objects
+from deformlab.data.dataset import Sample, color_map, connected_objects
 from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem, visible_files
 from deformlab.data.reading import IMAGE_SUFFIXES, read_image, read_label
 from deformlab.data.transforms import EvalTransform
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
 # What tables call all classes together, and pixels of none.
 _RESERVED = ("all", "ignored")
@@ -149,8 +150,8 @@ def _read_classes(file: Path) -> tuple[str, ...]:
         raise DatasetError(
             f"{file}: holds one class, {lines[0]!r}; write two or more, one per line (background counts)"
         )
-    if len(lines) > IGNORE_INDEX:
-        raise DatasetError(f"{file}: has {len(lines)} classes; at most {IGNORE_INDEX} fit a label")
+    if len(lines) > IGNORED:
+        raise DatasetError(f"{file}: has {len(lines)} classes; at most {IGNORED} fit a label")
     return tuple(lines)
 
 
@@ -175,7 +176,7 @@ def _read_ignored(file: Path, classes: Sequence[str]) -> tuple[int, ...]:
     for number, line in enumerate(_lines(file, "write one label value per line"), start=1):
         if not line:
             continue
-        if not (line.isascii() and line.isdecimal() and int(line) <= IGNORE_INDEX):
+        if not (line.isascii() and line.isdecimal() and int(line) <= IGNORED):
             raise DatasetError(f"{file}: line {number} is {line!r}; write one label value per line, 0 to 255")
         if int(line) < len(classes):
             raise DatasetError(
@@ -183,7 +184,7 @@ def _read_ignored(file: Path, classes: Sequence[str]) -> tuple[int, ...]:
                 "the label maps so that classes count from 0 and ignored values come after them"
             )
         values.add(int(line))
-    return tuple(sorted(values - {IGNORE_INDEX}))
+    return tuple(sorted(values - {IGNORED}))
 
 
 def _lines(file: Path, how: str) -> list[str]:

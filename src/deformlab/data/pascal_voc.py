@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deformlab.data.dataset import IGNORE_INDEX, Sample, color_map
+from deformlab.data.dataset import Sample, color_map
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
 
 def read_names(listing: Path) -> list[str]:
@@ -118,5 +119,5 @@ class PascalVOC(FileDataset):
             instance = np.zeros(label.shape, dtype=np.int32)
         else:
             instance = read_integers(files.instance)
-            instance[instance == IGNORE_INDEX] = 0
+            instance[instance == IGNORED] = 0
         return Sample(image=read_image(files.image), label=label, instance=instance, name=files.name)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from deformlab.data.dataset import IGNORE_INDEX
 from deformlab.errors import DatasetError
+from deformlab.labels import IGNORED
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 # Formats that keep every value as it was written.
@@ -69,7 +69,7 @@ def read_label(file: Path, ignored: Sequence[int] = ()) -> npt.NDArray[np.uint8]
     values: npt.NDArray[Any] = _decode(file, _numbers)
     if values.dtype != np.uint8:
         raise DatasetError(f"{file}: is a {values.dtype} image; a label map is an 8-bit PNG, 0 to 255")
-    values[np.isin(values, ignored)] = IGNORE_INDEX
+    values[np.isin(values, ignored)] = IGNORED
     return values
 
 

@@ -14,6 +14,7 @@ import torch
 
 from deformlab.data.dataset import Sample
 from deformlab.errors import ConfigError
+from deformlab.labels import IGNORED
 
 if TYPE_CHECKING:
     import albumentations
@@ -111,12 +112,12 @@ class TrainTransform:
         pipeline: albumentations.Compose = self._pipeline  # type: ignore[attr-defined]
         # albumentations keeps a generator of its own, which workers and epochs would repeat.
         pipeline.set_random_seed(seed)
-        # Padding is 0 in every mask, so the ignored label must be 0 while it is padded: 255 + 1 wraps to it.
-        shifted = sample["label"] + np.uint8(1)
+        # Padding is 0 in every mask, so the ignored label must be 0 while it is padded; uint8 wraps around.
+        shifted = sample["label"] - np.uint8(IGNORED)
         result = pipeline(image=sample["image"], mask=shifted, instance=sample["instance"])
         return {
             "image": _to_tensor(result["image"], self.mean, self.std),
-            "label": torch.from_numpy((result["mask"] - np.uint8(1)).astype(np.int64)),
+            "label": torch.from_numpy((result["mask"] + np.uint8(IGNORED)).astype(np.int64)),
             "instance": torch.from_numpy(result["instance"].astype(np.int64)),
             "name": sample["name"],
         }

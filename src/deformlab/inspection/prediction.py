@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deformlab.data import IGNORE_INDEX
 from deformlab.inspection.network import TrainedNetwork
 from deformlab.inspection.scene import Scene
+from deformlab.labels import IGNORED
 
 __all__ = ["Prediction", "entropy", "predict"]
 
@@ -44,7 +44,7 @@ def predict(network: TrainedNetwork, scene: Scene) -> Prediction:
     uncertainty = entropy(scores.softmax(0)).cpu().numpy()
     if scene.label is None:
         return Prediction(classes, uncertainty, None, None)
-    counted = scene.label != IGNORE_INDEX
+    counted = scene.label != IGNORED
     wrong = counted & (classes != scene.label)
     accuracy = 1 - float(wrong.sum() / counted.sum()) if counted.any() else None
     return Prediction(classes, uncertainty, wrong, accuracy)

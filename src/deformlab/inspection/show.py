@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from deformlab.data import IGNORE_INDEX
 from deformlab.errors import ConfigError
 from deformlab.figure_style import save_figure
 from deformlab.inspection import views
@@ -24,6 +23,7 @@ from deformlab.inspection.prediction import predict
 from deformlab.inspection.scene import Scene, read_scene, with_predicted_label
 from deformlab.inspection.units import Unit, choose_units, unit_at
 from deformlab.inspection.waiting import SearchProgress
+from deformlab.labels import IGNORED
 
 __all__ = ["KINDS", "Show", "seen_as"]
 
@@ -211,7 +211,7 @@ class Show:
 
     def _unit(self, pixel: tuple[int, int], cells: Cells) -> Unit:
         unit = unit_at(pixel, cells, f"pixel y {pixel[0]}, x {pixel[1]}")
-        if self.scene.label is None or self.scene.label[pixel] == IGNORE_INDEX:
+        if self.scene.label is None or self.scene.label[pixel] == IGNORED:
             return unit
         return replace(unit, name=f"{unit.name}: {self.network.data.classes[self.scene.label[pixel]]}")
 

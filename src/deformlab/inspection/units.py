@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deformlab.data import IGNORE_INDEX
 from deformlab.errors import ConfigError
 from deformlab.inspection.cells import Cells
+from deformlab.labels import IGNORED
 
 __all__ = ["Unit", "choose_units", "unit_at"]
 
@@ -97,7 +97,7 @@ def choose_units(
 
 
 def _background(instance: NDArray[np.integer], label: NDArray[np.integer]) -> NDArray[np.bool_]:
-    return (instance == 0) & (label != IGNORE_INDEX)
+    return (instance == 0) & (label != IGNORED)
 
 
 def _extent(box: tuple[slice, slice]) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deformlab.callbacks import colourise
-from deformlab.data import IGNORE_INDEX
 from deformlab.inspection.figures.style import (
     COLOUR_MAP,
     backdrop,
@@ -23,6 +22,7 @@ from deformlab.inspection.figures.style import (
 )
 from deformlab.inspection.prediction import Prediction
 from deformlab.inspection.scene import Scene
+from deformlab.labels import IGNORED
 
 __all__ = ["prediction_figure"]
 
@@ -85,7 +85,7 @@ def _class_map(
     axes.imshow(colourise(label, palette))
     draw_outlines(axes, label, 1.0)
     for value in np.unique(label):
-        if value != IGNORE_INDEX:
+        if value != IGNORED:
             _name_regions(axes, label == value, classes[value])
     pixel_axes(axes, label.shape)
 
@@ -118,7 +118,7 @@ def _error(axes: Axes, scene: Scene, prediction: Prediction) -> None:
     colour = np.zeros((*scene.size, 4))
     colour[prediction.wrong] = (0.55, 0.05, 0.12, 0.9)
     axes.imshow(colour)
-    ignored = scene.label == IGNORE_INDEX
+    ignored = scene.label == IGNORED
     if ignored.any():
         axes.contourf(ignored, levels=[0.5, 1.5], colors="none", hatches=["////"])
     right = (
@@ -132,8 +132,8 @@ def _legend(axes: Axes, shown: Sequence[int], classes: Sequence[str], palette: N
     handles = [
         Patch(facecolor=palette[value] / 255, edgecolor="black", linewidth=0.5, label=classes[value])
         for value in shown
-        if value != IGNORE_INDEX
+        if value != IGNORED
     ]
-    if IGNORE_INDEX in shown:
+    if IGNORED in shown:
         handles.append(Patch(facecolor="black", edgecolor="black", label="ignored"))
     axes.legend(handles=handles, loc="center", ncols=2, frameon=False, title="classes in this image")
