@@ -250,7 +250,7 @@ def _show(arguments: list[str]) -> int:
         "(default: KIND-IMAGE.png here)",
     )
     options = parser.parse_args(arguments)
-    from deformlab.inspection.command import run
+    from deformlab.inspection.show import run
 
     try:
         return run(**vars(options))

@@ -30,7 +30,7 @@ def test_what_a_filter_sees_lies_evenly_around_its_centre(output_stride):
     first, last = seen.min(0).values, seen.max(0).values
     assert first.min() > 0
     cells = Cells((384 // output_stride, 448 // output_stride), output_stride, (384, 448), (384, 448))
-    assert ((first + last) / 2).tolist() == cells.place(cell).tolist() == [192, 224]
+    assert ((first + last) / 2).tolist() == cells.position(cell).tolist() == [192, 224]
     assert cells.nearest((192, 224)) == cell
 
 
