@@ -83,7 +83,7 @@ def measure_miou(repeats: int) -> dict[str, Any]:
 def measure_validation(repeats: int) -> dict[str, Any]:
     """Sorted milliseconds of whole validation steps and of the forward pass within each."""
     torch.manual_seed(0)
-    task = SemanticSegmentation(CLASSES, backbone="resnet101", conv5="deformable").eval()
+    task = SemanticSegmentation(num_classes=CLASSES, backbone="resnet101", conv5="deformable").eval()
     # Offsets at rest would only be read at whole cells, which no trained network does.
     for name, parameter in task.named_parameters():
         if "conv_offset.bias" in name:

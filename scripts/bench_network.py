@@ -23,7 +23,7 @@ from ops_timing import alternate, ratio
 from speed_targets import NETWORK, judged
 
 from deformlab import provenance
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, build_backbone
 
 VARIANTS = ("deformable", "modulated")
 CLASSES = 19
@@ -86,7 +86,8 @@ def measure(options: argparse.Namespace, memory_format: str) -> dict[str, Any]:
 
 def make_network(variant: str, backbone: str, memory_format: str) -> DeepLab:
     torch.manual_seed(0)
-    network = DeepLab(ResNet(backbone, conv5=variant), CLASSES).eval()  # type: ignore[arg-type]
+    config = BackboneConfig(backbone, conv5=variant)  # type: ignore[arg-type]
+    network = DeepLab(build_backbone(config), CLASSES).eval()
     # Offsets at rest would only be read at whole cells, which no trained network does.
     for name, parameter in network.named_parameters():
         if "conv_offset.bias" in name:

@@ -114,7 +114,7 @@ def epoch_ms(
 
 def make_task(conv5: str) -> SemanticSegmentation:
     torch.manual_seed(0)
-    task = SemanticSegmentation(CLASSES, "resnet18", conv5=conv5, head_channels=256)  # type: ignore[arg-type]
+    task = SemanticSegmentation(num_classes=CLASSES, backbone="resnet18", conv5=conv5, head_channels=256)
     # Offsets at rest would only be read at whole cells, which no trained network does.
     for name, parameter in task.named_parameters():
         if "conv_offset.bias" in name:

@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from deformlab import ops, provenance
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, build_backbone
 from deformlab.precision import affordable_precision
 
 VARIANTS = ("atrous", "deformable", "modulated")
@@ -79,7 +79,7 @@ def measure(precision: str, repeats: int) -> dict[str, Any]:
 def make_step(variant: str, image: torch.Tensor, label: torch.Tensor, precision: str) -> Any:
     """A function that does one step of SGD."""
     torch.manual_seed(0)
-    backbone = ResNet("resnet18", conv5=variant)  # type: ignore[arg-type]
+    backbone = build_backbone(BackboneConfig("resnet18", conv5=variant))  # type: ignore[arg-type]
     network = DeepLab(backbone, CLASSES, head_channels=256).train()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Offsets at rest would only be read at whole cells, which no trained network does.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, set_parsing_settings
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
@@ -62,6 +62,9 @@ from deformlab.training_options import (
 )
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
+
+# --help takes an option's text from the docstring beside its field.
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 class TrainingCLI(LightningCLI):

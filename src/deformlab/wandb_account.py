@@ -1,8 +1,9 @@
 """Whether this user can log to Weights & Biases online; imports no wandb, so that looking costs nothing."""
 
+import netrc
 import os
-
-import requests
+from pathlib import Path
+from urllib.parse import urlsplit
 
 __all__ = ["base_url", "has_api_key"]
 
@@ -14,4 +15,18 @@ def base_url() -> str:
 
 def has_api_key() -> bool:
     """Whether wandb would find a key: in `WANDB_API_KEY` or in the user's netrc file, where it stores one."""
-    return bool(os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(base_url()))
+    return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc(urlsplit(base_url()).netloc)
+
+
+def _in_netrc(host: str) -> bool:
+    # wandb looks into the file that NETRC names, else into the first of these that exists.
+    named = os.environ.get("NETRC")
+    names = [named] if named else ["~/.netrc", "~/_netrc"]
+    file = next((path for path in (Path(name).expanduser() for name in names) if path.exists()), None)
+    if file is None:
+        return False
+    try:
+        entry = netrc.netrc(file).authenticators(host)
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError):
+        return False
+    return entry is not None and bool(entry[2])

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import pytest
+from deformlab.analysis.evaluation_tables import evaluation_scores, scores_on_other_data
 
 from deformlab.analysis import read_runs, write_report
-from deformlab.analysis.evaluation_tables import evaluation_scores, scores_on_other_data
 from deformlab.analysis.export import text
 from deformlab.run_folder.evaluations import Evaluation, write_evaluation
 

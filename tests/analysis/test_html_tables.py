@@ -1,8 +1,9 @@
 import re
 
+from deformlab.analysis.html_tables import anchor, html_provenance, html_table
+
 from deformlab.analysis import Estimate, Measure, Table
 from deformlab.analysis.export import PUBLISHED
-from deformlab.analysis.html_tables import anchor, html_provenance, html_table
 
 TABLE = Table(
     "scores",

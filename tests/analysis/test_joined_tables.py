@@ -1,6 +1,7 @@
+from deformlab.analysis.joined_tables import joined_tables
+
 from deformlab.analysis import read_runs
 from deformlab.analysis.export import comma_separated, text
-from deformlab.analysis.joined_tables import joined_tables
 
 
 def tables(sweep):

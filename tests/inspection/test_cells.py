@@ -7,7 +7,7 @@ from torch import nn
 
 from deformlab.inspection import Cells, effective_receptive_field, to_image
 from deformlab.metrics.image_objects import find_objects, owner_of_cells
-from deformlab.models import ResNet
+from deformlab.models import BackboneConfig, ResNet
 
 
 def test_pixel_centres_stay_pixel_centres_when_the_image_is_resized():
@@ -20,7 +20,8 @@ def test_pixel_centres_stay_pixel_centres_when_the_image_is_resized():
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_what_a_filter_sees_lies_evenly_around_its_centre(output_stride):
-    network = ResNet("resnet10", width=0.125, output_stride=output_stride, conv5="atrous").eval()
+    config = BackboneConfig("resnet10", width=0.125, output_stride=output_stride, conv5="atrous")
+    network = ResNet(config).eval()
     network.maxpool = nn.AvgPool2d(3, stride=2, padding=1)
     for weight in network.parameters():
         weight.data.fill_(0.1)  # nothing is cut off by ReLU, nothing cancels

@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from deformlab.models import ResNet
+from deformlab.models import BackboneConfig, ResNet
 from deformlab.models.batch_norm import FrozenBatchNorm2d
+
+
+def resnet(**options):
+    return ResNet(BackboneConfig(**{"backbone": "resnet10", "width": 0.125, "conv5": "atrous", **options}))
 
 
 def norms(network):
@@ -35,7 +39,7 @@ def test_frozen_lets_gradients_through_but_learns_nothing():
     [("trainable", nn.BatchNorm2d), ("frozen", FrozenBatchNorm2d), ("sync", nn.SyncBatchNorm)],
 )
 def test_the_option_chooses_every_norm(batch_norm, kind):
-    network = ResNet("resnet10", width=0.125, batch_norm=batch_norm).train()
+    network = resnet(batch_norm=batch_norm).train()
     assert {type(norm) for norm in norms(network)} == {kind}
     assert all(norm.training == (batch_norm != "frozen") for norm in norms(network))
     assert all(
@@ -45,13 +49,13 @@ def test_the_option_chooses_every_norm(batch_norm, kind):
 
 @pytest.mark.parametrize("batch_norm", ["trainable", "frozen", "sync"])
 def test_the_weights_of_one_form_load_into_another(batch_norm):
-    trained = ResNet("resnet10", width=0.125)
-    network = ResNet("resnet10", width=0.125, batch_norm=batch_norm)
+    trained = resnet()
+    network = resnet(batch_norm=batch_norm)
     network.load_state_dict(trained.state_dict())
 
 
 def test_sync_trains_on_one_process_without_a_gpu():
-    network = ResNet("resnet10", width=0.125, batch_norm="sync").train()
+    network = resnet(batch_norm="sync").train()
     network(torch.randn(2, 3, 32, 32)).sum().backward()
 
 
@@ -65,7 +69,7 @@ def test_sync_trains_on_one_process_without_a_gpu():
     ],
 )
 def test_freeze_at_counts_stages_from_the_input(freeze_at, frozen):
-    network = ResNet("resnet10", width=0.125, freeze_at=freeze_at).train()
+    network = resnet(freeze_at=freeze_at).train()
     for name, parameter in network.named_parameters():
         assert parameter.requires_grad == (name.split(".")[0] not in frozen), name
     for name, module in network.named_modules():
@@ -74,5 +78,5 @@ def test_freeze_at_counts_stages_from_the_input(freeze_at, frozen):
 
 
 def test_a_frozen_network_with_deformable_layers_freezes_their_offsets():
-    network = ResNet("resnet10", width=0.125, conv5="deformable", freeze_at=5)
+    network = resnet(conv5="deformable", freeze_at=5)
     assert not any(p.requires_grad for p in network.parameters())

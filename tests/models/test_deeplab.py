@@ -8,12 +8,16 @@ from torch.nn import functional as F
 
 from deformlab.errors import ConfigError
 from deformlab.layers import DeformConv2d
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, ResNet
+
+
+def resnet(backbone="resnet10", width=0.125, conv5="atrous", **options):
+    return ResNet(BackboneConfig(backbone, width, conv5=conv5, **options))
 
 
 def small_deeplab(seed=0, **options):
     torch.manual_seed(seed)
-    return DeepLab(ResNet("resnet10", width=0.125, **options), num_classes=5, head_channels=16)
+    return DeepLab(resnet(**options), num_classes=5, head_channels=16)
 
 
 def test_scores_have_the_size_of_the_image():
@@ -32,7 +36,7 @@ def test_the_head_is_reduction_relu_classifier_and_bilinear_upsampling():
 
 
 def test_the_relu_can_be_left_out():
-    model = DeepLab(ResNet("resnet10", width=0.125), 5, 16, head_relu=False).eval()
+    model = DeepLab(resnet(), 5, 16, head_relu=False).eval()
     image = torch.randn(1, 3, 48, 64)
     scores = model.classifier(model.reduce(model.backbone(image)))
     torch.testing.assert_close(model(image), F.interpolate(scores, (48, 64), mode="bilinear"))
@@ -40,7 +44,7 @@ def test_the_relu_can_be_left_out():
 
 def test_the_paper_reduces_2048_channels_to_1024():
     with torch.device("meta"):
-        model = DeepLab(ResNet("resnet101"), 19)
+        model = DeepLab(resnet("resnet101", width=1), 19)
     assert model.reduce.weight.shape == (1024, 2048, 1, 1)
     assert model.classifier.weight.shape == (19, 1024, 1, 1)
 
@@ -98,4 +102,4 @@ def test_compiles_as_one_graph_forward_and_backward(conv5):
 )
 def test_a_bad_argument_is_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        DeepLab(ResNet("resnet10", width=0.125), **arguments)
+        DeepLab(resnet(), **arguments)

@@ -6,14 +6,14 @@ from torch import nn
 from torch.export import Dim
 
 from deformlab.layers import DeformConv2d
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, ResNet
 
 
 @pytest.fixture(params=["atrous", "deformable", "modulated"])
 def network(request):
     torch.manual_seed(0)
-    backbone = ResNet("resnet10", width=0.125, conv5=request.param, num_deformable_layers=2)
-    network = DeepLab(backbone, num_classes=5, head_channels=16)
+    config = BackboneConfig("resnet10", width=0.125, conv5=request.param, num_deformable_layers=2)
+    network = DeepLab(ResNet(config), num_classes=5, head_channels=16)
     for module in network.modules():
         if isinstance(module, DeformConv2d):
             nn.init.normal_(module.conv_offset.weight, std=0.1)

@@ -20,7 +20,7 @@ two totals were rounded.
 import pytest
 import torch
 
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, ResNet
 
 
 def count(module):
@@ -29,7 +29,7 @@ def count(module):
 
 def resnet101_deeplab(conv5="atrous", num_classes=19):
     with torch.device("meta"):
-        return DeepLab(ResNet("resnet101", conv5=conv5), num_classes)
+        return DeepLab(ResNet(BackboneConfig("resnet101", conv5=conv5)), num_classes)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,6 @@ def test_no_way_of_counting_reaches_the_papers_plain_network():
 )
 def test_backbones_have_torchvisions_published_counts(name, with_classifier):
     with torch.device("meta"):
-        backbone = ResNet(name)
-    fully_connected = backbone.out_channels * 1000 + 1000
+        backbone = ResNet(BackboneConfig(name, conv5="atrous"))
+    fully_connected = backbone.channels[-1] * 1000 + 1000
     assert count(backbone) + fully_connected == with_classifier

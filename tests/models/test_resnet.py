@@ -7,7 +7,7 @@ import torch
 
 from deformlab.errors import ConfigError
 from deformlab.layers import DeformConv2d
-from deformlab.models import ResNet
+from deformlab.models import BackboneConfig, ResNet
 
 # First 16 digits of the SHA-256 of the lines "name shape" of torchvision 0.28's state_dict without fc.*.
 TORCHVISION_NAMES = {
@@ -19,9 +19,13 @@ TORCHVISION_NAMES = {
 }
 
 
-def on_meta(name="resnet50", **options):
+def resnet(backbone="resnet50", *, conv5="atrous", **options):
+    return ResNet(BackboneConfig(backbone, conv5=conv5, **options))
+
+
+def on_meta(backbone="resnet50", **options):
     with torch.device("meta"):
-        return ResNet(name, **options)
+        return resnet(backbone, **options)
 
 
 def deformable_names(network):
@@ -39,7 +43,7 @@ def test_computes_what_torchvision_computes(name):
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
     theirs = getattr(torchvision.models, name)().eval()
-    ours = ResNet(name, output_stride=32, dilation=1).eval()
+    ours = resnet(name, output_stride=32, dilation=1).eval()
     ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")})
     image = torch.randn(1, 3, 70, 90)
     theirs.avgpool = theirs.fc = torch.nn.Identity()
@@ -53,7 +57,7 @@ def test_output_stride_sets_the_size_of_the_feature_map(name, output_stride, con
     network = on_meta(name, output_stride=output_stride, conv5=conv5)
     features = network(torch.empty(2, 3, 97, 65, device="meta"))
     cells = tuple(-(-pixels // output_stride) for pixels in (97, 65))
-    assert features.shape == (2, network.out_channels, *cells)
+    assert features.shape == (2, network.channels[-1], *cells)
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -128,7 +132,7 @@ def test_tracked_layers_are_the_deformable_ones_else_the_last_three():
 def test_width_scales_all_channels_to_multiples_of_8():
     network = on_meta(width=0.3)
     assert network.conv1.out_channels == 16
-    assert network.out_channels == 4 * 152
+    assert network.channels[-1] == 4 * 152
     channels = [layer.out_channels for layer in network.conv3x3_layers().values()]
     assert all(c % 8 == 0 for c in channels)
 
@@ -142,7 +146,7 @@ def test_atrous_and_deformable_start_alike_from_the_same_seed():
         {"conv5": "modulated", "modulation_scale": 2.0, "num_deformable_layers": "all"},
     ):
         torch.manual_seed(0)
-        features.append(ResNet("resnet18", width=0.25, dilation=4, **options).double().eval()(image))
+        features.append(resnet("resnet18", width=0.25, dilation=4, **options).double().eval()(image))
     torch.testing.assert_close(features[1], features[0])
     torch.testing.assert_close(features[2], features[0])
 
@@ -152,14 +156,17 @@ def test_bottlenecks_start_alike_too():
     features = []
     for conv5 in ("atrous", "deformable"):
         torch.manual_seed(0)
-        features.append(ResNet("resnet50", width=0.25, conv5=conv5).double().eval()(image))
+        features.append(resnet("resnet50", width=0.25, conv5=conv5).double().eval()(image))
     torch.testing.assert_close(features[1], features[0])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "resnet20"}, "backbone must be one of resnet10, resnet18, .*, resnet152, got 'resnet20'"),
+        (
+            {"backbone": "resnet20"},
+            "backbone must be one of resnet10, .*, resnet152, got 'resnet20'",
+        ),
         ({"output_stride": 4}, "output_stride must be one of 8, 16, 32, got 4"),
         ({"conv5": "dcn"}, "conv5 must be one of atrous, deformable, modulated, got 'dcn'"),
         ({"batch_norm": "group"}, "batch_norm must be one of trainable, frozen, sync, got 'group'"),
@@ -172,19 +179,22 @@ def test_bottlenecks_start_alike_too():
         ({"conv5": "deformable", "num_deformable_layers": 17}, "'all' or 0 to 16, .*, got 17"),
         ({"conv5": "deformable", "num_deformable_layers": "last"}, "num_deformable_layers .* got 'last'"),
         ({"conv5": "deformable", "deform_groups": 3}, r"layer4\.0\.conv2: deform_groups must divide"),
+        ({"deform_groups": 0}, "deform_groups must be >= 1, got 0"),
+        ({"modulation_scale": float("nan")}, "modulation_scale must be > 0, got nan"),
+        ({"boundary": "mirror"}, "boundary must be one of zeros, clamp, got 'mirror'"),
         ({"conv5": "deformable", "offset_dilation": 0}, "offset_dilation must be"),
         ({"conv5": "deformable", "offset_dilation": 10**13}, "offset_dilation must be"),
     ],
 )
 def test_a_bad_option_is_one_line_that_names_it(options, message):
     with pytest.raises(ConfigError, match=message) as error:
-        on_meta(**{"name": "resnet50", **options})
+        on_meta(**options)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("output_stride", "last"), [(8, 8), (16, 16), (32, 32)])
 def test_a_cell_of_the_last_layer_is_as_many_pixels_as_the_output_stride(output_stride, last):
-    network = ResNet("resnet10", width=0.125, output_stride=output_stride)
+    network = resnet("resnet10", width=0.125, output_stride=output_stride)
     assert network.pixels_per_cell("layer1.0.conv1") == 4
     assert network.pixels_per_cell("layer2.0.conv1") == 4
     assert network.pixels_per_cell("layer2.0.conv2") == 8
@@ -193,4 +203,4 @@ def test_a_cell_of_the_last_layer_is_as_many_pixels_as_the_output_stride(output_
 
 def test_pixels_per_cell_of_an_unknown_layer_names_the_layers():
     with pytest.raises(ValueError, match=r"layer4\.0\.conv2.*'conv9'"):
-        ResNet("resnet10", width=0.125).pixels_per_cell("conv9")
+        resnet("resnet10", width=0.125).pixels_per_cell("conv9")

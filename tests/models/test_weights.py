@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from deformlab.errors import CheckpointError, ConfigError
-from deformlab.models import DeepLab, ResNet, load_backbone_weights, load_model_weights
+from deformlab.models import BackboneConfig, DeepLab, ResNet, load_backbone_weights, load_model_weights
 
 
-def backbone(**options):
-    return ResNet("resnet10", **{"width": 0.125, **options})
+def backbone(name="resnet10", *, width=0.125, conv5="atrous", **options):
+    return ResNet(BackboneConfig(name, width, conv5=conv5, **options))
 
 
 def deeplab(num_classes=5, **options):
@@ -21,7 +21,7 @@ def deeplab(num_classes=5, **options):
 def save_classifier(path, network):
     """As torchvision's files are: the backbone's names and a classifier."""
     state = dict(network.state_dict())
-    state["fc.weight"], state["fc.bias"] = torch.zeros(1000, network.out_channels), torch.zeros(1000)
+    state["fc.weight"], state["fc.bias"] = torch.zeros(1000, network.channels[-1]), torch.zeros(1000)
     torch.save(state, path)
     return path
 
@@ -100,18 +100,18 @@ def test_files_from_before_batch_norm_counted_its_batches_load(tmp_path):
 def test_imagenet_weights_are_taken_from_torch_hubs_folder(offline):
     offline.mkdir(parents=True)
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in ResNet("resnet18").state_dict().items()}
+        shapes = {name: value.shape for name, value in backbone("resnet18", width=1).state_dict().items()}
     # One stored number per tensor keeps the file small.
     state = {name: torch.tensor(0.5).expand(shape) for name, shape in shapes.items()}
     torch.save(state, offline / "resnet18-f37072fd.pth")
-    network = ResNet("resnet18")
+    network = backbone("resnet18", width=1)
     assert load_backbone_weights(network, "imagenet") == []
     assert network.layer4[1].conv2.weight.unique().tolist() == [0.5]
 
 
 def test_without_a_network_the_file_and_its_place_are_named(offline):
     with pytest.raises(CheckpointError) as error:
-        load_backbone_weights(ResNet("resnet18"), "imagenet")
+        load_backbone_weights(backbone("resnet18", width=1), "imagenet")
     assert_one_line(
         error,
         "https://download.pytorch.org/models/resnet18-f37072fd.pth",
@@ -120,7 +120,7 @@ def test_without_a_network_the_file_and_its_place_are_named(offline):
     )
 
 
-@pytest.mark.parametrize("network", [backbone, lambda: ResNet("resnet18", width=0.5)])
+@pytest.mark.parametrize("network", [backbone, lambda: backbone("resnet18", width=0.5)])
 def test_a_backbone_without_imagenet_weights_is_refused(network):
     with pytest.raises(ConfigError, match="no ImageNet weights for resnet1") as error:
         load_backbone_weights(network(), "imagenet")
@@ -176,7 +176,7 @@ def test_an_atrous_network_continues_as_a_deformable_one(tmp_path):
         ),
         (
             deeplab,
-            lambda: DeepLab(ResNet("resnet18", width=0.125), 5, 16),
+            lambda: DeepLab(backbone("resnet18"), 5, 16),
             "backbone.layer1.1.conv1.weight is missing in the checkpoint and [8, 8, 3, 3]",
         ),
     ],
@@ -192,7 +192,7 @@ def test_another_architecture_is_refused_by_name(tmp_path, source, target, name)
 
 
 def test_a_backbone_of_another_depth_is_refused_by_name(tmp_path):
-    path = save_classifier(tmp_path / "resnet.pth", ResNet("resnet18", width=0.125))
+    path = save_classifier(tmp_path / "resnet.pth", backbone("resnet18"))
     with pytest.raises(CheckpointError) as error:
         load_backbone_weights(backbone(), path)
     assert_one_line(error, path, "layer1.1.conv1.weight", "--model.backbone")

@@ -122,11 +122,11 @@ def test_object_sizes_and_scales_must_mean_something():
         Evaluation(object_sizes=(100, 50))
     with pytest.raises(ConfigError, match=r"object_sizes must be .* or thirds, got 'quarters'"):
         Evaluation(object_sizes="quarters")
-    with pytest.raises(ConfigError, match="object_area must be box or mask"):
+    with pytest.raises(ConfigError, match="object_area must be one of box, mask"):
         Evaluation(object_area="hull")
-    with pytest.raises(ConfigError, match="object_pixels must be original or network"):
+    with pytest.raises(ConfigError, match="object_pixels must be one of original, network"):
         Evaluation(object_pixels="cells")
-    with pytest.raises(ConfigError, match="object_region must be mask or box"):
+    with pytest.raises(ConfigError, match="object_region must be one of mask, box"):
         Evaluation(object_region="hull")
     for scales in ((), (0.0,), (1.0, float("nan")), (float("inf"),), (1e9,)):
         with pytest.raises(ConfigError, match="scales"):

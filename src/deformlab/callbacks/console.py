@@ -7,7 +7,6 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.utilities import rank_zero_info
 
 from deformlab.callbacks.score import logged_score
-from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["EpochBar", "EpochLines"]
 
@@ -34,7 +33,6 @@ class EpochLines(pl.Callback):
         """Prints the line."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        assert isinstance(pl_module, SemanticSegmentation)
         score = logged_score(pl_module, trainer.callback_metrics, "val")
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         rank_zero_info(

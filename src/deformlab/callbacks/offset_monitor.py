@@ -2,17 +2,18 @@
 
 import logging
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor, nn
+from torch import Tensor
 
 from deformlab.errors import ConfigError
-from deformlab.layers import DeformConv2d
+from deformlab.layers import DeformConv2d, record_forward
 from deformlab.metrics import FilterSample, OffsetStatistics, offset_statistics, sample_filters
 from deformlab.run_folder import offsets_before, write_offsets
-from deformlab.tasks import SemanticSegmentation
+from deformlab.tasks import Optimization
 
 __all__ = ["OffsetMonitor"]
 
@@ -31,14 +32,13 @@ class OffsetMonitor(pl.Callback):
     does not exist, such as the modulation of a layer without one, is empty. A network without deformable
     layers writes no file.
 
-    A few filters of some batches are looked at, those of the first process where there are several. Nothing
-    waits for the device before the epoch's end, and no random numbers are drawn, so that a training with the
-    monitor gives the weights of one without.
+    It looks at a few filters of some batches, in the first process only. Nothing waits for the device before
+    the epoch's end and no random numbers are drawn, so that the monitor does not change the trained weights.
 
-    Offsets have run away when their median is longer than `limit` times the shorter side of the layer's
-    input, and than the undeformed filter's own reach. At the default, half a side, an offset takes even a
-    filter in the middle of the image to its edge. Beyond it samples read zeros, and zeros have no gradient
-    that would bring an offset back.
+    Offsets have run away when their median is longer than `limit` times the shorter side of the layer's input
+    and longer than the reach of the undeformed filter. At the default, half a side, an offset takes even a
+    filter in the middle of the image to its edge. Samples beyond the edge are zero and give no gradient that
+    would bring the offset back.
 
     Args:
         directory: The run folder.
@@ -56,28 +56,23 @@ class OffsetMonitor(pl.Callback):
         self.directory = directory
         self.limit = limit
         self._layers: dict[str, DeformConv2d] = {}
-        self._hooks: list[Any] = []
+        self._watching = ExitStack()
         self._last: dict[str, tuple[Tensor, tuple[int, int]]] = {}
         self._samples: dict[str, list[FilterSample]] = {}
         self._rows: list[dict[str, Any]] = []
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Starts to watch, before the first forward pass: a compiled network keeps the hooks of that one."""
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """Starts to watch, before the first forward pass: a compiled network keeps the hooks of that pass."""
         if stage != "fit" or not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, SemanticSegmentation)
         self._layers = {
             name: layer for name, layer in pl_module.tracked_layers.items() if isinstance(layer, DeformConv2d)
         }
-        for name, layer in self._layers.items():
-
-            def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
-                self._last[name] = (output.detach(), (inputs[0].shape[-2], inputs[0].shape[-1]))
-
-            self._hooks.append(layer.conv_offset.register_forward_hook(keep))
+        convolutions = {name: layer.conv_offset for name, layer in self._layers.items()}
+        self._last = self._watching.enter_context(record_forward(convolutions, _detached))
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far: a checkpoint holds what it has seen, whatever becomes of the file."""
+        """The epochs so far, so that a checkpoint does not depend on the file."""
         return {"rows": self._rows}
 
     def on_load_checkpoint(
@@ -115,7 +110,7 @@ class OffsetMonitor(pl.Callback):
                 )
         self._last.clear()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Writes, logs and judges the epoch."""
         for name, samples in self._samples.items():
             if not samples:
@@ -124,7 +119,7 @@ class OffsetMonitor(pl.Callback):
             statistics = offset_statistics(samples, layer)
             runaway = self._has_run_away(statistics, layer)
             if runaway and not any(row["layer"] == name and int(row["runaway"]) for row in self._rows):
-                _warn(pl_module, trainer.current_epoch, name, statistics, samples[-1].input_size)
+                _warn(pl_module.optimization, trainer.current_epoch, name, statistics, samples[-1].input_size)
             values = {key: value for key, value in statistics._asdict().items() if value is not None}
             self._rows.append(
                 {"epoch": trainer.current_epoch, "layer": name, **values, "runaway": int(runaway)}
@@ -139,9 +134,7 @@ class OffsetMonitor(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Stops watching."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        self._watching.close()
         self._last.clear()
 
     def _has_run_away(self, statistics: OffsetStatistics, layer: DeformConv2d) -> bool:
@@ -151,19 +144,21 @@ class OffsetMonitor(pl.Callback):
             dilation * (taps - 1) / 2
             for dilation, taps in zip(layer.dilation, layer.kernel_size, strict=True)
         )
-        # Written so that nan has run away, too.
+        # NaN counts as runaway.
         return not (statistics.length_over_side <= self.limit or statistics.length_q50 <= reach)
 
 
+def _detached(name: str, input: Tensor, output: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    return output.detach(), (input.shape[-2], input.shape[-1])
+
+
 def _warn(
-    pl_module: pl.LightningModule,
+    optimization: Optimization,
     epoch: int,
     layer: str,
     statistics: OffsetStatistics,
     input_size: tuple[int, int],
 ) -> None:
-    assert isinstance(pl_module, SemanticSegmentation)
-    optimization = pl_module.optimization
     height, width = input_size
     logging.getLogger(__name__).warning(
         f"the offsets of {layer} run away: their median is {statistics.length_q50:.1f} cells on a map of "

@@ -11,11 +11,12 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from deformlab.errors import ConfigError
+from deformlab.labels import IGNORED
 
 __all__ = ["PredictionPictures", "PredictionWriter", "colourise"]
 
-UNLABELLED = (0, 0, 0)
-# What stands side by side in a picture.
+BLACK = (0, 0, 0)
+# From left to right.
 PANELS = ("image", "label", "prediction")
 
 
@@ -23,13 +24,13 @@ def colourise(classes: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArr
     """Paints a class map; ignored pixels are black.
 
     Args:
-        classes: (H, W) class indices, 255 for ignored.
+        classes: (H, W) class indices or `IGNORED`.
         palette: (C, 3) RGB.
 
     Returns:
         (H, W, 3) RGB.
     """
-    table = np.full((256, 3), UNLABELLED, dtype=np.uint8)
+    table = np.full((256, 3), BLACK, dtype=np.uint8)
     table[: len(palette)] = palette
     return table[classes.astype(np.uint8)]
 
@@ -75,7 +76,7 @@ class PredictionPictures(pl.Callback):
             panels = [
                 _photograph(image, datamodule.eval_transform, label.shape),
                 colourise(label, datamodule.palette),
-                colourise(np.where(label == 255, 255, prediction), datamodule.palette),
+                colourise(np.where(label == IGNORED, IGNORED, prediction), datamodule.palette),
             ]
             picture = Image.fromarray(np.concatenate(panels, axis=1))
             picture.save(self.directory / f"{self._written:02d}-{name.replace('/', '-')}.png")
@@ -85,8 +86,8 @@ class PredictionPictures(pl.Callback):
 class PredictionWriter(BasePredictionWriter):
     """Writes class maps of `predict` as PNG: `<name>.png` with class indices, `<name>_color.png` to look at.
 
-    A class map has the size and the orientation in which a viewer shows the image: one that EXIF data turns
-    is turned, and so is its class map, which has no EXIF data itself.
+    A class map has the size and the orientation in which a viewer shows the image. If EXIF data turn the
+    image, the class map is turned too; it has no EXIF data itself.
 
     Args:
         output: Folder; made if it is not there.
@@ -101,7 +102,7 @@ class PredictionWriter(BasePredictionWriter):
         """Makes sure that nothing is written over an image, or over another image's result.
 
         Raises:
-            ConfigError: Something would be.
+            ConfigError: A class map would overwrite an image or another class map.
         """
         if stage != "predict":
             return

@@ -11,7 +11,7 @@ __all__ = ["class_scores", "logged_score", "monitored", "score_name"]
 
 def monitored(task: Any) -> tuple[str, Mode]:
     """The name of the logged score, `val/miou`, and whether the max or the min of it is best."""
-    return getattr(task, "monitor", "val/miou"), getattr(task, "mode", "max")
+    return task.monitor, task.mode
 
 
 def score_name(task: Any) -> str:

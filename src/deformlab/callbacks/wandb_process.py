@@ -1,12 +1,12 @@
 """The process that talks to Weights & Biases: one run, from wandb.init to its end.
 
-It is a process of its own because wandb's calls wait for the server and cannot be interrupted from outside: a
-training that called them would wait, too. This one can be ended at any time, and costs a training nothing.
+It is a process of its own because wandb's calls wait for the server and cannot be interrupted from outside:
+a training that called them would wait too. This process can be ended at any time without harm.
 
 Reads JSON lines from standard input: the options, what to log, and the training's exit code. Writes JSON
 lines: when wandb is imported, when the run could not start online, when it has started, and at the end.
-Whatever else is printed here, by wandb or by the programs that it starts, goes to standard error, which the
-training points at a file.
+All other output, of wandb and of the programs that it starts, goes to standard error, which the training
+redirects to a file.
 """
 
 import json

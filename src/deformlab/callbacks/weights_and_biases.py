@@ -311,7 +311,7 @@ class LogTablesAndPictures(pl.Callback):
     Args:
         logger: Where to.
         run_dir: The run folder with its `predictions`.
-        rows: Gives the effective-dilation table's rows.
+        rows: Gives the rows of the effective-dilation table, named tuples.
     """
 
     def __init__(
@@ -325,12 +325,10 @@ class LogTablesAndPictures(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs both."""
         rows = [list(row) for row in self.rows()]
-        table = {"columns": list(SizeRow._fields), "rows": rows}
+        tables = {"effective_dilation": {"columns": list(SizeRow._fields), "rows": rows}} if rows else {}
         # Each under a name of its own: wandb wants the pictures of one name to have one size.
         pictures = {
             f"predictions/{path.stem}": {"file": str(path), "caption": f"{path.stem}: {', '.join(PANELS)}"}
             for path in sorted((self.run_dir / "predictions").glob("*.png"))
         }
-        self.logger.log_tables_and_pictures(
-            {"effective_dilation": table} if rows else {}, pictures, trainer.global_step
-        )
+        self.logger.log_tables_and_pictures(tables, pictures, trainer.global_step)

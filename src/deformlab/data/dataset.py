@@ -27,7 +27,7 @@ class Sample(TypedDict):
 
     Attributes:
         image: RGB, shape (H, W, 3).
-        label: class index or 255 (ignored), shape (H, W).
+        label: class index or `IGNORED`, shape (H, W).
         instance: object id, 0 where there is none, `UNKNOWN_OBJECT` where there are objects that are not told
             apart, shape (H, W). An id is unique in its image only.
         name: unique in its split; a file's stem where there is a file.
@@ -46,7 +46,7 @@ class SegmentationDataset(Dataset[Any]):
         name: what the data set is called in a configuration.
         classes: class names in the order of their label values.
         things: the classes that come as countable objects.
-        ignored: label values of the files that become 255, besides 255 itself.
+        ignored: label values of the files that become `IGNORED`, besides it.
         label_hint: what a message about an illegal label value adds; empty for nothing.
         palette: one RGB colour per class, shape (C, 3).
         splits: legal values of `split`.

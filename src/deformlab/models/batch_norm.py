@@ -23,7 +23,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
-        """Stays in evaluation mode, whatever the network around it does."""
+        """Stays in evaluation mode, also when the network is set to training."""
         return super().train(False)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformlab.errors import ConfigError
-from deformlab.models.resnet import ResNet
+from deformlab.models.backbone import Backbone
 
 __all__ = ["DeepLab"]
 
@@ -18,17 +18,17 @@ class DeepLab(nn.Module):
     """Class scores of every pixel.
 
     Args:
-        backbone: The network whose feature map is classified.
+        backbone: The network whose last feature map is classified.
         num_classes: Classes C, >= 1.
         head_channels: Channels of the 1x1 reduction, 1 to 65536.
-        head_relu: Whether a ReLU follows the reduction (the authors' code; the paper names none).
+        head_relu: Whether a ReLU follows the reduction (the authors' code does; the paper mentions none).
 
     Raises:
         ConfigError: An argument is out of its range.
     """
 
     def __init__(
-        self, backbone: ResNet, num_classes: int, head_channels: int = 1024, head_relu: bool = True
+        self, backbone: Backbone, num_classes: int, head_channels: int = 1024, head_relu: bool = True
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -36,7 +36,7 @@ class DeepLab(nn.Module):
         if not 1 <= head_channels <= MAX_HEAD_CHANNELS:
             raise ConfigError(f"head_channels must be in 1 to {MAX_HEAD_CHANNELS}, got {head_channels}")
         self.backbone = backbone
-        self.reduce = nn.Conv2d(backbone.out_channels, head_channels, 1)
+        self.reduce = nn.Conv2d(backbone.channels[-1], head_channels, 1)
         self.relu = nn.ReLU(inplace=True) if head_relu else nn.Identity()
         self.classifier = nn.Conv2d(head_channels, num_classes, 1)
         nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="relu")

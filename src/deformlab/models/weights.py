@@ -8,26 +8,17 @@ from torch import Tensor, nn
 
 from deformlab.errors import CheckpointError, ConfigError
 from deformlab.layers import convert_offset_names
-from deformlab.models.deeplab import DeepLab
-from deformlab.models.resnet import ResNet
+from deformlab.models.backbone import Backbone
 
 __all__ = ["load_backbone_weights", "load_model_weights"]
 
-# torchvision's ResNet*_Weights.IMAGENET1K_V1; there is none for resnet10.
-IMAGENET_FILES = {
-    "resnet18": "resnet18-f37072fd.pth",
-    "resnet34": "resnet34-b627a593.pth",
-    "resnet50": "resnet50-0676ba61.pth",
-    "resnet101": "resnet101-63fe2227.pth",
-    "resnet152": "resnet152-394f9c45.pth",
-}
 IMAGENET_URL = "https://download.pytorch.org/models/"
 
 
-def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
+def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
     """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
 
-    Of a checkpoint of a whole network, as those of mmdetection, what is under `backbone.` is taken. Offsets
+    If the checkpoint is of a whole network (mmdetection), the weights under `backbone.` are loaded. Offsets
     may have the names of `deformlab.layers.convert_offset_names`.
 
     Args:
@@ -36,8 +27,7 @@ def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
             backbone, which torch hub downloads once.
 
     Returns:
-        The names that the checkpoint does not have, which are those of offset convolutions; they start at
-        zero.
+        The names that the checkpoint lacks: those of offset convolutions, which start at zero.
 
     Raises:
         ConfigError: There are no ImageNet weights for this backbone.
@@ -54,7 +44,7 @@ def load_backbone_weights(backbone: ResNet, source: str | Path) -> list[str]:
     return _load(backbone, weights, source, "--model.backbone and --model.width")
 
 
-def load_model_weights(model: DeepLab, path: str | Path) -> list[str]:
+def load_model_weights(model: nn.Module, path: str | Path) -> list[str]:
     """Loads a whole network's weights, for instance an atrous network's into a deformable one.
 
     Args:
@@ -62,8 +52,7 @@ def load_model_weights(model: DeepLab, path: str | Path) -> list[str]:
         path: A checkpoint of the segmentation task, or a file with the network's own `state_dict`.
 
     Returns:
-        The names that the checkpoint does not have, which are those of offset convolutions; they start at
-        zero.
+        The names that the checkpoint lacks: those of offset convolutions, which start at zero.
 
     Raises:
         CheckpointError: The file cannot be read or is of another architecture.
@@ -84,13 +73,14 @@ def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
-def _from_hub(backbone: ResNet) -> tuple[dict[str, Tensor], Path]:
-    if backbone.name not in IMAGENET_FILES or backbone.width != 1:
+def _from_hub(backbone: Backbone) -> tuple[dict[str, Tensor], Path]:
+    name, width = backbone.config.backbone, backbone.config.width
+    if name not in backbone.imagenet_files or width != 1:
         raise ConfigError(
-            f"there are no ImageNet weights for {backbone.name} at width {backbone.width:g}: take one of "
-            f"{', '.join(IMAGENET_FILES)} at width 1, or leave backbone_weights out"
+            f"there are no ImageNet weights for {name} at width {width:g}: take one of "
+            f"{', '.join(backbone.imagenet_files)} at width 1, or leave backbone_weights out"
         )
-    file_name = IMAGENET_FILES[backbone.name]
+    file_name = backbone.imagenet_files[name]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / file_name
     if not path.exists():
@@ -125,7 +115,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, options: str) -> list[str]:
-    """Loads if everything fits but offsets that are not there; nothing is loaded otherwise."""
+    """Loads all weights if only offsets are missing, and none otherwise."""
     try:
         weights = convert_offset_names(module, weights)
     except CheckpointError as error:

@@ -1,6 +1,7 @@
-"""Stops a training whose loss, gradients or weights are no finite numbers, before any of it is saved.
+"""Stops a training whose loss, gradients or weights are not finite, before anything is saved.
 
-The processor does not wait for the device at each step: what is looked at stays there until a check reads it.
+The processor does not wait for the device at each step: the observed values stay there until a check reads
+them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ NAMES_SHOWN = 16
 
 @dataclass
 class Step:
-    """One step of the optimizer, as an error names it.
+    """One step of the optimizer, for the error's text.
 
     Attributes:
         epoch: 0-based.
@@ -39,12 +40,12 @@ class Step:
 
 
 class DivergenceWatch:
-    """Remembers on the device at which step the loss or a gradient stopped being a finite number.
+    """Remembers on the device at which step the loss or a gradient stopped being finite.
 
     `begin`, `observe_loss` and `observe_gradients` may be called at every step: they start work on the device
-    and read nothing back. `check` and `check_state` read, which waits for the device, so they belong where
-    something waits anyway, and before anything is saved. With several processes all of them have to call
-    these two at the same places; all raise when one has reason to.
+    and read nothing back. `check` and `check_state` wait for the device; call them where something waits
+    anyway, and before anything is saved. With several processes all of them have to call these two at the
+    same places, and all raise if one has a reason.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class DivergenceWatch:
         self._steps: dict[int, Step] = {}
 
     def begin(self, step: int, epoch: int, learning_rate: float, names: Sequence[str]) -> None:
-        """Notes which images a step is trained on; again for each batch whose gradients it adds up.
+        """Notes the images of a batch; a step that accumulates gradients has several batches.
 
         Args:
             step: The optimizer's step, >= 0.
@@ -63,16 +64,16 @@ class DivergenceWatch:
         self._steps.setdefault(step, Step(epoch, learning_rate)).names.extend(names)
 
     def observe_loss(self, loss: Tensor, step: int) -> None:
-        """Looks at the loss of one batch, a scalar."""
+        """Observes the loss of one batch, a scalar."""
         self._observe(loss.detach(), 2 * step)
 
     def observe_gradients(self, gradients: Sequence[Tensor], step: int) -> None:
-        """Looks at the gradients that the optimizer is about to take."""
+        """Observes the gradients that the optimizer is about to use."""
         if gradients:
             self._observe(get_total_norm(gradients, float("inf")), 2 * step + 1)
 
     def check(self) -> None:
-        """Raises if a loss or a gradient so far was not a finite number.
+        """Raises if a loss or a gradient so far was not finite.
 
         Raises:
             TrainingError: It names the first such step and the images of its batch.

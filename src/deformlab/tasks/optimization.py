@@ -13,6 +13,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from deformlab.errors import ConfigError
+from deformlab.options import check_choices
 
 __all__ = ["Optimization", "parameter_groups", "schedule_factor", "sgd_with_schedule"]
 
@@ -25,36 +26,44 @@ LARGEST = torch.finfo(torch.float32).max
 class Optimization:
     """How the network is trained.
 
-    Every number must be finite in float32, the learning rates with their multipliers too.
-
-    Args:
-        learning_rate: Base learning rate, > 0; not scaled by the number of processes.
-        momentum: SGD momentum in [0, 1).
-        weight_decay: L2 penalty, >= 0.
-        decay_norms_and_biases: Whether normalisation parameters and biases are decayed too (the papers: yes).
-        schedule: `step` (times 0.1 from `step_at` on) or `poly` (power 0.9, to zero).
-        step_at: Share of all steps after which the step comes, in (0, 1] (DCNv1: two thirds).
-        warmup_steps: Steps at the start with a smaller rate, >= 0.
-        warmup: `linear` grows from a tenth to the base rate, `constant` stays at a tenth (DCNv1's code).
-        offset_warmup_steps: Steps over which the offsets' rate grows linearly from zero, after which
-            `offset_lr_multiplier` holds in full. Keeps offsets at rest until the features mean something.
-        offset_lr_multiplier: β, the offset convolutions' learning rate as a multiple of the base rate
-            (DCNv1: 1, DCNv2: 0.1).
-        offset_bias_lr_multiplier: The same for their biases; None means as `offset_lr_multiplier`
-            (DCNv1's DeepLab code: 2).
+    Raises:
+        ConfigError: An option is out of its range, or not finite in float32; so for the learning rates with
+            their multipliers.
     """
 
     learning_rate: float = 1e-3
+    """Base learning rate, > 0; not scaled by the number of processes."""
+
     momentum: float = 0.9
+    """SGD momentum in [0, 1)."""
+
     weight_decay: float = 5e-4
+    """L2 penalty, >= 0."""
+
     decay_norms_and_biases: bool = True
+    """Whether normalisation parameters and biases are decayed too (the papers: yes)."""
+
     schedule: Literal["step", "poly"] = "step"
+    """`step` (times 0.1 from `step_at` on) or `poly` (power 0.9, to zero)."""
+
     step_at: float = 2 / 3
+    """Share of all steps after which the step comes, in (0, 1] (DCNv1: two thirds)."""
+
     warmup_steps: int = 0
+    """Steps at the start with a smaller rate, >= 0."""
+
     warmup: Literal["linear", "constant"] = "linear"
+    """`linear` grows from a tenth to the base rate, `constant` stays at a tenth (DCNv1's code)."""
+
     offset_warmup_steps: int = 0
+    """Steps over which the offsets' rate grows linearly from zero, after which `offset_lr_multiplier` holds
+    in full. Keeps offsets at rest until the features mean something."""
+
     offset_lr_multiplier: float = 0.1
+    """β, the offset convolutions' learning rate as a multiple of the base rate (DCNv1: 1, DCNv2: 0.1)."""
+
     offset_bias_lr_multiplier: float | None = None
+    """The same for their biases; None means as `offset_lr_multiplier` (DCNv1's DeepLab code: 2)."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot train."""
@@ -76,9 +85,7 @@ class Optimization:
                 raise ConfigError(f"{name} must be >= 0 and finite in float32, got {value}")
             if value is not None and name.endswith("_multiplier") and value * self.learning_rate > LARGEST:
                 raise ConfigError(f"learning_rate times {name} must be finite in float32, got {name}={value}")
-        for name, legal in (("schedule", ("step", "poly")), ("warmup", ("linear", "constant"))):
-            if getattr(self, name) not in legal:
-                raise ConfigError(f"{name} must be one of {', '.join(legal)}, got {getattr(self, name)!r}")
+        check_choices(self)
 
 
 def parameter_groups(model: nn.Module, config: Optimization) -> list[dict[str, Any]]:
