@@ -1,4 +1,4 @@
-"""The command line: training verbs by LightningCLI, and sweep, report, show, data check and doctor.
+"""The command line: training verbs by LightningCLI, and sweep, report, show, shift, data check and doctor.
 
 A user's mistake is one line on stderr and exit code 2; a traceback is a bug of ours.
 """
@@ -29,6 +29,7 @@ Semantic segmentation with Deformable ConvNets: how far should a network look?
   deformlab sweep     SWEEP.yaml                 train a list of variants and compare them
   deformlab report    RUNS                       tables, plots and report.html of a sweep
   deformlab show      KIND RUN IMAGE             what a trained network does with one image, as a picture
+  deformlab shift     RUN [RUN ...]              does effective dilation follow the image content
   deformlab data check NAME ROOT                 is a data set complete, are its labels legal
   deformlab doctor                               what is installed, what will be slow and why
 
@@ -75,7 +76,14 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb in TRAINING_VERBS:
         return _train(arguments)
-    verbs = {"sweep": _sweep, "report": _report, "show": _show, "data": _data, "doctor": _doctor}
+    verbs = {
+        "sweep": _sweep,
+        "report": _report,
+        "show": _show,
+        "shift": _shift,
+        "data": _data,
+        "doctor": _doctor,
+    }
     if verb not in verbs:
         raise ConfigError(f"there is no verb {verb!r}; the verbs are {', '.join([*TRAINING_VERBS, *verbs])}")
     return verbs[verb](arguments[1:])
@@ -257,6 +265,31 @@ def _show(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("deformlab: interrupted; the picture being drawn was not written", file=sys.stderr)
         return 130
+
+
+def _shift(arguments: list[str]) -> int:
+    parser = _parser(
+        "shift",
+        "Says whether effective dilation follows the image content or the position. Every validation image "
+        "is enlarged, and the network sees two windows of it, one shifted against the other. For each "
+        "deformable layer the table gives the correlation of effective dilation between both windows: of "
+        "filters that see the same content, and of filters at the same position; with 95 % intervals over "
+        "images. If it follows the content, the first is near 1 and clearly above the second.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folder of a deformable network"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=4 / 3, help="enlargement of the images, above 1 (default: 4/3)"
+    )
+    parser.add_argument(
+        "--shift", type=int, default=3, metavar="CELLS", help="cells between the windows (default: 3)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="file for the table")
+    options = parser.parse_args(arguments)
+    from deformlab.inspection.shift import run
+
+    return run(**vars(options))
 
 
 def _data(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from deformlab.callbacks import LogTablesAndPictures, ResilientWandbLogger
 from deformlab.cli import main
-from deformlab.metrics import EffectiveDilationRow
+from deformlab.records import SizeRow
 
 
 def load(name):
@@ -231,9 +231,9 @@ def test_tables_and_pictures_of_different_sizes_are_written_as_they_are(tmp_path
     sizes = {"00-wide": (90, 20), "01-tall": (30, 50)}
     for name, size in sizes.items():
         Image.new("RGB", size, "red").save(tmp_path / "predictions" / f"{name}.png")
-    row = ["conv", 9.0, float("nan")] + [1.0] * (len(EffectiveDilationRow._fields) - 3)
+    row = ["conv", 9.0, float("nan")] + [1.0] * (len(SizeRow._fields) - 3)
     some = ResilientWandbLogger("offline", tmp_path, "trial", None, {})
-    rows = lambda: [EffectiveDilationRow(*row)]  # noqa: E731
+    rows = lambda: [SizeRow(*row)]  # noqa: E731
     LogTablesAndPictures(some, tmp_path, rows).on_fit_end(SimpleNamespace(global_step=3), None)
     some.finalize("success")
     written = {path.name: path for path in (tmp_path / "wandb").rglob("files/media/images/**/*.png")}
@@ -241,6 +241,6 @@ def test_tables_and_pictures_of_different_sizes_are_written_as_they_are(tmp_path
         (file,) = [path for file, path in written.items() if file.startswith(name)]
         assert Image.open(file).size == size
     (table,) = (tmp_path / "wandb").rglob("files/media/table/**/*.json")
-    assert json.loads(table.read_text())["columns"] == list(EffectiveDilationRow._fields)
+    assert json.loads(table.read_text())["columns"] == list(SizeRow._fields)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert some._complete

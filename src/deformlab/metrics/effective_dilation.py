@@ -12,11 +12,12 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from deformlab.layers import DeformConv2d
 from deformlab.metrics.image_objects import (
     HEAD,
     ImageObjects,
@@ -190,6 +191,28 @@ class LayerGeometry(NamedTuple):
     offset_dilation: tuple[int, int] | None = None
     step: int = 1
     deformable: bool = True
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d, pixels_per_cell: int = 1) -> "LayerGeometry":
+        """The geometry of a convolution, deformable or not.
+
+        Args:
+            layer: The layer.
+            pixels_per_cell: Pixels of the network's input per cell of the layer's input.
+        """
+        step = layer.stride[0]
+        kernel_size, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
+        if not isinstance(layer, DeformConv2d):
+            return cls(kernel_size, dilation, pixels_per_cell * step, step=step, deformable=False)
+        return cls(
+            kernel_size,
+            dilation,
+            pixels_per_cell * step,
+            deform_groups=layer.deform_groups,
+            modulated=layer.modulated,
+            offset_dilation=_pair(layer.conv_offset.dilation),
+            step=step,
+        )
 
     @property
     def margin(self) -> int:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from deformlab.errors import CheckpointError
-from deformlab.layers import DeformConv2d, record_modulation, record_offsets
+from deformlab.layers import record_modulation, record_offsets
 from deformlab.metrics import LayerGeometry
 from deformlab.models import Backbone, BackboneConfig, load_backbone_weights, load_model_weights
 from deformlab.tasks.divergence import DivergenceWatch, training_state
@@ -118,7 +118,7 @@ class BaseTask(pl.LightningModule, ABC):
     def layer_geometry(self) -> dict[str, LayerGeometry]:
         """How the filters of each tracked layer lie on the image."""
         return {
-            name: _geometry(layer, self.backbone.pixels_per_cell(name))
+            name: LayerGeometry.of(layer, self.backbone.pixels_per_cell(name))
             for name, layer in self.tracked_layers.items()
         }
 
@@ -247,17 +247,3 @@ class BaseTask(pl.LightningModule, ABC):
     def _check_state(self) -> None:
         self._divergence.check()
         self._divergence.check_state(training_state(self, self.trainer.optimizers))
-
-
-def _geometry(layer: nn.Conv2d, pixels_per_cell: int) -> LayerGeometry:
-    kernel_size = cast("tuple[int, int]", layer.kernel_size)
-    dilation = cast("tuple[int, int]", layer.dilation)
-    step = layer.stride[0]
-    geometry = LayerGeometry(kernel_size, dilation, pixels_per_cell * step, step=step)
-    if not isinstance(layer, DeformConv2d):
-        return geometry._replace(deformable=False)
-    return geometry._replace(
-        deform_groups=layer.deform_groups,
-        modulated=layer.modulated,
-        offset_dilation=cast("tuple[int, int]", layer.conv_offset.dilation),
-    )
