@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
@@ -97,7 +98,7 @@ class TrainingCLI(LightningCLI):
     def _parser(self, subcommand: str | None) -> LightningArgumentParser:
         if subcommand is not None and subcommand not in self._subcommand_parsers:
             self._subcommand_parsers[subcommand] = self._prepare_subcommand_parser(
-                self.trainer_class, subcommand, **self._parser_settings[subcommand]
+                Trainer, subcommand, **self._parser_settings[subcommand]
             )
         return super()._parser(subcommand)
 

@@ -10,9 +10,11 @@ from deformlab.data.camvid import CamVid
 from deformlab.data.check import CheckSettings, DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
-from deformlab.data.dataset import UNKNOWN_OBJECT, Sample, SegmentationDataset
+from deformlab.data.dataset import UNKNOWN_OBJECT, Sample, SegmentationDataset, connected_objects
+from deformlab.data.files import FileDataset
 from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
+from deformlab.data.reading import read_image, read_label
 from deformlab.data.registry import DATASETS
 from deformlab.data.shapes import Shapes
 from deformlab.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
@@ -31,6 +33,7 @@ __all__ = [
     "Coco",
     "DatasetReport",
     "EvalTransform",
+    "FileDataset",
     "Folder",
     "PascalVOC",
     "Sample",
@@ -40,6 +43,9 @@ __all__ = [
     "SplitReport",
     "TrainTransform",
     "check_dataset",
+    "connected_objects",
+    "read_image",
+    "read_label",
 ]
 
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from deformlab.data.dataset import Sample, SegmentationDataset
 from deformlab.data.files import Fault, FileDataset, MissingSplitError, SampleFiles
@@ -21,6 +20,7 @@ from deformlab.data.registry import DATASETS
 from deformlab.errors import ConfigError, DatasetError
 from deformlab.labels import IGNORED
 from deformlab.records import SizeRule
+from deformlab.yaml_file import read_yaml
 
 _Item = TypeVar("_Item")
 DEFAULT_RULE_SOURCE = (
@@ -474,13 +474,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{file}: cannot be read as YAML ({reason})") from None
-    if not isinstance(content, Mapping) or not {"model", "data"} & set(content):
-        raise ConfigError(f"{file}: is no configuration of a training: it has neither model nor data")
+    content = read_yaml(file, "configuration")
+    if not {"model", "data"} & set(content):
+        raise ConfigError(f"{file}: is not a configuration of a training: it has neither model nor data")
     return content
 
 

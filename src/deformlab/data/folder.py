@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from deformlab.data.dataset import Sample, color_map, connected_objects
+from deformlab.data.dataset import Sample, color_map
 from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem, visible_files
-from deformlab.data.reading import IMAGE_SUFFIXES, read_image, read_label
+from deformlab.data.reading import IMAGE_SUFFIXES, read_image
 from deformlab.data.transforms import EvalTransform
 from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
@@ -74,17 +74,6 @@ class Folder(FileDataset):
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
         """Images and label maps of one stem."""
         return pairs_by_stem(folder / split / "images", folder / split / "labels", cls.name, cls.layout)
-
-    @classmethod
-    def read(cls, files: SampleFiles) -> Sample:
-        """One sample; the values of `ignore.txt` become 255, all others are taken as they are."""
-        label = read_label(files.label, cls.ignored)
-        return Sample(
-            image=read_image(files.image),
-            label=label,
-            instance=connected_objects(label, [cls.classes.index(thing) for thing in cls.things]),
-            name=files.name,
-        )
 
 
 class ImageFolder(Dataset[Any]):
