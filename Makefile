@@ -4,6 +4,7 @@
 # make lint     ruff and mypy
 # make cuda     compiles the CUDA sources, where nvcc is there (needs no GPU)
 # make sanitize random calls of the operators under the address and undefined-behaviour sanitizers
+# make rehearse what scripts/on_gpu.sh does on a machine with a GPU, on the CPU and tiny inputs
 # make package  source distribution and wheel, tried in empty environments without a compiler
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ NATIVE_SOURCES := setup.py $(shell find csrc -type f)
 # One build tool for all: isolation would fetch another torch, and another one than is used later.
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test lint format cuda sanitize package clean
+.PHONY: setup demo test lint format cuda sanitize rehearse package clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed
@@ -51,6 +52,9 @@ cuda: setup
 
 sanitize: setup
 	@bash scripts/sanitize_ops.sh
+
+rehearse: setup
+	@scripts/on_gpu.sh --rehearse
 
 package: setup
 	@bash scripts/check_wheel.sh

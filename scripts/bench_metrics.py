@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measured_machine import machine
-from ops_timing import alternate, ratio
+from benchmark import alternate, measured_on, ratio
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from deformlab import provenance
 from deformlab.metrics import MeanIoU
 from deformlab.tasks import SemanticSegmentation
 
@@ -49,9 +47,7 @@ def main() -> None:
         results[part] = {
             **result,
             "limit": LIMITS[part],
-            "machine": machine("cpu"),
-            "git_revision": provenance.git_revision(),
-            "versions": provenance.versions(),
+            **measured_on("cpu"),
         }
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)

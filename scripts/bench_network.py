@@ -1,32 +1,54 @@
-"""Measure one forward pass of deformable DeepLabs against the atrous one, on the CPU, in one process.
+"""Measure deformable DeepLabs against the atrous one: a forward pass or a training step, in one process.
 
-    python scripts/bench_network.py [--output FILE] [--repeats 5] [--backbone resnet101] [--size 1024 2048]
+    python scripts/bench_network.py [--output FILE] [--device cpu|cuda] [--network cityscapes|camvid]
+        [--passes forward training_step] [--repeats 5] ...
 
-The networks are those of experiments/cityscapes_paper.yaml: output stride 16, dilation 2, three deformable
-layers in conv5, 19 classes; float32, one image, no gradients. Forward passes alternate between the networks;
-one round of warm-up, then `--repeats` that count. Milliseconds are medians, the ratio is the median of the
-ratios to the atrous network's pass in the same round. A file of the same machine and build keeps the row
-of the other memory format; give another network another file.
+`cityscapes` is the network of experiments/cityscapes_paper.yaml (ResNet-101) on one image of 1024x2048,
+`camvid` that of experiments/camvid.yaml (ResNet-18) on a batch of 8 of 180x240. Output stride is 16,
+dilation 2, and conv5 has three deformable layers. A forward pass has no gradients; a training step is
+loss, backward and SGD.
+
+Calls alternate between the networks: one round of warm-up, then `--repeats` that count. Milliseconds are
+medians, the ratio is the median of the ratios to the atrous network's call in the same round. On a GPU,
+`peak_mb` is the most memory (10^6 bytes) that a call holds besides weights, the optimiser's state and the
+images. Precisions are Lightning's, and `tf32`: float32 whose products a GPU may round to TF32. A file of
+the same machine and build keeps its other rows.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import speed_targets
 import torch
-from bench_ops import kept_rows, save
-from measured_machine import machine
+from benchmark import DEVICES, alternate, prepare, ratio, save, start_result, use_tf32
 from ops_case import FORMATS
-from ops_timing import alternate, ratio
-from speed_targets import NETWORK, judged
+from torch.nn.functional import cross_entropy
 
-from deformlab import provenance
 from deformlab.models import BackboneConfig, DeepLab, build_backbone
 
 VARIANTS = ("deformable", "modulated")
-CLASSES = 19
+PASSES = ("forward", "training_step")
+PRECISIONS = ("32-true", "tf32", "bf16-mixed")
+KEY = ("network", "backbone", "size", "pass", "precision", "memory_format")
+
+
+class Network(NamedTuple):
+    """A network and the images that it is measured on."""
+
+    backbone: str
+    size: tuple[int, int, int]  # images, height, width
+    classes: int
+    head_channels: int
+
+
+NETWORKS = {
+    "cityscapes": Network("resnet101", (1, 1024, 2048), 19, 1024),
+    "camvid": Network("resnet18", (8, 180, 240), 11, 256),
+}
 
 
 def main() -> None:
@@ -34,76 +56,131 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, help="JSON file for the result")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--backbone", default="resnet101")
-    parser.add_argument("--size", nargs=2, type=int, default=[1024, 2048], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--device", default="cpu", choices=DEVICES)
+    parser.add_argument("--network", default="cityscapes", choices=list(NETWORKS))
+    parser.add_argument("--backbone", help="another one than the network's")
+    parser.add_argument("--size", nargs=3, type=int, metavar=("IMAGES", "HEIGHT", "WIDTH"))
+    parser.add_argument("--passes", nargs="+", choices=PASSES, default=["forward"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["32-true"])
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    prepare(options.device)
 
-    result: dict[str, Any] = {
-        "machine": machine("cpu"),
-        "revision": provenance.git_revision(),
-        "backbone": options.backbone,
-        "size": [1, 3, *options.size],
-        "rows": [],
+    network = NETWORKS[options.network]
+    network = network._replace(
+        backbone=options.backbone or network.backbone, size=tuple(options.size or network.size)
+    )
+    result = start_result(options.device, options.output)
+    for which in options.passes:
+        for precision in options.precisions:
+            for memory_format in options.formats:
+                started = time.perf_counter()
+                row = {
+                    "network": options.network,
+                    "backbone": network.backbone,
+                    "size": [network.size[0], 3, *network.size[1:]],
+                    "pass": which,
+                    "precision": precision,
+                    "memory_format": memory_format,
+                }
+                row |= measure(network, row, ("atrous", *options.variants), options.repeats, options.device)
+                print(f"{describe(options.device, row)}  [{time.perf_counter() - started:.0f} s]", flush=True)
+                others = [old for old in result["rows"] if any(old[name] != row[name] for name in KEY)]
+                result["rows"] = [*others, row]
+                save(options.output, result)
+
+
+def measure(
+    network: Network, row: dict[str, Any], variants: tuple[str, ...], repeats: int, device: str
+) -> dict[str, Any]:
+    """Milliseconds, ratio to the atrous network and peak memory of each variant."""
+    calls = {
+        name: make_call(network, name, row["pass"], row["precision"], row["memory_format"], device)
+        for name in variants
     }
-    if options.output:
-        result["rows"] = kept_rows(options.output, result["machine"])
-    for memory_format in options.formats:
-        started = time.perf_counter()
-        row = measure(options, memory_format)
-        print(f"{describe(row)}   [{time.perf_counter() - started:.0f} s]", flush=True)
-        others = [other for other in result["rows"] if other["memory_format"] != memory_format]
-        result["rows"] = [*others, row]
-        if options.output:
-            save(options.output, result)
+    times = alternate(calls, repeats, device, warm_up=1)
+    measured: dict[str, Any] = {
+        name: {"ms": statistics.median(times[name]), "ratio": ratio(times[name], times["atrous"])}
+        for name in variants
+    }
+    if device == "cuda":
+        for name in variants:
+            measured[name]["peak_mb"] = peak_mb(calls[name])
+    return measured
 
 
-def measure(options: argparse.Namespace, memory_format: str) -> dict[str, Any]:
-    """Milliseconds of each network and the ratios to the atrous one."""
-    names = ["atrous", *options.variants]
-    image = torch.randn(1, 3, *options.size, generator=torch.Generator().manual_seed(0))
-    image = image.contiguous(memory_format=FORMATS[memory_format])
-    networks = {name: make_network(name, options.backbone, memory_format) for name in names}
+def make_call(
+    network: Network, variant: str, which: str, precision: str, memory_format: str, device: str
+) -> Callable[[], None]:
+    """A function that does one forward pass or one training step."""
+    use_tf32(precision != "32-true")
+    images, height, width = network.size
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(images, 3, height, width, generator=generator)
+    image = image.to(device).contiguous(memory_format=FORMATS[memory_format])
+    label = torch.randint(network.classes, (images, height, width), generator=generator).to(device)
+    model = make_model(network, variant, memory_format, device)
+    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16-mixed")
 
-    def forward(network: DeepLab) -> None:
-        with torch.no_grad():
-            network(image)
+    def forward() -> None:
+        with torch.no_grad(), autocast:
+            model(image)
 
-    calls = {name: lambda network=network: forward(network) for name, network in networks.items()}
-    times = alternate(calls, options.repeats, "cpu", warm_up=1)
-    row: dict[str, Any] = {"memory_format": memory_format}
-    for name in names:
-        row[name] = {"ms": statistics.median(times[name]), "ratio": ratio(times[name], times["atrous"])}
-    # The limit is on the paper's network, and on Cityscapes' image.
-    if options.size == [1024, 2048] and options.backbone == "resnet101" and "deformable" in row:
-        row["deformable"] = judged(row["deformable"], "ratio", most=NETWORK)
-    return row
+    if which == "forward":
+        model.eval()
+        return forward
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def training_step() -> None:
+        with autocast:
+            scores = model(image)
+        cross_entropy(scores.float(), label).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return training_step
 
 
-def make_network(variant: str, backbone: str, memory_format: str) -> DeepLab:
+def make_model(network: Network, variant: str, memory_format: str, device: str) -> DeepLab:
     torch.manual_seed(0)
-    config = BackboneConfig(backbone, conv5=variant)  # type: ignore[arg-type]
-    network = DeepLab(build_backbone(config), CLASSES).eval()
-    # Offsets at rest would only be read at whole cells, which no trained network does.
-    for name, parameter in network.named_parameters():
+    backbone = build_backbone(BackboneConfig(network.backbone, conv5=variant))  # type: ignore[arg-type]
+    model = DeepLab(backbone, network.classes, head_channels=network.head_channels)
+    # Offsets of zero are only read at whole cells; those of a trained network are not zero.
+    for name, parameter in model.named_parameters():
         if "conv_offset.bias" in name:
             torch.nn.init.uniform_(parameter, -1, 1)
-    return network.to(memory_format=FORMATS[memory_format])  # type: ignore[call-overload]
+    return model.to(device).to(memory_format=FORMATS[memory_format])  # type: ignore[call-overload]
 
 
-def describe(row: dict[str, Any]) -> str:
-    networks = ", ".join(
-        f"{name} {row[name]['ms']:.0f} ms ({row[name]['ratio']:.3f}x)"
-        for name in ("atrous", *VARIANTS)
-        if name in row
-    )
-    judgement = row.get("deformable", {})
-    limit = f"; <= {judgement['most']} {judgement['verdict']}" if "most" in judgement else ""
-    return f"{row['memory_format']:13} {networks}{limit}"
+def peak_mb(call: Callable[[], None]) -> float:
+    """MB (10^6 bytes) that a call on the GPU holds at most, above what is there before it."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def describe(device: str, row: dict[str, Any]) -> str:
+    texts = []
+    for name in ("atrous", *VARIANTS):
+        if name not in row:
+            continue
+        found = row[name]
+        text = f"{name} {found['ms']:.0f} ms ({found['ratio']:.3f}x)"
+        if "peak_mb" in found:
+            text += f" {found['peak_mb']:.0f} MB"
+        limit = speed_targets.network(device, row, name)
+        if limit is not None:
+            text += f" ({limit} {'met' if limit.is_met(found['ratio']) else 'not met'})"
+        texts.append(text)
+    what = f"{row['backbone']} {row['pass']} {row['precision']} {row['memory_format']}"
+    return f"{what:46} {', '.join(texts)}"
 
 
 if __name__ == "__main__":

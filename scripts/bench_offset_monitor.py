@@ -9,7 +9,6 @@ their time in an epoch, the statistics at its end included, over that of the epo
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,10 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from measured_machine import machine
-from ops_timing import ratio
+from benchmark import measured_on, ratio, save
 
-from deformlab import provenance
 from deformlab.callbacks import OffsetMonitor
 from deformlab.tasks import SemanticSegmentation
 
@@ -50,16 +47,13 @@ def main() -> None:
         )
     if options.output:
         result = {
-            "machine": machine("cpu"),
-            "git_revision": provenance.git_revision(),
-            "versions": provenance.versions(),
+            **measured_on("cpu"),
             "batch": [8, 3, 180, 240],
             "batches_per_epoch": BATCHES,
             "limit": LIMIT,
             "rows": rows,
         }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        save(options.output, result)
 
 
 def measure(conv5: str, repeats: int) -> dict[str, Any]:

@@ -1,22 +1,32 @@
 """The operators' ratios as a figure: a row of panels per machine, limits as black bars."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from speed_targets import Limit, Row, against_dense, against_torchvision
 
 from deformlab.figure_style import COLOURS
 
 # Colour and marker say the version, filling the memory format: either is enough in black and white.
 VERSIONS = {False: ("v1", COLOURS[0], "o", -0.14), True: ("v2 (modulated)", COLOURS[1], "s", 0.14)}
 SHAPES = {"cityscapes": "City-\nscapes", "voc": "VOC\n", "batch": "batch\n"}
-SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "tf32": "tf32"}
+SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "tf32": "tf32", "autocast": "amp"}
 PANELS = {
     "forward": "forward",
     "forward_backward": "forward + backward",
     "torchvision": "against torchvision",
 }
+
+
+class Point(NamedTuple):
+    """A measured value, its limit and the label of its column."""
+
+    row: Row
+    value: float
+    limit: Limit | None
+    label: str
 
 
 def operators_figure(results: list[dict[str, Any]]) -> Figure:
@@ -25,16 +35,24 @@ def operators_figure(results: list[dict[str, Any]]) -> Figure:
     panels = figure.subplots(len(results), len(PANELS), squeeze=False)
     for row_of_panels, result in zip(panels, results, strict=True):
         machine = result["machine"]
-        rows = sorted(result["rows"], key=_place)
+        device = result["device"]
+        rows = sorted((row for row in result["rows"] if row["shape"] in SHAPES), key=_order)
         name = (
             machine["gpu"]
             or f"{machine['processor']}, {machine['vector_unit']}, {machine['threads']} threads"
         )
         for axes, (panel, title) in zip(row_of_panels, PANELS.items(), strict=True):
             if panel == "torchvision":
-                _draw_torchvision(axes, rows)
+                _draw_torchvision(axes, rows, device)
             else:
-                _draw(axes, [(row, row[panel], "ratio", _case(row)) for row in rows if panel in row])
+                _draw(
+                    axes,
+                    [
+                        Point(row, row[panel]["ratio"], against_dense(device, row, panel), _case(row))
+                        for row in rows
+                        if panel in row
+                    ],
+                )
                 axes.set_ylabel("time / time of conv2d")
                 axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
             axes.set_title(f"{title}\n{name}", fontsize=9)
@@ -42,9 +60,14 @@ def operators_figure(results: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _draw_torchvision(axes: Axes, rows: list[dict[str, Any]]) -> None:
+def _draw_torchvision(axes: Axes, rows: list[Row], device: str) -> None:
     points = [
-        (row, found, "times_faster", f"{_case(row)}\n{PANELS[direction].replace(' + ', ' +' + chr(10))}")
+        Point(
+            row,
+            found["times_faster"],
+            against_torchvision(device, row, direction),
+            f"{_case(row)}\n{PANELS[direction].replace(' + ', ' +' + chr(10))}",
+        )
         for row in rows
         for direction, found in row.get("torchvision", {}).items()
     ]
@@ -60,30 +83,33 @@ def _draw_torchvision(axes: Axes, rows: list[dict[str, Any]]) -> None:
     _draw(axes, points)
 
 
-def _draw(axes: Axes, points: list[tuple[dict[str, Any], dict[str, Any], str, str]]) -> None:
-    places = {label: i for i, label in enumerate(dict.fromkeys(label for *_, label in points))}
-    for row, found, name, label in points:
-        _, colour, marker, shift = VERSIONS[row["modulated"]]
-        contiguous = row["memory_format"] == "contiguous"
-        x = places[label] + shift + (-0.07 if contiguous else 0.07)
+def _draw(axes: Axes, points: list[Point]) -> None:
+    columns = {label: i for i, label in enumerate(dict.fromkeys(point.label for point in points))}
+    for point in points:
+        _, colour, marker, shift = VERSIONS[point.row["modulated"]]
+        contiguous = point.row["memory_format"] == "contiguous"
+        x = columns[point.label] + shift + (-0.07 if contiguous else 0.07)
         filling = colour if contiguous else "white"
-        axes.plot(x, found[name], marker, color=colour, markerfacecolor=filling, markersize=6, clip_on=False)
-        limit = found.get("most", found.get("least"))
-        if limit is not None:
-            axes.hlines(limit, places[label] - 0.38, places[label] + 0.38, color="black", linewidth=1.6)
+        axes.plot(x, point.value, marker, color=colour, markerfacecolor=filling, markersize=6, clip_on=False)
+        if point.limit is not None:
+            axes.hlines(point.limit.value, x - 0.07, x + 0.07, color="black", linewidth=1.6)
     axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set_xticks(list(places.values()), list(places), fontsize=7)
-    axes.set_xlim(-0.6, len(places) - 0.4)
+    if len(columns) < 10:
+        axes.set_xticks(list(columns.values()), list(columns), fontsize=7)
+    else:
+        names = [" ".join(label.replace("-\n", "").split()) for label in columns]
+        axes.set_xticks(list(columns.values()), names, fontsize=6, rotation=90)
+    axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _place(row: dict[str, Any]) -> tuple[int, int]:
-    """Rows stand in the order of the tables, in whatever order they were measured."""
+def _order(row: Row) -> tuple[int, int]:
+    """The order of the tables, whatever the order of measurement."""
     return list(SHAPES).index(row["shape"]), list(SHORT).index(row["dtype"])
 
 
-def _case(row: dict[str, Any]) -> str:
+def _case(row: Row) -> str:
     return f"{SHAPES[row['shape']]}\n{SHORT[row['dtype']]}"
 
 

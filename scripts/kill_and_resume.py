@@ -44,8 +44,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from benchmark import measured_on
 from compare_runs import differences, files_of
-from measured_machine import machine
 
 from deformlab import provenance
 from deformlab.errors import RunFolderError
@@ -470,7 +470,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
         print(describe(cases[-1]), flush=True)
         if options.output is not None:
             result = {
-                "machine": machine("cpu"),
+                "machine": measured_on("cpu")["machine"],
                 "revision": provenance.git_revision(),
                 "versions": provenance.versions(),
                 "seed": options.seed,

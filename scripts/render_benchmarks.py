@@ -2,35 +2,62 @@
 
     python scripts/render_benchmarks.py
 
-Reads `operators*.json` (scripts/bench_ops.py) and `network*.json` (scripts/bench_network.py), one of each per
-machine, from experiments/results/benchmarks, and writes plots/operators.png and .pdf there. In README.md and
-docs/operators.md it replaces what stands between `<!-- NAME: generated ... -->` and `<!-- end of NAME -->`.
+Reads `operators*.json` (scripts/bench_ops.py) and `network*.json` (scripts/bench_network.py) from
+experiments/results/benchmarks, one of each per machine, and writes plots/operators.png and .pdf there. In
+README.md and docs/operators.md it replaces the text between `<!-- NAME: generated ... -->` and `<!-- end
+of NAME -->`. Limits and verdicts are those of scripts/speed_targets.py today.
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench_ops import DEFAULT_DTYPES, DIRECTIONS, MEASURED_SHAPES
+import speed_targets
+from bench_network import VARIANTS
+from bench_ops import DEFAULT_DTYPES
 from benchmark_figure import operators_figure
 from ops_case import SHAPES
-from speed_targets import AGAINST_DENSE, AGAINST_TORCHVISION, NETWORK, SCRATCH_MB, TWO_THREADS
+from speed_targets import DIRECTIONS, LIMITED_SHAPES, Limit, Row
 
 from deformlab.figure_style import save_figure
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results" / "benchmarks"
-SHAPE_NAMES = {"cityscapes": "conv5, Cityscapes", "voc": "conv5, VOC", "batch": "training batch"}
-GPU_TYPES = {"bfloat16": "bfloat16", "float16": "float16", "tf32": "float32 (TF32)"}
+SHAPE_NAMES = {
+    "cityscapes": "conv5, Cityscapes",
+    "voc": "conv5, VOC",
+    "batch": "training batch",
+    "batch37": "batch of 37",
+    "maps64": "64 channels",
+}
+GPU_TYPES = {
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    "tf32": "float32 (TF32)",
+    "autocast": "float32 under bfloat16 autocast",
+}
 UNMEASURED = "unmeasured"
+HEAD = [
+    "| shape | type | forward / conv2d | forward + backward / conv2d "
+    "| forward, times faster than torchvision | forward + backward, times faster |",
+    "|---|---|--:|--:|--:|--:|",
+]
+DERIVATION = (
+    "On the CPU, the limit on the factor over torchvision is the factor of an operator that takes exactly "
+    "its limit against conv2d (torchvision's time / (conv2d's time x that limit), from the same row), so "
+    "both are met in the same rows."
+)
+
+Reading = tuple[float | None, Limit | None]
 
 
 def main() -> None:
-    operators, networks = load("operators"), load("network")
+    operators = load("operators")
     save_figure(operators_figure(operators), RESULTS / "plots", "operators")
     replace(ROOT / "README.md", "speed table", speed_table(operators))
-    replace(ROOT / "docs" / "operators.md", "speed details", speed_details(operators, networks))
+    replace(ROOT / "docs" / "operators.md", "speed details", speed_details(operators, load("network")))
 
 
 def load(name: str) -> list[dict[str, Any]]:
@@ -47,125 +74,154 @@ def replace(path: Path, name: str, content: str) -> None:
 
 
 def marked(name: str) -> re.Pattern[str]:
-    """What stands between a name's markers, as group 2."""
+    """The text between a name's markers, as group 2."""
     return re.compile(rf"(<!-- {name}: generated [^>]*-->)\s+(.*?)\s*(<!-- end of {name} -->)", re.DOTALL)
 
 
+# The README's table: every machine, shape and type, as ranges over versions and memory formats
+
+
 def speed_table(results: list[dict[str, Any]]) -> str:
-    """Ratios of every machine, shape and type as ranges over versions and memory formats."""
-    parts = []
+    parts = [DERIVATION] if any(result["device"] == "cpu" for result in results) else []
     for result in results:
-        device = "cuda" if result["machine"]["gpu"] else "cpu"
-        lines = [heading(result), "", *head()]
-        dtypes = DEFAULT_DTYPES[device]
-        for shape in MEASURED_SHAPES:
-            lines += [
-                speed_line(SHAPE_NAMES[shape] + f" {SHAPES[shape]}", result["rows"], shape, dtype, device)
-                for dtype in dtypes
-            ]
-        parts.append("\n".join(lines))
-    if not any(result["machine"]["gpu"] for result in results):
+        device, rows = result["device"], result["rows"]
+        shapes = [shape for shape in SHAPE_NAMES if any(row["shape"] == shape for row in rows)]
+        lines = [
+            speed_line(device, rows, shape, dtype) for shape in shapes for dtype in DEFAULT_DTYPES[device]
+        ]
+        parts.append("\n".join([heading(result), "", *HEAD, *lines]))
+    if not any(result["device"] == "cuda" for result in results):
         lines = ["GPU: no kernel has been timed on one; these are the limits that it will be held to.", ""]
-        lines += head()
-        lines += [speed_line("all three", [], "", dtype, "cuda") for dtype in DEFAULT_DTYPES["cuda"]]
-        parts.append("\n".join(lines))
+        for device, dtype in speed_targets.AGAINST_DENSE:
+            if device == "cuda":
+                cells = [cell([reading]) for reading in speed_readings(device, unmeasured_row(dtype))]
+                lines.append(f"| all three | {GPU_TYPES[dtype]} | {' | '.join(cells)} |")
+        parts.append("\n".join([*lines[:2], *HEAD, *lines[2:]]))
     return "\n\n".join(parts)
 
 
 def heading(result: dict[str, Any]) -> str:
     machine = result["machine"]
     name = machine["gpu"] or f"{machine['processor']}, {machine['vector_unit']}, {machine['threads']} threads"
-    return f"**{name}** (torch {machine['torch']}, revision {result['revision']}):"
+    return f"**{name}** (torch {result['versions']['torch']}, revision {result['revision']}):"
 
 
-def head() -> list[str]:
-    return [
-        "| shape | type | forward / conv2d | forward + backward / conv2d | forward, times faster than "
-        "torchvision | forward + backward, times faster |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
-
-
-def speed_line(label: str, rows: list[dict[str, Any]], shape: str, dtype: str, device: str) -> str:
+def speed_line(device: str, rows: list[Row], shape: str, dtype: str) -> str:
     chosen = [row for row in rows if row["shape"] == shape and row["dtype"] == dtype]
-    cells = [label, GPU_TYPES[dtype] if device == "cuda" else dtype]
-    most = AGAINST_DENSE[(device, dtype)]
-    cells += [
-        cell([row.get(name, {}).get("ratio") for row in chosen], most=most[name]) for name in DIRECTIONS
+    columns = zip(*(speed_readings(device, row) for row in chosen or [unmeasured_row(dtype)]), strict=True)
+    cells = [cell(list(column)) for column in columns]
+    if (device, dtype) == ("cpu", "bfloat16"):
+        cells[2:] = ["it has none", "it has none"]
+    label = f"{SHAPE_NAMES[shape]} {SHAPES[shape]}"
+    return "| " + " | ".join([label, GPU_TYPES[dtype] if device == "cuda" else dtype, *cells]) + " |"
+
+
+def unmeasured_row(dtype: str) -> Row:
+    return {"shape": LIMITED_SHAPES[0], "dtype": dtype}
+
+
+def speed_readings(device: str, row: Row) -> list[Reading]:
+    """Forward, forward + backward against conv2d, and the same against torchvision."""
+    dense: list[Reading] = [
+        (row.get(name, {}).get("ratio"), speed_targets.against_dense(device, row, name))
+        for name in DIRECTIONS
     ]
-    least = AGAINST_TORCHVISION.get((device, dtype))
-    for name in DIRECTIONS:
-        values = [row.get("torchvision", {}).get(name, {}).get("times_faster") for row in chosen]
-        cells.append(cell(values, least=least[name]) if least else "it has none")
-    return "| " + " | ".join(cells) + " |"
+    torchvision: list[Reading] = [
+        (
+            found(row, "torchvision", name, "times_faster"),
+            speed_targets.against_torchvision(device, row, name),
+        )
+        for name in DIRECTIONS
+    ]
+    return dense + torchvision
 
 
-def cell(values: list[float | None], most: float | None = None, least: float | None = None) -> str:
-    """The range of the values, the limit, and how many of them meet it."""
-    limit = f"≤ {most:g}" if most is not None else f"≥ {least:g}"
-    numbers = [value for value in values if value is not None]
-    if not numbers:
-        return f"{UNMEASURED} ({limit})"
-    met = sum(v <= most if most is not None else v >= (least or 0) for v in numbers)
-    verdict = {0: "not met", len(numbers): "met"}.get(met, f"met by {met} of {len(numbers)}")
-    low, high = number(min(numbers)), number(max(numbers))
-    return f"{low if low == high else f'{low}–{high}'} ({limit}: {verdict})"
+def cell(readings: list[Reading]) -> str:
+    """The range of the values, that of their limits, and how many of them meet theirs."""
+    limits = sorted({limit for _, limit in readings if limit is not None})
+    numbers = [value for value, _ in readings if value is not None]
+    text = span(numbers, number) if numbers else UNMEASURED
+    if not limits:
+        return text
+    sign = "≥" if limits[0].least else "≤"
+    text += f" ({sign} {span([limit.value for limit in limits], '{:.3g}'.format)}"
+    judged = [limit.is_met(value) for value, limit in readings if value is not None and limit is not None]
+    if not judged:
+        return text + ")"
+    verdict = {0: "not met", len(judged): "met"}.get(sum(judged), f"met by {sum(judged)} of {len(judged)}")
+    return f"{text}: {verdict})"
+
+
+def span(values: list[float], text: Callable[[float], str]) -> str:
+    low, high = text(min(values)), text(max(values))
+    return low if low == high else f"{low}–{high}"
 
 
 def number(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.0f}"
 
 
+def found(row: Row, part: str, direction: str, name: str) -> float | None:
+    value: float | None = row.get(part, {}).get(direction, {}).get(name)
+    return value
+
+
+# The details of docs/operators.md: scratch memory and scaling at the Cityscapes shape, and whole networks
+
+
 def speed_details(operators: list[dict[str, Any]], networks: list[dict[str, Any]]) -> str:
-    """Scratch memory and scaling at the Cityscapes shape, and whole networks, on every CPU."""
-    parts = []
-    for result in operators:
-        if result["machine"]["gpu"]:
-            continue
-        rows = [row for row in result["rows"] if row["shape"] == "cityscapes"]
-        dtypes = DEFAULT_DTYPES["cpu"]
-        lines = [heading(result), "", f"| | {' | '.join(dtypes)} |", "|---|" + "--:|" * len(dtypes)]
-        for direction, most in SCRATCH_MB["cpu"].items():
-            cells = [
-                cell(
-                    [detail(row, "scratch_mb", direction) for row in rows if row["dtype"] == dtype], most=most
-                )
-                for dtype in dtypes
-            ]
-            lines.append(f"| scratch memory of the {direction} pass (MB) | {' | '.join(cells)} |")
-        for direction in DIRECTIONS:
-            cells = []
-            for dtype in dtypes:
-                typed = [row for row in rows if row["dtype"] == dtype]
-                ours = cell([detail(row, "two_threads", direction) for row in typed], least=TWO_THREADS)
-                dense = [detail(row, "two_threads", direction, "dense") for row in typed]
-                shown = [number(value) for value in dense if value is not None]
-                cells.append(
-                    f"{ours}{'; conv2d ' + '–'.join(sorted({min(shown), max(shown)})) if shown else ''}"
-                )
-            name = direction.replace("_", " + ")
-            lines.append(f"| one thread's time over two threads', {name} | {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
-    for result in networks:
-        lines = [heading(result), "", "| | deformable / atrous | modulated / atrous |", "|---|--:|--:|"]
-        for row in result["rows"]:
-            size = "x".join(map(str, result["size"][2:]))
-            lines.append(
-                f"| {result['backbone']} DeepLab, {size}, one forward, {row['memory_format']} | "
-                f"{cell([row.get('deformable', {}).get('ratio')], most=NETWORK)} | "
-                f"{number(row['modulated']['ratio']) if 'modulated' in row else UNMEASURED} |"
-            )
-        parts.append("\n".join(lines))
+    parts = [operator_details(result) for result in operators]
+    parts += [network_table(result) for result in networks]
     if not networks:
+        limit = Limit(speed_targets.NETWORK)
         parts.append(
-            f"ResNet-101 DeepLab, one forward at 1024x2048, deformable over atrous: {cell([], NETWORK)}."
+            f"ResNet-101 DeepLab, one forward at 1024x2048, deformable over atrous: {cell([(None, limit)])}."
         )
     return "\n\n".join(parts)
 
 
-def detail(row: dict[str, Any], part: str, direction: str, name: str = "deformable") -> float | None:
-    value: float | None = row.get(part, {}).get(direction, {}).get(name)
-    return value
+def operator_details(result: dict[str, Any]) -> str:
+    device = result["device"]
+    dtypes = DEFAULT_DTYPES[device]
+    rows = [row for row in result["rows"] if row["shape"] == "cityscapes"]
+    by_dtype = [[row for row in rows if row["dtype"] == dtype] for dtype in dtypes]
+    names = [GPU_TYPES[dtype] if device == "cuda" else dtype for dtype in dtypes]
+    lines = [heading(result), "", f"| | {' | '.join(names)} |", "|---|" + "--:|" * len(dtypes)]
+
+    def line(title: str, part: str, direction: str, limit: Limit | None) -> str:
+        cells = []
+        for typed in by_dtype:
+            ours = [found(row, part, direction, "deformable") for row in typed]
+            dense = [found(row, part, direction, "dense") for row in typed]
+            measured = [value for value in dense if value is not None]
+            text = cell([(value, limit) for value in ours or [None]])
+            cells.append(text + (f"; conv2d {span(measured, number)}" if measured else ""))
+        return f"| {title} | {' | '.join(cells)} |"
+
+    for direction in speed_targets.SCRATCH_MB_ON_CPU:
+        limit = speed_targets.scratch_mb(device, direction)
+        lines.append(line(f"scratch memory of the {direction} pass (MB)", "scratch_mb", direction, limit))
+    if device == "cpu":
+        for direction in DIRECTIONS:
+            title = f"one thread's time over two threads', {direction.replace('_', ' + ')}"
+            lines.append(line(title, "two_threads", direction, speed_targets.two_threads()))
+    return "\n".join(lines)
+
+
+def network_table(result: dict[str, Any]) -> str:
+    lines = [heading(result), "", "| | atrous (ms) | deformable / atrous | modulated / atrous |"]
+    lines.append("|---|--:|--:|--:|")
+    for row in result["rows"]:
+        images, _, height, width = row["size"]
+        cells = [
+            cell([(row.get(name, {}).get("ratio"), speed_targets.network(result["device"], row, name))])
+            for name in VARIANTS
+        ]
+        lines.append(
+            f"| {row['backbone']} DeepLab, {images} x {height}x{width}, {row['pass'].replace('_', ' ')}, "
+            f"{row['precision']}, {row['memory_format']} | {row['atrous']['ms']:.0f} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

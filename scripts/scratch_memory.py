@@ -1,12 +1,15 @@
 """Scratch memory of one operator: the most it holds during a call, besides its arguments and its result.
 
-    python scripts/scratch_memory.py SHAPE DTYPE MEMORY_FORMAT v1|v2 cpu|cuda dense|deformable|torchvision
+    python scripts/scratch_memory.py SHAPE DTYPE MEMORY_FORMAT v1|v2 dense|deformable|torchvision
 
-On the CPU it is the rise of the resident set in a process of its own, whatever the memory is allocated with
-(Linux only): a call at a tiny size loads the code, then the first call at full size counts, with buffers that
-the operator or its matrix products keep for the next one. Freed blocks go back to the system at once, so that
-the next call needs them anew. On the GPU it is what PyTorch's allocator counts. Prints MB (10^6 bytes) of the
-forward and of the backward pass as JSON, null where they cannot be measured.
+This command measures on the CPU, in a process of its own: the rise of the resident set, however the
+memory is allocated (Linux only). A call at a tiny size loads the code, then the first call at full size
+counts, with buffers that the operator or its matrix products keep for the next one. Freed blocks go back
+to the system at once, so that the next call needs them anew. It prints MB (10^6 bytes) of the forward and
+of the backward pass as JSON.
+
+On the GPU, `scratch_mb` reads PyTorch's allocator in the calling process. A call at full size comes
+first: cuDNN tries algorithms in it, and cuBLAS takes a workspace that it keeps.
 """
 
 import ctypes
@@ -18,21 +21,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from ops_case import Case, make_operators
+from ops_case import Case, Operator, make_operators
 from torch import Tensor
 
 STATUS = Path("/proc/self/status")
 PEAK = Path("/proc/self/clear_refs")
 
 
-def scratch_mb(case: Case, operator: str) -> dict[str, float | None]:
-    """MB of `forward` and `backward`, measured in a fresh process; None where that is not possible."""
-    if case.device == "cpu" and not PEAK.exists():
+def scratch_mb(case: Case, name: str, operator: Operator) -> dict[str, float | None]:
+    """MB of `forward` and `backward` of the operator with this name; None where it cannot be measured."""
+    if case.device == "cuda":
+        operator.training()
+        return dict(_passes(operator, "cuda"))
+    if not PEAK.exists():
         return {"forward": None, "backward": None}
     version = "v2" if case.modulated else "v1"
-    arguments = [case.shape, case.dtype, case.memory_format, version, case.device, operator]
     result = subprocess.run(
-        [sys.executable, __file__, *arguments],
+        [sys.executable, __file__, case.shape, case.dtype, case.memory_format, version, name],
         # A fixed threshold keeps glibc from raising it: larger blocks would stay resident when freed.
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
         stdout=subprocess.PIPE,
@@ -44,17 +49,19 @@ def scratch_mb(case: Case, operator: str) -> dict[str, float | None]:
 
 
 def main() -> None:
-    shape, dtype, memory_format, version, device, operator = sys.argv[1:]
-    case = Case(shape, dtype, memory_format, version == "v2", device)
-    make_operators(case._replace(shape="tiny"))[operator].training()
-    chosen = make_operators(case, [operator])[operator]
-    output, forward = _rise(lambda: [chosen.forward()], device)
-    grads, backward = _rise(lambda: torch.autograd.grad(output[0], chosen.inputs, chosen.grad), device)
-    assert len(grads) == len(chosen.inputs)
-    print(json.dumps({"forward": forward, "backward": backward}))
+    shape, dtype, memory_format, version, name = sys.argv[1:]
+    case = Case(shape, dtype, memory_format, version == "v2", "cpu")
+    make_operators(case._replace(shape="tiny"), [name])[name].training()
+    print(json.dumps(_passes(make_operators(case, [name])[name], "cpu")))
 
 
-def _rise(call: Callable[[], Sequence[Tensor]], device: str) -> tuple[Sequence[Tensor], float]:
+def _passes(operator: Operator, device: str) -> dict[str, float]:
+    (output,), forward = rise(lambda: [operator.forward()], device)
+    _, backward = rise(lambda: operator.backward(output), device)
+    return {"forward": forward, "backward": backward}
+
+
+def rise(call: Callable[[], Sequence[Tensor]], device: str) -> tuple[Sequence[Tensor], float]:
     """The call's result, and the rise of the memory's peak in MB less the size of the result."""
     if device == "cuda":
         torch.cuda.synchronize()

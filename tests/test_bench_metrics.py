@@ -17,6 +17,6 @@ def test_a_part_has_times_ratio_limit_and_provenance_and_keeps_the_other_part(tm
     assert results["validation"] == {"ratio": 1.0}
     found = results["miou"]
     assert set(found["milliseconds"]) == {"deformlab", "torchmetrics"}
-    assert {"ratio", "limit", "machine", "git_revision", "versions"} <= set(found)
+    assert {"ratio", "limit", "machine", "revision", "versions"} <= set(found)
     assert found["largest_difference_of_iou"] < 1e-6
     assert printed.startswith("miou: deformlab")

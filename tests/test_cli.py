@@ -37,7 +37,7 @@ def test_every_verb_explains_itself(verb, capsys):
 
 def test_an_unknown_verb_names_the_verbs(capsys):
     assert main(["trian"]) == 2
-    assert "fit, validate, test, predict, sweep, report, show, data, doctor" in error_line(capsys)
+    assert "fit, validate, test, predict, sweep, report, show, shift, data, doctor" in error_line(capsys)
 
 
 def test_a_missing_configuration_is_one_line(capsys):

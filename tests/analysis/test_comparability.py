@@ -1,6 +1,7 @@
+from deformlab.analysis.find import find
+
 from deformlab.analysis import read_runs
 from deformlab.analysis.comparability import comparability
-from deformlab.analysis.find import find
 from deformlab.run_folder import MEASUREMENT_VERSION as VERSION
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from deformlab.errors import CheckpointError, ConfigError, TrainingError
+from deformlab.records import SizeRule, by_size
 from deformlab.tasks import Evaluation, Optimization, SemanticSegmentation
 
 SMALL = {"backbone": "resnet10", "width": 0.125, "head_channels": 8, "num_deformable_layers": 2}
@@ -69,7 +70,8 @@ def test_validation_scores_at_the_labels_resolution():
 def test_validation_measures_an_atrous_network_as_its_dilation():
     module = task(conv5="atrous", dilation=4).eval()
     module.validation_step(batch(), 0)
-    means = {(row.layer, row.size): row.mean for row in module.effective_dilation.compute().rows}
+    rows = by_size(module.effective_dilation.compute().records, "all", SizeRule())
+    means = {(row.layer, row.size): row.mean for row in rows}
     assert means[("layer4.0.conv2", "background")] == 4.0
 
 
@@ -83,10 +85,10 @@ def test_validation_measures_whatever_is_deformable(options):
     assert records.groups == (options.get("deform_groups", 1),) * 2
     assert records.modulated == (options.get("conv5") == "modulated",) * 2
     # Offsets start at zero, so that all of it is the dilation.
-    assert (records.everywhere.total == 2 * records.everywhere.filters).all()
-    assert (records.everywhere.group_total == 2 * records.everywhere.filters[..., None]).all()
+    assert (records.sums["all"].total == 2 * records.sums["all"].filters).all()
+    assert (records.sums["all"].group_total == 2 * records.sums["all"].filters[..., None]).all()
     if records.modulated[0]:
-        torch.testing.assert_close(records.everywhere.weighted, records.everywhere.total)
+        torch.testing.assert_close(records.sums["all"].weighted, records.sums["all"].total)
 
 
 def things(*names):
