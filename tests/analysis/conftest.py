@@ -17,9 +17,9 @@ from deformlab.run_folder import (
     Score,
     read_result,
     write_metrics,
+    write_objects,
     write_result,
 )
-from deformlab.run_folder.objects import write_objects
 
 LAYERS = ("layer4.0.conv2", "layer4.1.conv2")
 CLASSES = ("Sky", "Road_mark")

@@ -1,4 +1,5 @@
 import io
+import math
 import re
 
 import pytest
@@ -6,7 +7,8 @@ from PIL import Image
 from rich.console import Console
 
 from deformlab.analysis import write_report
-from deformlab.errors import RunFolderError
+from deformlab.errors import ConfigError, RunFolderError
+from deformlab.run_folder import ClassScores, Evaluation, Score, write_evaluation
 
 
 @pytest.fixture
@@ -21,8 +23,8 @@ def report(new_sweep, tmp_path_factory):
 
 
 def _good(sweep):
-    for rate, miou in ((2, 0.45), (4, 0.46), (6, 0.44)):
-        sweep.atrous(rate, miou)
+    for rate, score in ((2, 0.45), (4, 0.46), (6, 0.44)):
+        sweep.atrous(rate, score)
     folder = sweep.deformable(0.47)
     (folder / "predictions").mkdir()
     Image.new("RGB", (3000, 600), "red").save(folder / "predictions" / "street.png")
@@ -35,16 +37,21 @@ def printed(report, width=80):
     return console.file.getvalue()
 
 
+def top(page):
+    """What a reader sees before unfolding anything."""
+    return re.sub("<details.*?</details>", "", page, flags=re.DOTALL)
+
+
 def test_a_report_is_one_page_tables_and_plots_in_the_sweep_folder(report):
-    assert report.page == report.runs.folder / "report" / "report.html"
+    assert report.page == report.trials.folder / "report" / "report.html"
     written = {path.relative_to(report.page.parent).as_posix() for path in report.files}
     assert {
         "report.html",
         "report.md",
-        "plots/miou_over_dilation.pdf",
-        "plots/effective_dilation.png",
+        "plots/score_over_dilation.pdf",
+        "plots/learning_curves.png",
     } <= written
-    for name in ("table1_deformable_layers", "table2_effective_dilation", "table3_atrous_against_deformable"):
+    for name in ("table1_deformable_layers", "table3_atrous_against_deformable", "runs"):
         assert {f"tables/{name}{suffix}" for suffix in (".md", ".tex", ".csv")} <= written
     assert all(path.stat().st_size for path in report.files)
 
@@ -75,14 +82,53 @@ def test_the_page_needs_no_network_and_no_script(report):
 
 def test_the_page_has_plots_and_small_pictures_of_the_trials(report):
     page = report.page.read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 3
     assert page.count("data:image/jpeg;base64,") == 3  # image, label, prediction
     assert "deformable-2, seed 0" in page
     assert len(page) < 2_000_000
 
 
+def test_on_top_are_the_question_one_figure_and_a_line_per_finding(compared_report):
+    shown = top(compared_report.page.read_text())
+    assert "How far should the network look" in shown
+    assert shown.count("<img") == 1
+    assert "<table" not in shown
+    assert shown.count("<li class=") == len(compared_report.findings) <= 6
+    for finding in compared_report.findings:
+        assert finding.claim in shown
+
+
+def test_warnings_are_counted_on_top(compared_report):
+    assert re.search(
+        '<a href="#warnings">1 warning</a>: trials have different seeds', compared_report.page.read_text()
+    )
+
+
+def test_markdown_has_the_order_of_the_page(compared_report):
+    summary = (compared_report.page.parent / "report.md").read_text()
+    titles = re.findall("(?m)^## (.+)", summary)
+    assert titles == ["Warnings", "The verdicts in numbers", "Plots", "Tables", "What the terms mean"]
+    head = summary.split("## Warnings")[0]
+    assert head.count("![") == 1
+    assert head.count("\n- **") == len(compared_report.findings)
+
+
+def test_the_smallest_effect_of_interest_is_an_option(compared, tmp_path, no_figures):
+    def verdict(smallest_effect):
+        found = write_report(compared.folder, tmp_path, smallest_effect).findings
+        return next(finding.verdict for finding in found if finding.key == "dilation_grows_with_size")
+
+    assert (verdict(0.1), verdict(2.5)) == ("holds", "too small to matter")
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_a_smallest_effect_that_is_no_distance_is_one_line(compared, value):
+    with pytest.raises(ConfigError, match="--smallest-effect must be a number of cells"):
+        write_report(compared.folder, smallest_effect=value)
+
+
 def test_names_from_run_folders_cannot_break_the_page(sweep, no_figures):
-    sweep.run("a", trial_name=1, machine="<b>&")
+    sweep.run("a", machine="<b>&")
     page = write_report(sweep.folder).page.read_text()
     assert "<b>&" not in page
     assert "&lt;b&gt;&amp;" in page
@@ -107,12 +153,6 @@ def test_every_table_and_figure_is_on_the_page(compared_report):
     )
 
 
-def test_the_joined_table_comes_right_after_the_findings(compared_report):
-    page = compared_report.page.read_text()
-    titles = re.findall("<h2>(.+?)</h2>", page)
-    assert titles[:3] == ["Warnings", "Findings", "How far it looks, and what it gains"]
-
-
 def test_every_link_leads_somewhere_on_the_page(compared_report):
     page = compared_report.page.read_text()
     assert set(re.findall('href="#([^"]+)"', page)) <= set(re.findall('id="([^"]+)"', page))
@@ -125,16 +165,21 @@ def test_published_numbers_link_to_the_paper(sweep, no_figures):
     assert 'id="source-published">Published numbers: Dai et al.' in page
 
 
-def test_verdicts_differ_in_word_and_colour(sweep, no_figures):
-    for seed, means in enumerate(((2, 3, 4, 3), (4, 3, 2, 3))):
-        sweep.deformable(seed=seed, means=means)
+def test_verdicts_differ_in_word_sign_and_colour(sweep, no_figures):
+    for seed, large in enumerate((3.0, 3.0, 2.0)):
+        sweep.measure(sweep.deformable(seed=seed), {"small": 2.0, "large": large})
     page = write_report(sweep.folder).page.read_text()
-    assert re.search('class="finding mixed">.+\n?.+holds in 1 of 2 seeds', page)
+    assert re.search(
+        '<li class="mixed"><span class="verdict"><span aria-hidden="true">±</span> seeds disagree', page
+    )
+    assert '<li class="open"><span class="verdict"><span aria-hidden="true">?</span> cannot be told' in page
 
 
-def test_runs_without_records_are_one_line_on_page_and_terminal(report):
-    assert report.page.read_text().count("deformlab validate --run_dir RUN") == 1
-    assert printed(report, 400).count("Warning: no run has objects.json and objects.csv; ") == 1
+def test_runs_without_records_are_one_warning_on_page_and_terminal(report):
+    (line,) = [line for line in report.warnings if "measured by object" in line]
+    assert "deformlab validate --run_dir RUN" in line
+    assert report.page.read_text().count(f'<p class="warning">{line}</p>') == 1
+    assert printed(report, 400).count("Warning: no run was measured by object; ") == 1
 
 
 def test_paths_of_the_machine_stay_out_of_the_report(good, no_figures):
@@ -145,13 +190,19 @@ def test_paths_of_the_machine_stay_out_of_the_report(good, no_figures):
             assert str(good.folder.parent) not in path.read_text()
 
 
-def test_the_terminal_shows_tables_findings_and_the_page(report):
+def test_the_terminal_shows_scores_verdicts_and_the_page(report):
     shown = printed(report, width=200)
     assert "deformable, 3 layers, d = 2" in shown
-    assert "layer4.1.conv2" in shown
-    assert "Effective dilation grows with object size: seen in the only seed." in shown
-    assert "Deformable is at least as good as the best atrous rate: cannot be judged (one seed)." in shown
+    assert "Deformable is at least as good as the best atrous rate: cannot be told." in shown
+    assert "Effective dilation grows with object size: not measured. Validate the run again." in shown
     assert f"Report: {report.page}" in shown
+
+
+def test_the_terminal_output_fits_one_screen(compared_report):
+    lines = printed(compared_report).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines[:-1])) <= 80
+    assert "…" not in "".join(lines)
 
 
 def test_the_terminal_names_what_was_left_out(good, no_figures):
@@ -159,39 +210,32 @@ def test_the_terminal_names_what_was_left_out(good, no_figures):
     assert "Warning: left out: atrous-8-seed0: interrupted" in printed(write_report(good.folder))
 
 
-def test_the_terminal_tables_fit_80_columns(good, no_figures):
-    for number in (1, "all"):
-        good.deformable(trial=f"deformable-{number}", model={"num_deformable_layers": number})
-    lines = printed(write_report(good.folder)).splitlines()
-    tables = lines[: next(i for i, line in enumerate(lines) if line.startswith("Effective dilation grows"))]
-    assert any(line.split()[:2] == ["all", "deformable"] for line in tables)
-    assert "…" not in "".join(tables)
-    assert max(map(len, tables)) <= 80
+def test_the_terminal_counts_further_warnings(sweep, no_figures):
+    sweep.atrous(2)
+    for rate in (4, 6, 8, 12):
+        (sweep.atrous(rate) / "metrics.csv").unlink()
+    assert "2 more warnings in the report" in printed(write_report(sweep.folder))
 
 
-def test_the_terminal_shows_the_joined_table_in_80_columns(compared_report):
-    shown = printed(compared_report)
-    (row,) = [line for line in shown.splitlines() if line.startswith(" large") and "+22.7" in line]
-    assert row.split()[:2] == ["large", "4.25"]
-    assert "atrous-4\n" not in shown.split("gain there?")[1].split("Effective dilation grows")[0]
-    assert "…" not in shown
-    assert max(map(len, shown.splitlines()[:-1])) <= 80
-
-
-def test_the_terminal_lists_the_last_three_layers_of_a_trial(sweep, no_figures):
-    layers = {f"layer4.{i}.conv2": {"small": (2.0, 0.1, 500)} for i in range(5)}
-    sweep.run("deformable-2", dilation=layers, model={"conv5": "deformable"})
-    shown = printed(write_report(sweep.folder))
-    assert "Effective dilation by object size (last 3 layers)" in shown
-    listed = [line.split()[0] for line in shown.splitlines() if line.startswith(" layer")]
-    assert listed == ["layer4.4.conv2", "layer4.3.conv2", "layer4.2.conv2"]
+def test_scores_on_other_data_are_on_the_terminal_and_in_the_report(sweep, no_figures):
+    classes = ClassScores("iou", {"Sky": 0.4, "Road_mark": 0.2})
+    checkpoint = {"file": "checkpoints/last.ckpt", "epochs": 2}
+    fog = Evaluation("fog", "val", Score("miou", 0.3), classes, 3, {}, checkpoint)
+    write_evaluation(sweep.atrous(2, 0.5), fog)
+    report = write_report(sweep.folder)
+    names = [shown.name for shown in report.tables]
+    assert names[names.index("table3_atrous_against_deformable") + 1] == "evaluations"
+    assert "### Scores on other data" in (report.page.parent / "report.md").read_text()
+    assert '<h3 id="evaluations">' in report.page.read_text()
+    shown = printed(report, 200)
+    assert "On other data, fog: mIoU (%): atrous-2 30.0 (n = 1), drop 20.0 (n = 1)" in shown
 
 
 def test_atrous_runs_alone_give_a_report_that_judges_what_it_can(sweep, no_figures):
     sweep.atrous(2)
     report = write_report(sweep.folder)
-    assert {finding.verdict for finding in report.findings} == {"cannot be judged"}
-    assert ": cannot be judged." in printed(report)
+    assert {finding.verdict for finding in report.findings} == {"cannot be told"}
+    assert ": cannot be told." in printed(report)
 
 
 def test_an_output_that_cannot_be_written_is_one_line(good, tmp_path, no_figures):

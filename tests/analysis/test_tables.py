@@ -1,13 +1,14 @@
 import pytest
 
-from deformlab.analysis import Measure, read_runs
-from deformlab.analysis.export import markdown, text
+from deformlab.analysis import Estimate, read_trials
+from deformlab.analysis.export import comma_separated, markdown, text
 from deformlab.analysis.published import published
-from deformlab.analysis.tables import build_tables
+from deformlab.analysis.tables import build_tables, definitions
+from deformlab.run_folder import ClassScores, Evaluation, MeasuredSizes, Measurement, Score, write_evaluation
 
 
 def table(sweep, name):
-    return next((table for table in build_tables(read_runs(sweep.folder)) if table.name == name), None)
+    return next((table for table in build_tables(read_trials(sweep.folder)) if table.name == name), None)
 
 
 def rows(sweep, name):
@@ -15,8 +16,8 @@ def rows(sweep, name):
 
 
 def test_table_3_has_atrous_rates_and_deformable_variants_over_seeds(sweep):
-    for seed, miou in enumerate((0.44, 0.46, 0.48)):
-        sweep.atrous(2, miou, seed)
+    for seed, score in enumerate((0.44, 0.46, 0.48)):
+        sweep.atrous(2, score, seed)
     sweep.atrous(4, 0.47)
     sweep.deformable(0.485)
     sweep.run("mdcn", 0.49, model={"conv5": "modulated", "num_deformable_layers": "all"})
@@ -31,8 +32,8 @@ def test_table_3_has_atrous_rates_and_deformable_variants_over_seeds(sweep):
         "| deformable, 3 layers, d = 2 | deformable-2 | 48.5 | 1 |\n"
         "| modulated, all layers, d = 2 | mdcn | 49.0 | 1 |\n"
         "\n"
-        "mIoU in percent after the last epoch on the validation images at their original resolution; "
-        "mean ± standard deviation over seeds, no ± for a single seed.\n"
+        "mIoU in percent of the finished networks on the validation images. Mean ± standard deviation over "
+        "seeds, no ± for a single seed.\n"
     )
 
 
@@ -88,30 +89,127 @@ def test_without_deformable_trials_there_is_no_table_1(sweep):
 
 
 def test_table_2_pools_filters_over_seeds_and_lists_the_last_layer_first(sweep):
-    # Means 2 and 4 with deviation 1, 100 and 300 filters: mean 3.5, variance 1 + 1/4·1.5² + 3/4·0.5² = 1.75.
-    sweep.deformable(seed=0, means=(2, 3, 4, 3), counts=(100,) * 4)
-    sweep.deformable(seed=1, means=(4, 3, 4, 3), counts=(300,) * 4)
+    for seed, small in enumerate((2.0, 4.0)):
+        sweep.measure(sweep.deformable(seed=seed), {"small": small, "large": 3.0}, noise=0)
     found = rows(sweep, "table2_effective_dilation")
     assert [row[1] for row in found] == ["layer4.1.conv2", "layer4.0.conv2"]
-    assert found[0][2] == "3.50 ± 1.32 (n = 400)"
+    assert found[0][2].startswith("3.00 ± 1.00 (n = ")
+    assert found[0][3] == "–"  # no medium objects
 
 
-def test_table_2_says_the_rate_for_atrous_layers(sweep):
-    sweep.atrous(6)
-    assert rows(sweep, "table2_effective_dilation") == [
-        ["atrous-6", "layer4.1.conv2", *["6.00 ± 0.00 (n = 500)"] * 4]
-    ]
+def test_table_2_has_the_rate_of_atrous_layers(sweep):
+    sweep.measure(sweep.atrous(6), rate=6)
+    assert {cell.split(" (")[0] for cell in rows(sweep, "table2_effective_dilation")[0][2:]} == {
+        "6.00 ± 0.00"
+    }
 
 
 def test_table_2_names_the_thresholds_of_object_size(sweep):
-    sweep.deformable(thresholds=[1024, 5000])
+    measurement = Measurement(3, {}, MeasuredSizes((1024.0, 5000.0)))
+    sweep.measure(sweep.deformable(measurement=measurement))
     note = table(sweep, "table2_effective_dilation").note
     assert "small under 32² pixels, large over 5,000" in note
 
 
-def test_without_effective_dilations_there_is_no_table_2(sweep):
-    sweep.run("atrous-2")
-    assert table(sweep, "table2_effective_dilation") is None
+def test_runs_without_records_have_no_table_by_object(sweep):
+    sweep.deformable()
+    names = {found.name for found in build_tables(read_trials(sweep.folder))}
+    assert not {name for name in names if "dilation" in name or "place" in name}
+
+
+def test_the_effect_at_the_same_place_has_a_row_per_layer_and_contrast(compared):
+    found = table(compared, "same_place_effect")
+    assert [row[:3] for row in found.rows] == [
+        ("deformable-2", layer, contrast)
+        for layer in ("layer4.1.conv2", "layer4.0.conv2")
+        for contrast in ("large minus small", "large minus background")
+    ]
+    cells = [text(cell) for cell in found.rows[0]]
+    assert cells[3].startswith("+1.49 ± 0.71 [+1.48, ")
+    assert cells[4].startswith("+1.32 ± 0.71 [")
+    assert cells[-1] == "24"
+    assert "At the same place (cells) low" in comma_separated(found)
+
+
+def test_dilation_is_beside_scores_in_the_last_layer(compared):
+    found = table(compared, "dilation_and_iou_by_size")
+    assert [row[0] for row in found.rows] == ["atrous-2"] * 4 + ["atrous-4"] * 4 + ["deformable-2"] * 3
+    cells = dict(zip(found.header, map(text, found.rows[-2]), strict=True))
+    assert (cells["Trial"], cells["Size"]) == ("deformable-2", "large")
+    assert cells["Interior filters (cells)"].startswith("3.66 ± 1.41 [")
+    assert (cells["Objects"], cells["With a filter"]) == ("24", "24")
+    assert cells["Gain over atrous-2 (points)"] == "+22.7 ± 6.4 [+22.7, +22.7]"
+    assert (found.row_sources[-1], found.column_sources[-1]) == ("deformable-2", "atrous-2")
+    assert "IoU (%),IoU (%) std,IoU (%) low,IoU (%) high" in comma_separated(found).splitlines()[0]
+
+
+def test_an_atrous_rate_has_no_interval(compared):
+    assert text(table(compared, "dilation_and_iou_by_size").rows[0][2]) == "2.00"
+
+
+def test_other_layers_and_classes_have_tables_of_their_own(compared):
+    layers = [row[1] for row in rows(compared, "dilation_by_layer_and_size")]
+    assert layers == ["layer4.1.conv2"] * 3 + ["layer4.0.conv2"] * 3
+    assert {row[1] for row in rows(compared, "dilation_and_iou_by_class")} == {"Sky", "Road_mark"}
+    assert {row[0] for row in rows(compared, "size_and_dilation")} == {"deformable-2"}
+    assert {row[1] for row in rows(compared, "size_and_dilation_by_class")} == {"Road_mark"}
+
+
+def test_distance_from_the_border_is_a_row_per_layer(sweep):
+    sizes = {"small": 2.0, "large": 2.0}
+    sweep.measure(sweep.deformable(), sizes, noise=0, border=1)
+    sweep.measure(sweep.atrous(2), rate=2)
+    found = table(sweep, "dilation_by_distance")
+    assert found.header == (
+        *("Trial", "Layer", "Outermost ring", "Interior filters (cells)", "Filters", "Interior filters"),
+    )
+    last = ("deformable-2", "layer4.1.conv2", "3.00 [3.00, 3.00]", "2.00 [2.00, 2.00]", "2,880", "1,440")
+    assert tuple(map(text, found.rows[0])) == last
+    assert [row[1] for row in found.rows] == ["layer4.1.conv2", "layer4.0.conv2"]
+
+
+def test_records_without_interior_filters_have_dashes(sweep):
+    sweep.forget_interior(sweep.measure(sweep.deformable()))
+    assert table(sweep, "dilation_by_distance") is None
+    assert {row[3] for row in rows(sweep, "dilation_and_iou_by_size")} == {"–"}
+
+
+def test_without_an_atrous_trial_there_is_no_gain(sweep):
+    sweep.measure(sweep.deformable())
+    assert not table(sweep, "dilation_and_iou_by_size").header[-1].startswith("Gain")
+
+
+def test_without_a_deformable_trial_scores_by_size_are_left(sweep):
+    sweep.measure(sweep.atrous(2), rate=2)
+    names = [found.name for found in build_tables(read_trials(sweep.folder)) if "dilation" in found.name]
+    assert names == ["dilation_and_iou_by_size", "table2_effective_dilation"]
+
+
+def test_scores_on_other_data_have_their_drop_seed_by_seed(sweep):
+    classes = ClassScores("iou", {"Sky": 0.4, "Road_mark": 0.2})
+    checkpoint = {"file": "checkpoints/last.ckpt", "epochs": 2}
+    for seed, (score, fog) in enumerate(((0.5, 0.3), (0.6, 0.2), (0.7, None))):
+        folder = sweep.atrous(2, score, seed)
+        if fog is not None:
+            write_evaluation(folder, Evaluation("fog", "val", Score("miou", fog), classes, 3, {}, checkpoint))
+    sweep.atrous(4, 0.4)
+    found = table(sweep, "evaluations")
+    assert found.header == ("Trial", "Validation mIoU (%)", "fog: mIoU (%)", "fog: drop (points)")
+    assert [tuple(map(text, row)) for row in found.rows] == [
+        ("atrous-2", "60.0 ± 10.0 (n = 3)", "25.0 ± 7.1 (n = 2)", "30.0 ± 14.1 (n = 2)"),
+        ("atrous-4", "40.0 (n = 1)", "–", "–"),
+    ]
+
+
+def test_without_evaluations_there_is_no_table_of_other_data(sweep):
+    sweep.atrous(2)
+    assert table(sweep, "evaluations") is None
+
+
+def test_terms_are_explained_once(compared):
+    terms = [term for term, _ in definitions(read_trials(compared.folder))]
+    assert len(terms) == len(set(terms))
+    assert {"Interior filters", "At the same place", "Gain", "mIoU"} <= set(terms)
 
 
 def test_iou_per_class_has_a_dash_where_the_class_is_absent(sweep):
@@ -141,7 +239,8 @@ def test_cost_counts_the_epochs_of_pretraining(sweep):
 
 def test_every_run_has_its_provenance(sweep):
     sweep.run("pretrain", 0.4, seed=3, role="pretraining")
-    folder = sweep.deformable(0.45, seed=3, best_miou=0.46, git_revision=None, init_from="pretrain")
+    folder = sweep.deformable(0.45, seed=3, git_revision=None, init_from="pretrain")
+    sweep.rewrite(folder, score=Score("miou", 0.45, 0.46))
     (folder / "config.yaml").write_text("")
     ours, before = rows(sweep, "runs")
     assert ours == [
@@ -164,29 +263,14 @@ def test_every_run_has_its_provenance(sweep):
 def test_every_number_names_its_trial(sweep):
     sweep.atrous(2)
     sweep.deformable()
-    for found in build_tables(read_runs(sweep.folder)):
+    for found in build_tables(read_trials(sweep.folder)):
         for i, row in enumerate(found.rows):
             sources = {
                 found.source(i, column)
                 for column, cell in enumerate(row)
-                if isinstance(cell, float | Measure)
+                if isinstance(cell, float | Estimate)
             }
             assert sources <= {"atrous-2", "deformable-2"}, found.name
-
-
-def test_effective_dilation_over_seeds_has_the_spread_of_their_means(sweep):
-    sweep.atrous(2)
-    sweep.deformable(seed=0, means=(2, 3, 4, 3), counts=(100,) * 4)
-    assert table(sweep, "effective_dilation_over_seeds") is None
-    sweep.deformable(seed=1, means=(4, 3, 4, 3), counts=(300,) * 4)
-    assert rows(sweep, "effective_dilation_over_seeds")[0] == [
-        "deformable-2",
-        "layer4.1.conv2",
-        "3.00 ± 1.41",
-        "3.00 ± 0.00",
-        "4.00 ± 0.00",
-        "3.00 ± 0.00",
-    ]
 
 
 def test_the_published_numbers_ship_with_the_package():

@@ -10,8 +10,7 @@ from typing import Any
 
 from deformlab.analysis.trials import Run, Trial, TrialSet, some_of
 from deformlab.errors import DeformlabError
-from deformlab.run_folder import MEASUREMENT_VERSION, Evaluation, read_config
-from deformlab.run_folder.scores import SCORES
+from deformlab.run_folder import MEASUREMENT_VERSION, SCORES, Evaluation, read_config
 
 # Settings that every trial of a sweep over conv5 is expected to share.
 SHARED = ("backbone", "width", "output_stride", "num_classes")

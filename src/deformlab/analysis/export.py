@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deformlab.analysis.estimate import Estimate
-from deformlab.run_folder.files import csv_cell
+from deformlab.run_folder import csv_cell
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -112,7 +112,7 @@ def text_columns(table: Table) -> list[bool]:
     return [any(isinstance(row[column], str) for row in table.rows) for column in range(len(table.header))]
 
 
-def csv_text(table: Table) -> str:
+def comma_separated(table: Table) -> str:
     """The table as CSV with unrounded numbers; text that a spreadsheet takes for a formula is marked."""
     frame = table.frame().map(lambda value: csv_cell(value) if isinstance(value, str) else value)
     frame.columns = [csv_cell(name) for name in frame.columns]

@@ -29,7 +29,7 @@ from deformlab.analysis.verdicts import (
     effect_verdict,
     seed_verdict,
 )
-from deformlab.run_folder.scores import SCORES
+from deformlab.run_folder import SCORES
 
 SMALLEST_EFFECT = 0.1
 AGAIN = "Validate the run again."

@@ -17,7 +17,7 @@ from deformlab.analysis.export import area_text
 from deformlab.analysis.trials import Run, Trial, TrialSet, natural
 from deformlab.figure_style import COLOURS, LINES, MARKERS, finish_axes, legend_below, panels, plain
 from deformlab.records import ALL, SIZES, Region
-from deformlab.run_folder.scores import SCORES
+from deformlab.run_folder import SCORES
 
 # As many last layers as the paper lists are beside IoU; a figure of all layers has more panels.
 LAYERS_BESIDE_IOU = 3

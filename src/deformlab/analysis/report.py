@@ -11,7 +11,14 @@ from pathlib import Path
 from rich.console import Console
 
 from deformlab.analysis.comparability import comparability
-from deformlab.analysis.export import Table, csv_text, latex, markdown, markdown_sentence, plain_markdown
+from deformlab.analysis.export import (
+    Table,
+    comma_separated,
+    latex,
+    markdown,
+    markdown_sentence,
+    plain_markdown,
+)
 from deformlab.analysis.findings import SMALLEST_EFFECT, judge
 from deformlab.analysis.page import LEAD, page
 from deformlab.analysis.plots import figures
@@ -96,7 +103,7 @@ def write_report(
 
 def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    formats = {".md": markdown, ".tex": latex, ".csv": csv_text}
+    formats = {".md": markdown, ".tex": latex, ".csv": comma_separated}
     files = []
     for table in tables:
         for suffix, write in formats.items():

@@ -15,7 +15,7 @@ from deformlab.analysis.export import PUBLISHED, Cell, Table, area_text
 from deformlab.analysis.published import COLUMN, published, table1_score, table3_score
 from deformlab.analysis.trials import Run, Trial, TrialSet, best_deformable, natural
 from deformlab.records import ALL, SIZES
-from deformlab.run_folder.scores import SCORES
+from deformlab.run_folder import SCORES
 
 DILATION = {"all": "All filters (cells)", "interior": "Interior filters (cells)"}
 FILTERS = {"all": "Filters", "interior": "Interior filters"}

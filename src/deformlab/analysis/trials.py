@@ -4,7 +4,6 @@ A run is one training; a trial is all runs of one configuration, which differ on
 those of the finished network, as the papers report them, not those of the best epoch.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -19,18 +18,18 @@ from deformlab.analysis.estimate import Estimate, over_seeds
 from deformlab.errors import RunFolderError
 from deformlab.records import ALL, ObjectRecords, PositionRecords, SizeRule
 from deformlab.run_folder import (
+    CONV5_KINDS,
+    SCORES,
     Evaluation,
     Result,
-    first_line,
     read_curves,
     read_evaluations,
     read_finished_result,
-    read_json,
+    read_objects,
+    read_status,
+    read_trial_list,
 )
-from deformlab.run_folder.objects import read_objects
-from deformlab.run_folder.scores import SCORES
 
-KINDS = ("atrous", "deformable", "modulated")
 # Folders that a warning names; it counts the others.
 NAMED = 3
 # Two validations of one network on the same images differ by rounding only, in points of a fraction.
@@ -157,7 +156,7 @@ class Trial:
     @property
     def order(self) -> tuple:
         """Sort key: atrous, deformable, modulated; then number of layers; then dilation."""
-        return KINDS.index(self.first.kind), self.layers_key, self.dilation, natural(self.name)
+        return CONV5_KINDS.index(self.first.kind), self.layers_key, self.dilation, natural(self.name)
 
     @property
     def layers_key(self) -> float:
@@ -326,18 +325,9 @@ def _run_folders(folder: Path) -> list[Path]:
         raise RunFolderError(f"{folder}: no such folder; give the folder that `deformlab sweep` wrote")
     if (folder / "result.json").is_file():
         return [folder]
-    listing = folder / "trials.json"
-    if listing.is_file():
-        try:
-            names = json.loads(listing.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunFolderError(f"{listing}: not readable as JSON ({first_line(error)})") from error
-        # Only folders inside the sweep folder.
-        if not isinstance(names, list) or any(
-            not isinstance(name, str) or Path(name).name != name or not name.isprintable() for name in names
-        ):
-            raise RunFolderError(f"{listing}: not a list of trial folders; run the sweep again to renew it")
-        return [folder / name for name in dict.fromkeys(names)]
+    names = read_trial_list(folder)
+    if names is not None:
+        return [folder / name for name in names]
     folders = [
         path
         for path in sorted(folder.iterdir(), key=lambda path: natural(path.name))
@@ -353,17 +343,14 @@ def _run_folders(folder: Path) -> list[Path]:
 
 def _unlisted(folder: Path, listed: Sequence[Path]) -> list[str]:
     """A line that names the finished trials which `trials.json` no longer lists; none if all are read."""
-    if not (folder / "trials.json").is_file() or list(listed) == [folder]:
+    if list(listed) == [folder] or read_trial_list(folder) is None:
         return []
     found = []
     for path in sorted(folder.glob("*/result.json"), key=lambda path: natural(path.parent.name)):
         if path.parent in listed:
             continue
-        try:
-            result = read_json(path)
-        except RunFolderError:
-            continue
-        if result.get("status") == "finished" and result.get("role", "trial") == "trial":
+        status = read_status(path.parent)
+        if status is not None and (status.status, status.role) == ("finished", "trial"):
             found.append(path.parent.name)
     if not found:
         return []

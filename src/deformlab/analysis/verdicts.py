@@ -11,7 +11,7 @@ import numpy as np
 
 from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.trials import Run, Trial
-from deformlab.run_folder.scores import SCORES
+from deformlab.run_folder import SCORES
 
 HOLDS = "holds"
 FAILS = "does not hold"

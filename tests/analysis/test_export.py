@@ -5,8 +5,8 @@ from html import unescape
 import pytest
 from markdown_it import MarkdownIt
 
-from deformlab.analysis import Estimate, Measure, Table
-from deformlab.analysis.export import comma_separated, latex, markdown, plain_markdown, text
+from deformlab.analysis import Estimate, Table
+from deformlab.analysis.export import comma_separated, latex, markdown, plain_markdown
 
 TABLE = Table(
     name="scores",
@@ -14,8 +14,8 @@ TABLE = Table(
     note="In %, mean ± std.",
     header=("Trial", "mIoU (%)", "Seeds", "Published"),
     rows=(
-        ("atrous_2", Measure(45.26, 0.31), 3, 69.7),
-        ("a|b", Measure(math.nan), 1200, None),
+        ("atrous_2", Estimate(45.26, 0.31), 3, 69.7),
+        ("a|b", Estimate(math.nan), 1200, None),
     ),
 )
 
@@ -36,17 +36,17 @@ def test_markdown_aligns_numbers_right_and_escapes_bars():
 def test_latex_is_a_booktabs_table_with_everything_escaped():
     assert latex(TABLE) == (
         "\\begin{table}\n"
-        "  \\centering\n"
-        "  \\caption{Scores \\& more. In \\%, mean $\\pm$ std.}\n"
-        "  \\label{tab:scores}\n"
-        "  \\begin{tabular}{lrrr}\n"
-        "    \\toprule\n"
-        "    Trial & mIoU (\\%) & Seeds & Published \\\\\n"
-        "    \\midrule\n"
-        "    atrous\\_2 & 45.3 $\\pm$ 0.3 & 3 & 69.7 \\\\\n"
-        "    a\\textbar{}b & -- & 1,200 & -- \\\\\n"
-        "    \\bottomrule\n"
-        "  \\end{tabular}\n"
+        "\\centering\n"
+        "\\caption{Scores \\& more. In \\%, mean $\\pm$ std.}\n"
+        "\\label{tab:scores}\n"
+        "\\begin{tabular}{lrrr}\n"
+        "\\toprule\n"
+        "Trial & mIoU (\\%) & Seeds & Published \\\\\n"
+        "\\midrule\n"
+        "atrous\\_2 & 45.3 $\\pm$ 0.3 & 3 & 69.7 \\\\\n"
+        "a\\textbar{}b & -- & 1,200 & -- \\\\\n"
+        "\\bottomrule\n"
+        "\\end{tabular}\n"
         "\\end{table}\n"
     )
 
@@ -79,20 +79,26 @@ def test_csv_has_a_column_for_each_number_and_rounds_nothing():
 
 
 def test_csv_has_a_count_where_filters_were_counted():
-    table = Table("t", "T", "", ("Small",), ((Measure(2.2, 0.5, 7, digits=2),),))
+    table = Table("t", "T", "", ("Small",), ((Estimate(2.2, 0.5, count=7, digits=2),),))
     assert comma_separated(table) == "Small,Small std,Small count\n2.2,0.5,7\n"
-    assert text(table.rows[0][0]) == "2.20 ± 0.50 (n = 7)"
 
 
-def test_an_estimate_has_its_spread_over_seeds_and_its_interval():
-    estimate = Estimate(4.25, 4.0, 4.5, digits=2, seeds=(3.0, 5.5, None))
-    assert text(estimate) == "4.25 ± 1.77 [4.00, 4.50]"
+def test_csv_has_a_column_for_each_bound_of_an_interval():
+    estimate = Estimate(4.25, 1.767766953, 4.0, 4.5, digits=2)
     table = Table("t", "T", "", ("Gain",), ((estimate,), (None,)))
     assert comma_separated(table) == "Gain,Gain std,Gain low,Gain high\n4.25,1.767766953,4,4.5\n,,,\n"
 
 
-def test_an_estimate_of_one_seed_has_no_spread():
-    assert text(Estimate(1.25, 1.0, 1.5, signed=True, seeds=(1.25,))) == "+1.2 [+1.0, +1.5]"
+def test_a_frame_keeps_integers_and_missing_numbers():
+    frame = TABLE.frame()
+    assert frame["Seeds"].tolist() == [3, 1200]
+    assert frame["mIoU (%) std"].tolist()[0] == 0.31
+    assert frame["Published"].isna().tolist() == [False, True]
+
+
+def test_columns_of_one_name_are_both_kept():
+    table = Table("t", "", "", ("Class", "Class"), (("Sky", 1), ("Road", 2)))
+    assert comma_separated(table) == "Class,Class\nSky,1\nRoad,2\n"
 
 
 HOSTILE = (
@@ -137,4 +143,4 @@ def test_csv_has_no_formula_and_reads_back(name):
 
 @pytest.mark.parametrize(("name", "row"), [("[1] a", "{[}1] a"), ("*", "{*}"), ("a|b", r"a\textbar{}b")])
 def test_latex_rows_may_begin_with_anything(name, row):
-    assert f"    {row} & 1 \\\\\n" in latex(Table("t", "", "", ("a", "n"), ((name, 1),)))
+    assert f"\n{row} & 1 \\\\\n" in latex(Table("t", "", "", ("a", "n"), ((name, 1),)))
