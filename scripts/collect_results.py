@@ -64,6 +64,11 @@ def collect(sweep: Path, destination: Path) -> list[str]:
             raise RunFolderError(problems[0])
         for evaluation in evaluations:
             write_evaluation(destination / name, replace(evaluation, data=evaluation.data | {"root": None}))
+            records = Path("evaluations", evaluation.name)
+            for file in ("objects.csv", "positions.npz"):
+                if (sweep / name / records / file).is_file():
+                    (destination / name / records).mkdir(exist_ok=True)
+                    shutil.copyfile(sweep / name / records / file, destination / name / records / file)
         write_config(destination / name, without_machine_paths(read_config(sweep / name), sweep))
     return names
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from deformlab.cli import main
-from deformlab.run_folder import read_result
+from deformlab.run_folder import read_objects, read_result
 
 # Batch norm's statistics are those of a process; without them both trainings do the same arithmetic.
 SAME = ["--trainer.max_epochs", "1", "--data.options.val_images", "5", "--model.batch_norm", "frozen"]
@@ -60,11 +60,9 @@ def test_the_score_of_two_processes_is_that_of_one(two_process_run, capsys):
 
 
 def test_every_filter_is_counted_once(two_process_run):
-    rows = csv.DictReader((two_process_run / "effective_dilation.csv").open())
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["layer"]] = counts.get(row["layer"], 0) + int(row["count"])
-    assert set(counts.values()) == {5 * 4 * 4}
+    records, positions = read_objects(two_process_run, read_result(two_process_run).classes)
+    assert records.sums["all"].filters.sum(0).tolist() == [5 * 4 * 4] * len(records.layers)
+    assert len(positions) == 2
 
 
 def test_two_processes_validate_and_end(two_process_run):

@@ -9,7 +9,7 @@ import yaml
 from deformlab.cli import main
 from deformlab.run_folder.evaluations import read_evaluations
 
-OWN = ("result.json", "objects.csv", "objects.json", "effective_dilation.csv", "metrics.csv")
+OWN = ("result.json", "objects.csv", "positions.npz", "metrics.csv")
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def run(trained_run, tmp_path):
 @pytest.fixture
 def own(run):
     """The run's own files as they were."""
-    return {name: (run / name).read_text() for name in OWN}
+    return {name: (run / name).read_bytes() for name in OWN}
 
 
 def error_line(capsys) -> str:
@@ -31,7 +31,7 @@ def error_line(capsys) -> str:
 
 def test_other_data_leave_the_runs_own_files_as_they_are(run, own, capsys):
     assert main(["validate", "--run_dir", str(run), "--data.options.val_images", "3"]) == 0
-    assert {name: (run / name).read_text() for name in OWN} == own
+    assert {name: (run / name).read_bytes() for name in OWN} == own
     assert read_evaluations(run) == ([], [])
     printed = capsys.readouterr().out
     assert "not kept" in printed
@@ -41,7 +41,7 @@ def test_other_data_leave_the_runs_own_files_as_they_are(run, own, capsys):
 def test_a_named_evaluation_stands_beside_the_run(run, own):
     arguments = ["validate", "--run_dir", str(run), "--data.options.val_images", "3", "--name", "fewer"]
     assert main(arguments) == 0
-    assert {name: (run / name).read_text() for name in OWN} == own
+    assert {name: (run / name).read_bytes() for name in OWN} == own
     ((evaluation,), problems) = read_evaluations(run)
     assert problems == []
     assert (evaluation.name, evaluation.split, evaluation.images) == ("fewer", "val", 3)
@@ -55,7 +55,7 @@ def test_a_named_evaluation_stands_beside_the_run(run, own):
 
 def test_the_test_split_is_kept_without_a_name(run, own):
     assert main(["test", "--run_dir", str(run)]) == 0
-    assert {name: (run / name).read_text() for name in OWN} == own
+    assert {name: (run / name).read_bytes() for name in OWN} == own
     ((evaluation,), _) = read_evaluations(run)
     assert (evaluation.name, evaluation.split, evaluation.options) == ("test", "test", {})
 
@@ -63,7 +63,7 @@ def test_the_test_split_is_kept_without_a_name(run, own):
 def test_other_options_of_measuring_are_not_the_runs_own(run, own):
     arguments = ["validate", "--run_dir", str(run), "--model.evaluation.flip", "true", "--name", "flip"]
     assert main(arguments) == 0
-    assert {name: (run / name).read_text() for name in OWN} == own
+    assert {name: (run / name).read_bytes() for name in OWN} == own
     ((evaluation,), _) = read_evaluations(run)
     assert evaluation.options == {"model.evaluation.flip": True}
 
@@ -71,7 +71,7 @@ def test_other_options_of_measuring_are_not_the_runs_own(run, own):
 def test_validating_the_run_itself_repeats_its_files(run, own):
     (run / "objects.csv").write_text("damaged")
     assert main(["validate", "--run_dir", str(run)]) == 0
-    assert {name: (run / name).read_text() for name in OWN} == own
+    assert {name: (run / name).read_bytes() for name in OWN} == own
 
 
 def test_other_classes_are_refused(run, tmp_path, capsys, monkeypatch):

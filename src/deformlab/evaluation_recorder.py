@@ -30,8 +30,8 @@ class EvaluationRecorder:
     """Prints an evaluation of a trained network, and records it in the run folder where it belongs.
 
     The validation of the run's own network, on its own data and with its own options, replaces the run's
-    scores. Anything else is written as `evaluations/NAME.json`, with
-    the records of objects in the folder `evaluations/NAME`, and replaces nothing.
+    scores. Anything else is written as `evaluations/NAME.json`, with the records of objects in the folder
+    `evaluations/NAME`, and replaces nothing.
 
     Args:
         run_dir: The run folder; None records nothing.

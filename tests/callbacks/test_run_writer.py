@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from deformlab.cli import main
-from deformlab.run_folder import read_result
+from deformlab.run_folder import read_objects, read_result
 
 
 def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
@@ -16,9 +16,8 @@ def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
         "config.yaml",
         "metrics.csv",
         "result.json",
-        "effective_dilation.csv",
         "objects.csv",
-        "objects.json",
+        "positions.npz",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
         "predictions/00-val_00000.png",
@@ -59,40 +58,34 @@ def test_metrics_have_one_row_per_epoch(trained_run):
     assert float(rows[-1]["val/miou"]) == pytest.approx(read_result(trained_run).score.value)
 
 
-def test_effective_dilation_has_a_row_per_layer_and_size(trained_run):
-    rows = list(csv.DictReader((trained_run / "effective_dilation.csv").open()))
-    assert {row["layer"] for row in rows} == {"layer4.0.conv1", "layer4.0.conv2"}
-    assert [row["size"] for row in rows[:4]] == ["small", "medium", "large", "background"]
-
-
-def test_objects_have_what_effective_dilation_has_by_size(trained_run):
-    summary = json.loads((trained_run / "objects.json").read_text())
-    rows = {(row["layer"], row["size"]): row for row in summary["dilation"] if row["class"] == "all"}
-    for row in csv.DictReader((trained_run / "effective_dilation.csv").open()):
-        if int(row["count"]):
-            ours = rows[row["layer"], row["size"]]
-            assert ours["filters"] == int(row["count"])
-            assert ours["mean"] == pytest.approx(float(row["mean"]), rel=1e-9)
-    assert read_result(trained_run).measurement.sizes.thresholds == (100, 400)
+def test_the_records_of_objects_are_of_the_same_validation_as_the_scores(trained_run):
+    result = read_result(trained_run)
+    records, positions = read_objects(trained_run, result.classes)
+    assert records.layers == ("layer4.0.conv1", "layer4.0.conv2")
+    assert [part.layer for part in positions] == ["layer4.0.conv1", "layer4.0.conv2"]
+    assert result.measurement.sizes.thresholds == (100, 400)
     # A class without objects has its ordinary IoU.
-    scores = read_result(trained_run).class_scores
-    (background,) = [
-        row for row in summary["scores"] if (row["size"], row["class"]) == ("background", "background")
-    ]
-    assert background["iou"] == pytest.approx(scores.values["background"], abs=1e-6)
+    background = records.label == result.classes.index("background")
+    assert not records.is_object[background].any()
+    union = (records.pixels + records.false_positives)[background].sum()
+    iou = records.hits[background].sum() / union
+    assert iou == pytest.approx(result.class_scores.values["background"], abs=1e-6)
 
 
-def test_validate_gives_an_older_run_its_objects(trained_run, tmp_path, capsys):
+def test_validate_gives_an_older_run_its_objects_and_removes_old_files(trained_run, tmp_path, capsys):
     older = tmp_path / "older"
     shutil.copytree(trained_run, older)
-    files = ("effective_dilation.csv", "objects.csv", "objects.json")
+    files, old_files = ("objects.csv", "positions.npz"), ("effective_dilation.csv", "objects.json")
     for name in files:
         (older / name).unlink()
+    for name in old_files:
+        (older / name).write_text("of another validation")
     assert main(["validate", "--run_dir", str(older)]) == 0
     for name in files:
-        assert (older / name).read_text() == (trained_run / name).read_text()
+        assert (older / name).read_bytes() == (trained_run / name).read_bytes()
+    assert not any((older / name).exists() for name in old_files)
     printed = capsys.readouterr().out
-    assert "rank correlation" in printed
+    assert "recall and IoU in percent" in printed
     assert f"written to {older}: the scores in result.json" in printed
 
 
@@ -164,7 +157,7 @@ def test_a_training_that_had_only_its_result_left_to_write_is_finished(trained_r
     assert {key: after[key] for key in ("score", "class_scores", "epochs")} == {
         key: before[key] for key in ("score", "class_scores", "epochs")
     }
-    assert len(list(csv.DictReader((run_dir / "effective_dilation.csv").open()))) == 8
+    assert (run_dir / "objects.csv").read_text() == (trained_run / "objects.csv").read_text()
 
 
 def test_a_failed_training_is_marked_with_its_reason(tiny_config, tmp_path, capsys):
@@ -230,7 +223,7 @@ def test_however_a_training_ends_its_network_is_measured(tiny_config, tmp_path, 
 
 def test_a_network_that_was_trained_but_not_measured_is_measured(trained_run, tiny_config, tmp_path):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
-    for name in ("result.json", "objects.csv", "objects.json", "effective_dilation.csv"):
+    for name in ("result.json", "objects.csv", "positions.npz"):
         (run_dir / name).unlink()
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main(arguments) == 0
@@ -328,7 +321,6 @@ def test_a_finished_run_is_measured_anew_with_other_options_of_measuring(trained
     result = json.loads((run_dir / "result.json").read_text())
     assert result["measurement"]["sizes"]["thresholds"] == [200, 500]
     assert result["measurement"]["options"] == {"model.evaluation.object_sizes": [200, 500]}
-    assert json.loads((run_dir / "objects.json").read_text())["rule"]["thresholds"] == [200, 500]
     assert (run_dir / "checkpoints" / "last.ckpt").read_bytes() == weights
 
 

@@ -217,9 +217,9 @@ def test_scores_rates_and_speed_are_logged(logged):
 
 
 def test_tables_and_pictures_are_logged_at_the_end(logged):
-    columns = ["layer", "size", "mean", "std", "count", "inside_mean", "inside_std", "inside_count"]
+    columns = ["layer", "size", "region", "mean", "std", "count"]
     assert logged["effective_dilation"]["columns"] == columns
-    assert len(logged["effective_dilation"]["rows"]) == 8
+    assert len(logged["effective_dilation"]["rows"]) == 16
     pictures = {name: value for name, value in logged.items() if name.startswith("predictions/")}
     assert list(pictures) == [f"predictions/{i:02d}-val_{i:05d}" for i in range(4)]
     captions = [picture["caption"] for picture in pictures.values()]

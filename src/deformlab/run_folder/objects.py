@@ -96,6 +96,9 @@ def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequen
             "the same command again"
         ) from error
     write_atomically(run_dir / OBJECTS, text)
+    # Older versions wrote these; they are of an older validation now.
+    for name in ("effective_dilation.csv", "objects.json"):
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def read_objects(run_dir: Path, classes: Sequence[str]) -> ObjectMeasurement:
