@@ -114,8 +114,13 @@ def _progress_bar() -> Iterator[Callable[..., None]]:
     Yields:
         A function of what is done and, where they are known, how many steps are done and how many there are.
     """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        # A bar would still end in an empty line there.
+        yield lambda text, done=0, total=None: None
+        return
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading the network", total=None)
 
         def tell(text: str, done: int = 0, total: int | None = None) -> None:
