@@ -3,6 +3,9 @@
     python scripts/import_floors.py
     python scripts/import_floors.py --rounds 9
 
+The command line switches Python's garbage collection off while it imports Lightning, so `fit --help` can
+take less than the plain imports; the last line says what they take without collection.
+
 Every round runs each command once, so that other work on the machine slows all of them alike. Times are
 medians of user and system time over the rounds, after one round that is not counted. Run it in the
 repository: --dry-run reads experiments/sweeps/dilation.yaml.
@@ -41,6 +44,8 @@ def main() -> None:
     options = parser.parse_args()
 
     floors = {code: [sys.executable, "-c", code] for code in dict.fromkeys(COMMANDS.values())}
+    uncollected = f"import gc; gc.disable(); {PARSER}"
+    floors[uncollected] = [sys.executable, "-c", uncollected]
     verbs = {words: [sys.executable, "-m", "deformlab", *words.split()] for words in COMMANDS}
     seconds: dict[str, list[float]] = {name: [] for name in (*floors, *verbs)}
     for number in range(options.rounds + 1):
@@ -55,7 +60,8 @@ def main() -> None:
     for words, floor in COMMANDS.items():
         above = median[words] - median[floor]
         needs = floor.removeprefix("import ") or "Python"
-        print(f"| `{words}` | {needs} | {median[floor]:.2f} | {median[words]:.2f} | {above:.2f} |")
+        print(f"| `{words}` | {needs} | {median[floor]:.2f} | {median[words]:.2f} | {above:+.2f} |")
+    print(f"\n`{PARSER}` without garbage collection: {median[uncollected]:.2f}")
 
 
 def cpu_seconds(command: list[str]) -> float:

@@ -4,9 +4,12 @@ A user's mistake is one line on stderr and exit code 2; a traceback is a bug of 
 """
 
 import argparse
+import contextlib
+import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import deformlab
@@ -90,11 +93,12 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from pytorch_lightning.utilities import rank_zero_only
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+    with _importing_lightning():
+        from pytorch_lightning.utilities import rank_zero_only
+        from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from deformlab.parser_messages import one_line
-    from deformlab.training_cli import run_training_verb
+        from deformlab.parser_messages import one_line
+        from deformlab.training_cli import run_training_verb
 
     try:
         run_training_verb(arguments)
@@ -109,6 +113,24 @@ def _train(arguments: list[str]) -> int:
             text = "--trainer.accelerator: torch finds no GPU here; take cpu or auto, or see deformlab doctor"
         raise ConfigError(text) from error
     return 0
+
+
+@contextlib.contextmanager
+def _importing_lightning() -> Iterator[None]:
+    """Switches garbage collection off for the imports inside, which saves a third of their time.
+
+    torch and Lightning make a million objects that stay. They are left out of later collections, too.
+    """
+    if "pytorch_lightning" in sys.modules:
+        # The caller's own garbage must not be frozen with them.
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _sweep(arguments: list[str]) -> int:
@@ -135,8 +157,9 @@ def _sweep(arguments: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
     _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
-    from deformlab.sweep import parse_setting, run_sweep, sweep_folder
-    from deformlab.training_cli import ConfigurationResolver
+    with _importing_lightning():
+        from deformlab.sweep import parse_setting, run_sweep, sweep_folder
+        from deformlab.training_cli import ConfigurationResolver
 
     overrides = dict(parse_setting(assignment) for assignment in options.overrides)
     if options.root is not None:
