@@ -97,8 +97,8 @@ def _train(arguments: list[str]) -> int:
         from pytorch_lightning.utilities import rank_zero_only
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-        from deformlab.parser_messages import one_line
-        from deformlab.training_cli import run_training_verb
+        from deformlab.cli.parser_messages import one_line
+        from deformlab.cli.training import run_training_verb
 
     try:
         run_training_verb(arguments)
@@ -158,8 +158,8 @@ def _sweep(arguments: list[str]) -> int:
     _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
     with _importing_lightning():
+        from deformlab.cli.training import ConfigurationResolver
         from deformlab.sweep import parse_setting, run_sweep, sweep_folder
-        from deformlab.training_cli import ConfigurationResolver
 
     overrides = dict(parse_setting(assignment) for assignment in options.overrides)
     if options.root is not None:

@@ -35,11 +35,18 @@ from deformlab.callbacks import (
     measured_objects,
     monitored,
 )
+from deformlab.cli.evaluation_recorder import EvaluationRecorder
+from deformlab.cli.parser_messages import check_yaml_files, one_line, with_suggestion
+from deformlab.cli.precision import affordable_precision
+from deformlab.cli.training_options import (
+    add_run_options,
+    check_length,
+    check_trainer,
+    cli_settings,
+    with_run_config,
+)
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, Interrupted
-from deformlab.evaluation_recorder import EvaluationRecorder
-from deformlab.parser_messages import check_yaml_files, one_line, with_suggestion
-from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
 from deformlab.records import ObjectMeasurement
 from deformlab.run_folder import (
@@ -54,13 +61,6 @@ from deformlab.run_folder import (
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder.lock import acquire_run_folder, inherited, sign
 from deformlab.tasks import SemanticSegmentation
-from deformlab.training_options import (
-    add_run_options,
-    check_length,
-    check_trainer,
-    cli_settings,
-    with_run_config,
-)
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
 
