@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.progress import track
 from scipy.io import loadmat
 
-from deformlab.data import PascalVOC
+from deformlab.data import PascalVOC, read_label
 from deformlab.data.pascal_voc import read_names
-from deformlab.data.reading import read_label
 from deformlab.errors import DatasetError
 
 OFFICIAL_COUNT = 10_582

@@ -99,7 +99,7 @@ def run_on_larger_images(tiny_config, tmp_path_factory) -> Path:
 
     run_dir = tmp_path_factory.mktemp("runs") / "larger"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
-    # Twice the width: with 8 channels, oneDNN's backward pass of a strided 1x1 convolution on maps of this size
+    # Twice the width: with 8 channels, oneDNN's backward pass of a strided 1x1 convolution on such maps
     # crashes on processors with AVX-512 (torch 2.13).
     assert main([*arguments, "--data.options.size", "192", "--model.width", "0.25"]) == 0
     return run_dir

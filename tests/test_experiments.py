@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from deformlab.cli.training import ConfigurationResolver
 from deformlab.sweep import Identify, make_trials, read_sweep
-from deformlab.training_cli import ConfigurationResolver
 from deformlab.yaml_file import read_yaml
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

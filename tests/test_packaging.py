@@ -143,6 +143,9 @@ def test_the_readmes_python_runs(code):
 
 
 def test_the_readme_claims_no_score_on_data_that_nobody_trained_on():
-    for paragraph in re.split(r"\n\s*\n|\n- ", README):
+    text = (ROOT / "README.md").read_text()
+    # The shapes of the speed table are named after the data sets; its numbers are factors.
+    text = re.sub(r"<!-- speed table.*<!-- end of speed table -->", "", text, flags=re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n|\n- ", text):
         if re.search(r"Cityscapes|VOC", paragraph):
             assert not re.search(r"\b\d\d\.\d\b", paragraph), paragraph

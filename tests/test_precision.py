@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from deformlab import precision
-from deformlab.precision import affordable_precision
+from deformlab.cli import precision
+from deformlab.cli.precision import affordable_precision
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ def test_what_only_looks_like_a_number_or_a_boolean_stays_text(text: str):
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path):
     path = tmp_path / "a.yaml"
     path.write_text("model:\n  dilation: 2\n  dilation: 4\n")
-    with pytest.raises(
-        ConfigError, match=r"a\.yaml is not valid YAML in line 3: the key 'dilation' stands twice"
-    ):
+    with pytest.raises(ConfigError, match=r"a\.yaml is not valid YAML in line 3: duplicate key 'dilation'"):
         read_yaml(path, "base configuration")
 
 

@@ -1,4 +1,4 @@
-"""YAML as configurations mean it: `1e-4` is a number, `off` a word, a key stands once, errors are a line."""
+"""YAML as configurations mean it: `1e-4` is a number, `off` a word, a duplicate key is an error."""
 
 import re
 from collections.abc import Hashable
@@ -11,14 +11,14 @@ from deformlab.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats and booleans, and no silent last-one-wins for a key that stands twice."""
+    """YAML 1.2's floats and booleans; a duplicate key is an error, where PyYAML keeps the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    problem = f"the key {key.value!r} stands twice"
+                    problem = f"duplicate key {key.value!r}"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
@@ -38,10 +38,10 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a piece of YAML stands for.
+    """The value of a piece of YAML.
 
     Raises:
-        yaml.YAMLError: The text is no YAML.
+        yaml.YAMLError: The text is not YAML.
     """
     return yaml.load(text, Loader=_Loader)
 
@@ -54,7 +54,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
         what: What the file is for, as the error message calls it.
 
     Raises:
-        ConfigError: The file cannot be read, is no YAML, or holds no mapping.
+        ConfigError: The file cannot be read, is not YAML, or does not hold a mapping.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))

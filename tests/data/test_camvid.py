@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deformlab.data import CamVid
-from deformlab.data.components import connected_objects
+from deformlab.data.dataset import connected_objects
 from deformlab.errors import DatasetError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "camvid"

@@ -186,7 +186,7 @@ def test_the_genuine_sample_is_complete_and_has_the_known_sizes():
 def test_genuine_masks_have_the_areas_that_coco_states():
     from pycocotools import mask
 
-    from deformlab.data.coco_masks import decode_mask
+    from deformlab.data.coco import decode_mask
 
     content = json.loads(annotations_file(REAL).read_text())
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from deformlab.data import PascalVOC
-from deformlab.data.palette import color_map
+from deformlab.data.dataset import color_map
 from deformlab.errors import DatasetError
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from deformlab.inspection import Cells, effective_receptive_field, to_image
-from deformlab.metrics.image_objects import find_objects, owner_of_cells
+from deformlab.metrics.effective_dilation import assign_filters
+from deformlab.metrics.image_objects import find_objects
 from deformlab.models import BackboneConfig, ResNet
 
 
@@ -31,7 +32,7 @@ def test_what_a_filter_sees_lies_evenly_around_its_centre(output_stride):
     first, last = seen.min(0).values, seen.max(0).values
     assert first.min() > 0
     cells = Cells((384 // output_stride, 448 // output_stride), output_stride, (384, 448), (384, 448))
-    assert ((first + last) / 2).tolist() == cells.place(cell).tolist() == [192, 224]
+    assert ((first + last) / 2).tolist() == cells.position(cell).tolist() == [192, 224]
     assert cells.nearest((192, 224)) == cell
 
 
@@ -45,7 +46,7 @@ def test_a_map_reaches_half_a_cell_beyond_its_outer_centres():
 
 def test_tables_and_pictures_give_a_filter_to_the_same_pixel():
     cells = Cells((12, 15), 16, (180, 240), (375, 500))
-    objects = find_objects(torch.zeros(375, 500, dtype=torch.int64), None)
-    _, place = owner_of_cells(objects, cells.size, cells.stride, cells.input_size, "mask")
+    (objects,) = find_objects(torch.zeros(1, 375, 500, dtype=torch.int64), None, ["image"], cells.input_size)
+    _, pixel = assign_filters(objects, cells.size, cells.stride, "mask")
     rows, columns = ((centres + 0.5).astype(int) for centres in cells.centres())
-    assert place.tolist() == (rows[:, None] * 500 + columns).ravel().tolist()
+    assert pixel.tolist() == (rows[:, None] * 500 + columns).ravel().tolist()

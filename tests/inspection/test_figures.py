@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from deformlab.inspection import predict
+from deformlab.inspection import MapPanel, OffsetPanel, SamplingPanel, SupportPanels, UnitMark, predict
 from deformlab.inspection.figures import (
-    MapPanel,
-    OffsetPanel,
-    SamplingPanel,
-    SupportPanels,
-    UnitMark,
     dilation_figure,
     holding,
     offset_colours,

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from deformlab.errors import CheckpointError, DatasetError, RunFolderError
+from deformlab.errors import CheckpointError, ConfigError, DatasetError, RunFolderError
 from deformlab.inspection import load_network, predict, read_scene
 from deformlab.run_folder import read_result
 
@@ -84,8 +84,6 @@ def test_a_broken_configuration_is_one_line(trained_run, tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("model: [1", "cannot be read"),
-        ("hello", "lacks model or data"),
         ("model: {}\ndata: 3\n", "lacks model or data"),
         ("model: {}\ndata: {batch_size: many}\n", "is not a configuration of this version"),
     ],
@@ -97,6 +95,23 @@ def test_a_configuration_that_is_none_says_what_to_do_instead(text, reason, trai
         RunFolderError, match=rf"config\.yaml: {reason}.*; give another run, or train"
     ) as error:
         load_network(run)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("model: [1", "not valid YAML"),
+        ("hello", "must hold a mapping"),
+        ("model: {class_path: os.system}", "names a class_path"),
+    ],
+)
+def test_a_configuration_that_is_damaged_or_names_a_class_is_one_line(text, reason, trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=reason) as error:
+        load_network(run)
+    assert str(run / "config.yaml") in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -12,7 +12,7 @@ import pytest
 from deformlab.cli import main
 from deformlab.errors import ConfigError
 from deformlab.inspection import Scene, Unit, sampling_panels, unit_page
-from deformlab.inspection.unit_grid import Levels, levels_of, sampling_grid
+from deformlab.inspection.page import Levels, levels_of, sampling_grid
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -86,7 +86,7 @@ def test_a_sample_that_runs_away_is_drawn_far_outside(network, scene, monkeypatc
         points[0], points[1], points[2] = np.nan, 1e10, -np.inf
         return [replace(panel, points=points)]
 
-    monkeypatch.setattr("deformlab.inspection.unit_grid.sampling_panels", runaway)
+    monkeypatch.setattr("deformlab.inspection.page.sampling_panels", runaway)
     view = sampling_grid(network, scene, levels_of(network)[0], 1)
     ((points, *_),) = decoded(view).values()
     far = 4 * max(scene.size)

@@ -205,7 +205,7 @@ def test_a_data_set_without_instances_has_a_unit_on_the_background_and_says_how_
 
 def test_an_image_without_objects_says_how_to_choose_units(trained_run, photograph, monkeypatch):
     nothing = SimpleNamespace(classes=np.zeros((50, 90), dtype=np.uint8))
-    monkeypatch.setattr("deformlab.inspection.show.predict", lambda network, scene: nothing)
+    monkeypatch.setattr("deformlab.inspection.views.predict", lambda network, scene: nothing)
     said = []
     Show(trained_run, str(photograph), say=said.append)
     assert said[-1] == "it shows no countable objects: choose units with --at Y,X"
@@ -229,3 +229,21 @@ def test_help_does_not_wait_for_torch():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0
     assert all(kind in found.stdout for kind in KINDS)
+
+
+def test_support_tells_how_many_forward_passes_are_done(trained_run):
+    told = []
+    show = Show(
+        trained_run,
+        IMAGE,
+        at=["30,30", "20,20"],
+        say=lambda line: None,
+        progress=lambda text, done=0, total=None: told.append((text, done, total)),
+    )
+    show.figure("support")
+    done = [step for _, step, _ in told]
+    assert done == sorted(done)
+    text, last, total = told[-1]
+    assert last <= total
+    assert total % 2 == 0  # two searches
+    assert "pixel y 20, x 20" in text

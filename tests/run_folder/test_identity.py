@@ -19,7 +19,7 @@ CAMVID = ROOT / "experiments" / "results" / "camvid"
 
 @pytest.fixture(scope="module")
 def resolve():
-    from deformlab.training_cli import ConfigurationResolver
+    from deformlab.cli.training import ConfigurationResolver
 
     return ConfigurationResolver()
 

@@ -1,6 +1,9 @@
 """`BaseTask`: another task than segmentation, and the options that all tasks take."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 import pytorch_lightning as pl
@@ -158,9 +161,10 @@ def test_an_option_of_the_wrong_type_or_name_is_refused(parser, argument, messag
 
 
 def test_the_command_line_explains_every_option_of_the_model():
-    from deformlab.training_cli import ConfigurationResolver
-
-    text = " ".join(ConfigurationResolver()._parser("fit").format_help().split())
+    command = [sys.executable, "-m", "deformlab", "fit", "--help"]
+    environment = os.environ | {"COLUMNS": "100"}
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    text = " ".join(shown.stdout.split())
     for option, explanation in (
         ("--model.head_channels HEAD_CHANNELS", "Channels that the 1x1 reduction leaves"),
         ("--model.dilation DILATION", "Dilation of every 3x3 convolution of conv5,"),

@@ -1,17 +1,26 @@
-"""Data sets, transforms and loaders."""
+"""Data sets, transforms and loaders.
+
+`SegmentationDataModule` is imported when it is first asked for. It needs Lightning, which takes seconds;
+reading and checking data sets do not.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from deformlab.data.camvid import CamVid
-from deformlab.data.check import check_dataset
-from deformlab.data.check_report import DatasetReport, SplitReport
+from deformlab.data.check import CheckSettings, DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes
 from deformlab.data.coco import Coco
-from deformlab.data.datamodule import SegmentationDataModule
-from deformlab.data.dataset import UNKNOWN_OBJECT, Sample, SegmentationDataset
+from deformlab.data.dataset import UNKNOWN_OBJECT, Sample, SegmentationDataset, connected_objects
+from deformlab.data.files import FileDataset
 from deformlab.data.folder import Folder
 from deformlab.data.pascal_voc import PascalVOC
+from deformlab.data.reading import read_image, read_label
 from deformlab.data.registry import DATASETS
 from deformlab.data.shapes import Shapes
 from deformlab.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
+
+if TYPE_CHECKING:
+    from deformlab.data.datamodule import SegmentationDataModule
 
 __all__ = [
     "DATASETS",
@@ -19,10 +28,12 @@ __all__ = [
     "IMAGENET_STD",
     "UNKNOWN_OBJECT",
     "CamVid",
+    "CheckSettings",
     "Cityscapes",
     "Coco",
     "DatasetReport",
     "EvalTransform",
+    "FileDataset",
     "Folder",
     "PascalVOC",
     "Sample",
@@ -32,4 +43,15 @@ __all__ = [
     "SplitReport",
     "TrainTransform",
     "check_dataset",
+    "connected_objects",
+    "read_image",
+    "read_label",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SegmentationDataModule":
+        from deformlab.data.datamodule import SegmentationDataModule
+
+        return SegmentationDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deformlab.data.components import connected_objects
-from deformlab.data.dataset import Sample
 from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem
-from deformlab.data.reading import read_image, read_label
 
 
 class CamVid(FileDataset):
@@ -61,14 +58,3 @@ class CamVid(FileDataset):
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
         """Images and label maps of one stem."""
         return pairs_by_stem(folder / split, folder / f"{split}annot", cls.name, cls.layout)
-
-    @classmethod
-    def read(cls, files: SampleFiles) -> Sample:
-        """One sample; the unlabelled value 11 becomes 255."""
-        label = read_label(files.label, cls.ignored)
-        return Sample(
-            image=read_image(files.image),
-            label=label,
-            instance=connected_objects(label, [cls.classes.index(thing) for thing in cls.things]),
-            name=files.name,
-        )

@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deformlab.data.dataset import SegmentationDataset
 from deformlab.data.files import FileDataset
-from deformlab.data.image_folder import ImageFolder
+from deformlab.data.folder import ImageFolder
 from deformlab.data.registry import DATASETS
 from deformlab.data.sampler import AugmentedDataset, SeededSampler
 from deformlab.data.transforms import EvalTransform, TrainTransform
@@ -290,4 +289,6 @@ def _prepare_worker(worker: int) -> None:
     # end in order. They see by themselves when it has gone.
     os.setpgid(0, 0)
     # Workers are the parallelism; OpenCV's own threads in each of them would only compete.
+    import cv2
+
     cv2.setNumThreads(1)

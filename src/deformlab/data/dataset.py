@@ -1,6 +1,7 @@
 """What every segmentation data set returns, and the errors that name the file at fault.
 
 A data set is one file with one class: it lists its samples once, and `load` reads one of them.
+`connected_objects` and `color_map` are for data sets without annotated objects or colours of their own.
 """
 
 import hashlib
@@ -188,6 +189,39 @@ class SegmentationDataset(Dataset[Any]):
                 f"{', '.join(map(str, sorted({*cls.ignored, IGNORED})))} (ignored)"
                 + (f"; {cls.label_hint}" if cls.label_hint else "")
             )
+
+
+def connected_objects(label: npt.NDArray[np.uint8], things: list[int]) -> npt.NDArray[np.int32]:
+    """Objects where none are annotated: the 8-connected components of each thing class.
+
+    Args:
+        label: shape (H, W).
+        things: label values of the classes to take apart.
+
+    Returns:
+        Ids from 1, 0 outside the thing classes, shape (H, W).
+    """
+    from scipy import ndimage
+
+    instance = np.zeros(label.shape, dtype=np.int32)
+    count = 0
+    for value in things:
+        mask = label == value
+        if mask.any():
+            components, found = ndimage.label(mask, structure=np.ones((3, 3)))
+            instance[mask] = components[mask] + count
+            count += found
+    return instance
+
+
+def color_map(count: int) -> npt.NDArray[np.uint8]:
+    """Colours for classes: the first `count` of the VOC development kit, shape (count, 3).
+
+    Bit `3 i + c` of a class number is bit `7 - i` of its colour's channel `c`.
+    """
+    bits = (np.arange(count)[:, None] >> np.arange(24)) & 1
+    weights = 1 << (7 - np.arange(8))
+    return (bits.reshape(count, 8, 3) * weights[:, None]).sum(axis=1).astype(np.uint8)
 
 
 def _plain(value: Any) -> str:

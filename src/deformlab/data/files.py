@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from deformlab.data.dataset import Sample, SegmentationDataset
-from deformlab.data.reading import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from deformlab.data.dataset import Sample, SegmentationDataset, connected_objects
+from deformlab.data.reading import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label
 from deformlab.errors import DatasetError
 
 
@@ -58,7 +58,9 @@ class SampleFiles:
 
 
 class FileDataset(SegmentationDataset):
-    """Base of data sets that are read from a folder: subclasses define `find` and `read`.
+    """Base of data sets that are read from a folder.
+
+    Subclasses define `find`, and `read` if their files hold more than an image and a label map.
 
     Attributes:
         layout: what the folder must hold, for messages.
@@ -133,9 +135,18 @@ class FileDataset(SegmentationDataset):
         """
 
     @classmethod
-    @abstractmethod
     def read(cls, files: SampleFiles) -> Sample:
-        """One sample from its files."""
+        """One sample from its files.
+
+        Label values in `ignored` become 255. Objects are the connected components of the things.
+        """
+        label = read_label(files.label, cls.ignored)
+        return Sample(
+            image=read_image(files.image),
+            label=label,
+            instance=connected_objects(label, [cls.classes.index(thing) for thing in cls.things]),
+            name=files.name,
+        )
 
     def load(self, index: int) -> Sample:
         """Read sample `index` from its files."""

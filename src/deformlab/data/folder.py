@@ -1,17 +1,15 @@
-"""Your own images and label maps in folders, with class names from a text file.
-
-For data that has no loader of its own; what a folder holds is all that needs to be said about it.
-"""
+"""Your own images: with label maps and a list of classes (`Folder`), or without (`ImageFolder`)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from deformlab.data.components import connected_objects
-from deformlab.data.dataset import Sample
-from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem
-from deformlab.data.palette import color_map
-from deformlab.data.reading import read_image, read_label
+from torch.utils.data import Dataset
+
+from deformlab.data.dataset import Sample, color_map
+from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem, visible_files
+from deformlab.data.reading import IMAGE_SUFFIXES, read_image
+from deformlab.data.transforms import EvalTransform
 from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
 
@@ -77,16 +75,43 @@ class Folder(FileDataset):
         """Images and label maps of one stem."""
         return pairs_by_stem(folder / split / "images", folder / split / "labels", cls.name, cls.layout)
 
-    @classmethod
-    def read(cls, files: SampleFiles) -> Sample:
-        """One sample; the values of `ignore.txt` become 255, all others are taken as they are."""
-        label = read_label(files.label, cls.ignored)
-        return Sample(
-            image=read_image(files.image),
-            label=label,
-            instance=connected_objects(label, [cls.classes.index(thing) for thing in cls.things]),
-            name=files.name,
-        )
+
+class ImageFolder(Dataset[Any]):
+    """The images right in one folder, by name.
+
+    Indexing gives `image` (3, H', W'), `name` (the file's stem) and `size`, the original (H, W). An image is
+    turned as its EXIF orientation says, and so is its size: what is predicted lies on the image as a viewer
+    shows it.
+
+    Args:
+        root: folder of images.
+        transform: makes the network's input.
+
+    Raises:
+        DatasetError: the folder is missing or holds no image; on indexing: an image is unreadable.
+    """
+
+    def __init__(self, root: str | Path, transform: EvalTransform) -> None:
+        folder = Path(root).expanduser()
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder; data.predict_root must be a folder of images")
+        self.files = [file for file in visible_files(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
+        if not self.files:
+            raise DatasetError(
+                f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); those in subfolders are not read"
+            )
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = read_image(self.files[index])
+        return {
+            "image": self.transform.image(image),
+            "name": self.files[index].stem,
+            "size": image.shape[:2],
+        }
 
 
 def _read_classes(file: Path) -> tuple[str, ...]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deformlab.data.dataset import Sample
+from deformlab.data.dataset import Sample, color_map
 from deformlab.data.files import FileDataset, MissingSplitError, SampleFiles
-from deformlab.data.palette import color_map
 from deformlab.data.reading import read_image, read_integers, read_label
 from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED

@@ -1,13 +1,13 @@
 """From a data set's sample to tensors: scale, crop with padding, flip, colour, normalise.
 
-The only module that imports albumentations. Label and instance maps are never interpolated.
+The only module that imports albumentations, when a transform is first used: importing it takes a fifth of a
+second, and --help needs the signatures alone. Label and instance maps are never interpolated.
 """
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,9 +16,11 @@ from deformlab.data.dataset import Sample
 from deformlab.errors import ConfigError
 from deformlab.labels import IGNORED
 
+if TYPE_CHECKING:
+    import albumentations
+
 # albumentations asks its package index for a newer version on import unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A
 
 # Statistics of ImageNet in [0, 1], RGB: what torchvision's checkpoints expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,15 +70,18 @@ class TrainTransform:
         _check_normalization(self.short_side, self.mean, self.std)
         object.__setattr__(self, "_pipeline", self._build())
 
-    def _build(self) -> A.Compose:
+    def _build(self) -> "albumentations.Compose":
+        import albumentations as A
+
+        resize = _resize()
         steps: list[Any] = []
         if self.short_side is not None:
             # One resize to a random short side, not two in a row, so that nothing is resampled twice.
             sides = range(round(self.short_side * self.scale[0]), round(self.short_side * self.scale[1]) + 1)
-            steps.append(A.SmallestMaxSize(max_size=list(sides), p=1, **_RESIZE))
+            steps.append(A.SmallestMaxSize(max_size=list(sides), p=1, **resize))
         elif tuple(self.scale) != (1.0, 1.0):
             limits = (self.scale[0] - 1, self.scale[1] - 1)
-            steps.append(A.RandomScale(scale_limit=limits, p=1, **_RESIZE))
+            steps.append(A.RandomScale(scale_limit=limits, p=1, **resize))
         if self.crop is not None:
             fill = tuple(round(255 * value) for value in self.mean)
             steps.append(
@@ -104,7 +109,7 @@ class TrainTransform:
         """
         if seed is None:
             seed = int(torch.randint(2**31, ()))
-        pipeline: A.Compose = self._pipeline  # type: ignore[attr-defined]
+        pipeline: albumentations.Compose = self._pipeline  # type: ignore[attr-defined]
         # albumentations keeps a generator of its own, which workers and epochs would repeat.
         pipeline.set_random_seed(seed)
         # Padding is 0 in every mask, so the ignored label must be 0 while it is padded; uint8 wraps around.
@@ -141,7 +146,9 @@ class EvalTransform:
     def image(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The network's input (3, H', W') for an RGB image (H, W, 3)."""
         if self.short_side is not None:
-            image = A.SmallestMaxSize(max_size=self.short_side, p=1, **_RESIZE)(image=image)["image"]
+            import albumentations as A
+
+            image = A.SmallestMaxSize(max_size=self.short_side, p=1, **_resize())(image=image)["image"]
         return _to_tensor(image, self.mean, self.std)
 
     def __call__(self, sample: Sample) -> dict[str, Any]:
@@ -154,12 +161,18 @@ class EvalTransform:
         }
 
 
-# Exact nearest samples at pixel centres as the image's resize does; plain nearest is half a pixel off.
-_RESIZE: dict[str, Any] = {
-    "interpolation": cv2.INTER_LINEAR,
-    "mask_interpolation": cv2.INTER_NEAREST_EXACT,
-    "area_for_downscale": "image",
-}
+def _resize() -> dict[str, Any]:
+    """Options of albumentations' resizing transforms.
+
+    Exact nearest samples lie at pixel centres, as the image's do; plain nearest ones are half a pixel off.
+    """
+    import cv2
+
+    return {
+        "interpolation": cv2.INTER_LINEAR,
+        "mask_interpolation": cv2.INTER_NEAREST_EXACT,
+        "area_for_downscale": "image",
+    }
 
 
 def _to_tensor(image: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

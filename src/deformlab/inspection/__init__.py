@@ -3,25 +3,37 @@
 Functions here compute; those of `deformlab.inspection.figures` draw what they return.
 """
 
-from deformlab.inspection.cells import Cells, to_image
 from deformlab.inspection.network import TrainedNetwork, load_network
 from deformlab.inspection.page import unit_page, write_unit_page
-from deformlab.inspection.passes import LayerPass, Samples, record_passes, samples_of
-from deformlab.inspection.prediction import Prediction, entropy, predict
-from deformlab.inspection.saliency import SaliencyRegion, saliency_region
-from deformlab.inspection.sampling import SamplingLocations, sampling_locations
+from deformlab.inspection.sampling import (
+    LayerPass,
+    Samples,
+    SamplingLocations,
+    record_passes,
+    samples_of,
+    sampling_locations,
+)
 from deformlab.inspection.scene import Scene, read_scene
 from deformlab.inspection.show import KINDS, Show
 from deformlab.inspection.support import (
     EffectiveSamples,
+    SaliencyRegion,
     effective_receptive_field,
     effective_sampling_locations,
+    saliency_region,
 )
-from deformlab.inspection.units import Unit, choose_units, unit_at
+from deformlab.inspection.units import Cells, Unit, UnitMark, choose_units, to_image, unit_at
 from deformlab.inspection.views import (
+    MapPanel,
+    OffsetPanel,
+    Prediction,
+    SamplingPanel,
+    SupportPanels,
     cells_of,
     dilation_panels,
+    entropy,
     offset_panel,
+    predict,
     sampling_panels,
     support_panels,
 )
@@ -31,14 +43,19 @@ __all__ = [
     "Cells",
     "EffectiveSamples",
     "LayerPass",
+    "MapPanel",
+    "OffsetPanel",
     "Prediction",
     "SaliencyRegion",
     "Samples",
     "SamplingLocations",
+    "SamplingPanel",
     "Scene",
     "Show",
+    "SupportPanels",
     "TrainedNetwork",
     "Unit",
+    "UnitMark",
     "cells_of",
     "choose_units",
     "dilation_panels",

@@ -1,12 +1,10 @@
 """A trained network from its run folder, with the transform and the classes it was trained with."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor, nn
 
@@ -15,7 +13,13 @@ from deformlab.errors import ConfigError, RunFolderError
 from deformlab.layers import DeformConv2d
 from deformlab.models import DeepLab
 from deformlab.quiet import silence_developer_messages
-from deformlab.run_folder import check_checkpoint
+from deformlab.run_folder import (
+    check_checkpoint,
+    checkpoint_folder,
+    last_checkpoint,
+    read_evaluation_config,
+    read_status,
+)
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["TrainedNetwork", "load_network"]
@@ -82,18 +86,16 @@ def load_network(path: Path) -> TrainedNetwork:
         path: A run folder, whose last checkpoint is taken, or a checkpoint in one.
 
     Raises:
-        RunFolderError: There is no run, or its configuration cannot be read.
+        RunFolderError: There is no run, or its configuration does not say how the network is built.
+        ConfigError: Its configuration is not YAML, or names a class to import.
         CheckpointError: The checkpoint is missing, damaged or of another architecture.
-        DatasetError: The data set's classes stand in a file that is missing.
+        DatasetError: The file that names the data set's classes is missing.
     """
     silence_developer_messages()
     run_dir, checkpoint = _find(path)
     config_file = run_dir / "config.yaml"
-    try:
-        config = yaml.safe_load(config_file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunFolderError(f"{config_file}: cannot be read ({_one_line(error)}); {ANOTHER_RUN}") from error
-    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in PARTS):
+    config = read_evaluation_config(run_dir)
+    if not all(isinstance(config.get(part), dict) for part in PARTS):
         raise RunFolderError(
             f"{config_file}: lacks {' or '.join(PARTS)}, which say how the network is built; {ANOTHER_RUN}"
         )
@@ -101,7 +103,8 @@ def load_network(path: Path) -> TrainedNetwork:
         task, data = _build(config)
     except (TypeError, ArgumentError) as error:
         raise RunFolderError(
-            f"{config_file}: is not a configuration of this version ({_one_line(error)}); {ANOTHER_RUN}"
+            f"{config_file}: is not a configuration of this version ({' '.join(str(error).split())}); "
+            f"{ANOTHER_RUN}"
         ) from error
     check_checkpoint(checkpoint)
     content = torch.load(checkpoint, weights_only=True, map_location="cpu")
@@ -123,8 +126,8 @@ def _find(path: Path) -> tuple[Path, Path]:
             raise RunFolderError(
                 f"{path}: holds no config.yaml; give a run folder that fit wrote, or a checkpoint in one"
             )
-        checkpoints = [path / "checkpoints" / name for name in ("last.ckpt", "best.ckpt")]
-        return path, next((file for file in checkpoints if file.is_file()), checkpoints[0])
+        last, best = last_checkpoint(path), checkpoint_folder(path) / "best.ckpt"
+        return path, best if best.is_file() and not last.is_file() else last
     if not path.exists():
         raise RunFolderError(f"{path}: there is no such run folder or checkpoint")
     for run_dir in (path.absolute().parent.parent, path.absolute().parent):
@@ -148,12 +151,5 @@ def _build(config: dict[str, Any]) -> tuple[SemanticSegmentation, SegmentationDa
 
 
 def _name(run_dir: Path) -> str:
-    try:
-        result = json.loads((run_dir / "result.json").read_text())
-        return f"{result['trial']}, seed {result['seed']}"
-    except (OSError, ValueError, TypeError, KeyError):
-        return run_dir.resolve().name
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    status = read_status(run_dir)
+    return run_dir.resolve().name if status is None else f"{status.trial}, seed {status.seed}"

@@ -7,7 +7,7 @@ const [imageChoice, networkChoice, viewChoice, scene, picture, frame, points, un
 // Room around the image, as a share of its longer side: samples lie outside it too.
 const MARGIN = 0.08;
 // Where the unit is, in pixels of the image; it stays there when another network or layer is chosen.
-let place = [0, 0];
+let position = [0, 0];
 
 function decode(text, Kind) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -45,13 +45,13 @@ function nearest(values, wanted) {
   return best;
 }
 
-// Index of the row and column of units whose filters are centred nearest to the place.
+// Index of the row and column of units whose filters are centred nearest to the position.
 function gridPosition(view) {
   const { centres } = arrays(view);
   const width = view.columns.length;
   return [
-    nearest(view.rows.map((_, row) => centres[2 * row * width]), place[0]),
-    nearest(view.columns.map((_, column) => centres[2 * column + 1]), place[1]),
+    nearest(view.rows.map((_, row) => centres[2 * row * width]), position[0]),
+    nearest(view.columns.map((_, column) => centres[2 * column + 1]), position[1]),
   ];
 }
 
@@ -74,7 +74,7 @@ function showImage() {
 
 function draw() {
   const { view } = chosen();
-  const { points: places, weights, dilation, centres } = arrays(view);
+  const { points: coordinates, weights, dilation, centres } = arrays(view);
   const [row, column] = gridPosition(view);
   const index = row * view.columns.length + column;
   const count = 9 ** view.levels;
@@ -86,8 +86,8 @@ function draw() {
   for (let i = index * count; i < (index + 1) * count; i++) {
     const circle = document.createElementNS(scene.namespaceURI, "circle");
     // Coordinates count pixel centres from 0; the picture's edge is half a pixel before.
-    circle.setAttribute("cy", places[2 * i] * view.step + 0.5);
-    circle.setAttribute("cx", places[2 * i + 1] * view.step + 0.5);
+    circle.setAttribute("cy", coordinates[2 * i] * view.step + 0.5);
+    circle.setAttribute("cx", coordinates[2 * i + 1] * view.step + 0.5);
     circle.setAttribute("r", radius);
     if (weights[i] === 0) {
       circle.setAttribute("class", "outside");
@@ -107,21 +107,21 @@ function draw() {
     `${outside} of ${count} samples fall outside the map.`;
 }
 
-// Keeps the unit within the grid, and the place on the centre of the unit's filter.
+// Keeps the unit within the grid, and the position on the centre of the unit's filter.
 function goTo(row, column) {
   const { view } = chosen();
   const { centres } = arrays(view);
   const [i, j] = [[row, view.rows], [column, view.columns]]
     .map(([index, cells]) => Math.min(Math.max(index, 0), cells.length - 1));
   const unit = i * view.columns.length + j;
-  place = [centres[2 * unit], centres[2 * unit + 1]];
+  position = [centres[2 * unit], centres[2 * unit + 1]];
   draw();
 }
 
 scene.addEventListener("click", (event) => {
   const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(scene.getScreenCTM().inverse());
   const { size } = chosen().image;
-  place = [point.y, point.x].map((value, axis) => Math.min(Math.max(value - 0.5, 0), size[axis] - 1));
+  position = [point.y, point.x].map((value, axis) => Math.min(Math.max(value - 0.5, 0), size[axis] - 1));
   draw();
 });
 
@@ -145,11 +145,11 @@ function choose() {
 fill(imageChoice, data.images.map((image) => image.name));
 imageChoice.addEventListener("change", () => {
   const { size } = data.images[imageChoice.value];
-  place = size.map((length) => (length - 1) / 2);
+  position = size.map((length) => (length - 1) / 2);
   choose();
 });
 networkChoice.addEventListener("change", choose);
 viewChoice.addEventListener("change", draw);
 window.addEventListener("resize", draw);
-place = data.images[0].size.map((length) => (length - 1) / 2);
+position = data.images[0].size.map((length) => (length - 1) / 2);
 choose();

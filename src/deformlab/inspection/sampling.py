@@ -1,18 +1,69 @@
-"""Where one output unit samples through several levels of deformable filters: DCNv1 figures 5 and 6.
+"""Where units sample: one layer's samples, and those of a unit through several levels (DCNv1 figures 5, 6).
 
 Shape letters: M units, L levels, K taps of a filter (the same in every level), P = K^L points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deformlab.inspection.passes import LayerPass, samples_of
+from deformlab.layers import DeformConv2d, record_forward
 
-__all__ = ["SamplingLocations", "sampling_locations"]
+__all__ = ["LayerPass", "Samples", "SamplingLocations", "record_passes", "samples_of", "sampling_locations"]
+
+
+class LayerPass(NamedTuple):
+    """Input (1, C_in, H, W) and output (1, C_out, H_out, W_out) of a layer, with their gradients' graph."""
+
+    input: Tensor
+    output: Tensor
+
+
+class Samples(NamedTuple):
+    """Where a layer looks.
+
+    Attributes:
+        offset: (N, 2·G·K, H_out, W_out), (dy, dx) interleaved per tap, in cells; zero where nothing moves.
+        modulation: Weight of each sample (N, G·K, H_out, W_out); one where there is no modulation.
+    """
+
+    offset: Tensor
+    modulation: Tensor
+
+
+@contextmanager
+def record_passes(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerPass]]:
+    """Keeps input and output of each layer's last forward pass inside the `with` block.
+
+    Args:
+        layers: The layers to watch, by the name that they get.
+
+    Yields:
+        A dictionary that fills as the network runs.
+    """
+    with record_forward(layers, lambda name, input, output: LayerPass(input, output)) as passes:
+        yield passes
+
+
+def samples_of(layer: nn.Conv2d, layer_pass: LayerPass) -> Samples:
+    """Where a layer looked in a forward pass, without gradients.
+
+    Args:
+        layer: A convolution; a plain one counts as a deformable one that never moves.
+        layer_pass: Its input and output.
+    """
+    with torch.no_grad():
+        if isinstance(layer, DeformConv2d):
+            offset, modulation = layer.predict_offsets(layer_pass.input)
+            return Samples(offset, torch.ones_like(offset[:, ::2]) if modulation is None else modulation)
+        batch, _, height, width = layer_pass.output.shape
+        taps = layer.kernel_size[0] * layer.kernel_size[1]
+        offset = layer_pass.output.new_zeros(batch, 2 * taps, height, width)
+        return Samples(offset, torch.ones_like(offset[:, ::2]))
 
 
 class SamplingLocations(NamedTuple):

@@ -6,10 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deformlab.data import SegmentationDataset
-from deformlab.data.components import connected_objects
-from deformlab.data.files import FileDataset
-from deformlab.data.reading import read_image
+from deformlab.data import FileDataset, SegmentationDataset, connected_objects, read_image
 from deformlab.errors import DatasetError
 from deformlab.inspection.network import TrainedNetwork
 

@@ -1,16 +1,20 @@
-"""`deformlab show`: one picture of what a trained network does with one image."""
+"""`deformlab show`: pictures of what a trained network does with one image."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from deformlab.errors import ConfigError
 from deformlab.figure_style import save_figure
 from deformlab.inspection import views
-from deformlab.inspection.cells import Cells
 from deformlab.inspection.figures import (
     dilation_figure,
     offset_figure,
@@ -19,15 +23,110 @@ from deformlab.inspection.figures import (
     support_figure,
 )
 from deformlab.inspection.network import TrainedNetwork, load_network
-from deformlab.inspection.prediction import predict
+from deformlab.inspection.page import write_unit_page
 from deformlab.inspection.scene import Scene, read_scene, with_predicted_label
-from deformlab.inspection.units import Unit, choose_units, unit_at
-from deformlab.inspection.waiting import SearchProgress
+from deformlab.inspection.units import Cells, Unit, choose_units, unit_at
 from deformlab.labels import IGNORED
 
-__all__ = ["KINDS", "Show", "seen_as"]
+__all__ = ["KINDS", "Show", "run", "seen_as"]
 
 KINDS = ("sampling", "offsets", "dilation", "support", "prediction")
+SUFFIXES = (".png", ".pdf")
+
+
+def run(
+    kind: str, checkpoint: Path, images: Sequence[str], output: Path | None = None, **options: Any
+) -> int:
+    """Draws one picture or all of them, or writes the page of units.
+
+    Args:
+        kind: One of `KINDS`, `all`, or `units`.
+        checkpoint: As in `Show`.
+        images: As in `Show`; several only with `units`.
+        output: A file; with `all`, a folder. None for files named by kind and image in this folder.
+        options: Further options of `Show`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        DeformlabError: Something the user can mend.
+    """
+    if kind == "units":
+        return _units(checkpoint, images, output, **options)
+    if kind not in (*KINDS, "all"):
+        raise ConfigError(
+            f"show {kind}: there is no such picture; choose one of {', '.join(KINDS)}, units, or all"
+        )
+    if len(images) > 1:
+        raise ConfigError(
+            f"show {kind}: draws one image, but {len(images)} are given; several go with show units"
+        )
+    image = images[0]
+    if output is not None and kind != "all" and output.suffix not in SUFFIXES:
+        raise ConfigError(f"--output {output}: must end in .png or .pdf; both are written")
+    with _progress_bar() as progress:
+        show = Show(checkpoint, image, say=lambda line: print(line, flush=True), progress=progress, **options)
+        for name in KINDS if kind == "all" else (kind,):
+            reason = show.why_not(name) if kind == "all" else None
+            if reason is not None:
+                print(f"left out {reason}")
+                continue
+            progress(f"drawing {name}")
+            path = output / f"{name}-{show.scene.name}.png" if output and kind == "all" else output
+            print(f"wrote {' and '.join(str(file) for file in show.save(name, path))}", flush=True)
+    return 0
+
+
+def _units(
+    checkpoint: Path,
+    images: Sequence[str],
+    output: Path | None,
+    *,
+    compare: Path | None,
+    at: Sequence[str],
+    layer: str | None,
+    levels: int,
+    error_bound: float,
+) -> int:
+    """Writes the page of units; `at` and `error_bound` are of other pictures and mean nothing to it."""
+    if at:
+        raise ConfigError("--at: show units has every unit; on the page one clicks on the image")
+    if not 1 <= levels <= 4:
+        raise ConfigError(f"--levels {levels}: choose 1 to 4; each level has nine times as many samples")
+    if output is not None and output.suffix != ".html":
+        raise ConfigError(f"--output {output}: must end in .html; show units writes a page")
+    with _progress_bar() as progress:
+        networks = [load_network(path) for path in (checkpoint, compare) if path is not None]
+        scenes = [read_scene(image, networks[0]) for image in images]
+        for scene in scenes:
+            print(seen_as(networks[0], scene), flush=True)
+        page = output or Path(f"units-{scenes[0].name}.html")
+        write_unit_page(networks, scenes, page, levels=levels, layer=layer, progress=progress)
+    print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[..., None]]:
+    """A bar on a terminal's standard error; elsewhere nothing is shown.
+
+    Yields:
+        A function of what is done and, where they are known, how many steps are done and how many there are.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        # A bar would still end in an empty line there.
+        yield lambda text, done=0, total=None: None
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading the network", total=None)
+
+        def tell(text: str, done: int = 0, total: int | None = None) -> None:
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield tell
 
 
 class Show:
@@ -42,7 +141,8 @@ class Show:
         levels: How many levels of filters `sampling` follows, from 1 to 4.
         error_bound: Largest relative change of the response in `support`'s saliency region, in (0, 1).
         say: Told in one line each what was done with the image.
-        progress: Told how far a slow picture is.
+        progress: Told what is being done; for slow pictures also how many forward passes are done and about
+            how many there are.
 
     Raises:
         DeformlabError: A path, a point, a layer or a number is wrong.
@@ -59,7 +159,7 @@ class Show:
         levels: int = 3,
         error_bound: float = 0.1,
         say: Callable[[str], None] = print,
-        progress: Callable[[str], None] = lambda text: None,
+        progress: Callable[..., None] = lambda text, done=0, total=None: None,
     ) -> None:
         if not 1 <= levels <= 4:
             raise ConfigError(f"--levels {levels}: choose 1 to 4; each level has nine times as many samples")
@@ -179,25 +279,27 @@ class Show:
         )
 
     def _support(self) -> Figure:
+        searches = [(unit, network) for unit in self.units for network in self.networks]
         rows = []
-        waiting = SearchProgress(len(self.units) * len(self.networks), self.say, self.progress)
-        for unit in self.units:
-            for network in self.networks:
-                waiting.begin(f"{network.name}, on {unit.name}")
-                try:
-                    row = views.support_panels(
-                        network, self.scene, unit, self.layer, self.error_bound, waiting.tell
-                    )
-                except ValueError as error:
-                    raise ConfigError(f"support: {error}; choose another unit with --at") from error
-                rows.append(row)
+        for number, (unit, network) in enumerate(searches):
+            progress = partial(self._tell, f"{network.name}, {unit.name}", number, len(searches))
+            try:
+                row = views.support_panels(network, self.scene, unit, self.layer, self.error_bound, progress)
+            except ValueError as error:
+                raise ConfigError(f"support: {error}; choose another unit with --at") from error
+            rows.append(row)
         what = "length of the features" if self.layer else "score of the predicted class"
         unit_of = self.layer or "the class scores"
         title = f"{self._title()}: what units of {unit_of} react to ({what})"
         return support_figure(self.scene.image, rows, title, self.scene.regions)
 
+    def _tell(self, text: str, number: int, searches: int, passes: int, kept: int, blocks: int) -> None:
+        """How far search `number` for a saliency region is: it takes about a forward pass for each block."""
+        done = number * blocks + min(passes, blocks)
+        self.progress(f"{text}: {kept} of {blocks} blocks left", done, searches * blocks)
+
     def _prediction(self) -> Figure:
-        rows = [(network.name, predict(network, self.scene)) for network in self.networks]
+        rows = [(network.name, views.predict(network, self.scene)) for network in self.networks]
         data = self.network.data
         return prediction_figure(self.scene, rows, data.classes, data.palette, self._title())
 
@@ -220,7 +322,7 @@ class Show:
         if scene.label is None:
             self.say("it has no label here: units are chosen by the prediction")
             things = [data.classes.index(name) for name in data.things]
-            scene = with_predicted_label(scene, predict(self.network, scene).classes, things)
+            scene = with_predicted_label(scene, views.predict(self.network, scene).classes, things)
         assert scene.instance is not None
         assert scene.label is not None
         units = choose_units(scene.instance, scene.label, data.classes, self.network.object_sizes, cells)

@@ -1,6 +1,8 @@
-"""From a trained network and an image to what the figures draw, in pixels of the image."""
+"""What a trained network does with one image, as panels that the figures draw, in pixels of the image."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,21 +10,146 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deformlab.errors import ConfigError
-from deformlab.inspection.cells import Cells, to_image
-from deformlab.inspection.figures import MapPanel, OffsetPanel, SamplingPanel, SupportPanels, UnitMark
 from deformlab.inspection.network import TrainedNetwork
-from deformlab.inspection.passes import LayerPass, record_passes, samples_of
-from deformlab.inspection.saliency import saliency_region
-from deformlab.inspection.sampling import sampling_locations
+from deformlab.inspection.sampling import LayerPass, record_passes, samples_of, sampling_locations
 from deformlab.inspection.scene import Scene
-from deformlab.inspection.support import effective_receptive_field, effective_sampling_locations
-from deformlab.inspection.units import Unit
+from deformlab.inspection.support import (
+    effective_receptive_field,
+    effective_sampling_locations,
+    saliency_region,
+)
+from deformlab.inspection.units import Cells, Unit, UnitMark, to_image
+from deformlab.labels import IGNORED
 from deformlab.metrics import effective_dilation
 
-__all__ = ["cells_of", "dilation_panels", "level_names", "offset_panel", "sampling_panels", "support_panels"]
+__all__ = [
+    "MapPanel",
+    "OffsetPanel",
+    "Prediction",
+    "SamplingPanel",
+    "SupportPanels",
+    "cells_of",
+    "dilation_panels",
+    "entropy",
+    "level_names",
+    "offset_panel",
+    "predict",
+    "sampling_panels",
+    "support_panels",
+]
 
 # Layers whose samples are drawn in one panel; more markers cannot be told apart.
 SAMPLED_LAYERS = 3
+
+
+@dataclass(frozen=True)
+class SamplingPanel:
+    """The samples of one unit of one network, in pixels of the image.
+
+    Attributes:
+        title: What lies under the unit.
+        unit: Where the unit is.
+        points: (P, 2), y and x of each sample.
+        inside: (P,), whether the sample counts.
+        weight: (P,), its modulation from 0 on; one where there is none.
+        effective_dilation: Of the last layer's filter, in cells.
+    """
+
+    title: str
+    unit: UnitMark
+    points: NDArray[np.floating]
+    inside: NDArray[np.bool_]
+    weight: NDArray[np.floating]
+    effective_dilation: float
+
+
+@dataclass(frozen=True)
+class MapPanel:
+    """A map of one layer and where it lies on the image.
+
+    Attributes:
+        title: The layer.
+        values: (H_f, W_f), in cells.
+        extent: Left, right, bottom and top edge in pixels of the image, as matplotlib's `imshow` takes them.
+    """
+
+    title: str
+    values: NDArray[np.floating]
+    extent: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class OffsetPanel:
+    """The offsets of one layer and where they lie on the image.
+
+    Attributes:
+        title: The network.
+        offset: (K, 2, H_f, W_f), dy and dx of each tap in cells of the layer's input.
+        kernel_size: Rows and columns of the kernel, K taps in all.
+        extent: As in `MapPanel`.
+    """
+
+    title: str
+    offset: NDArray[np.floating]
+    kernel_size: tuple[int, int]
+    extent: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class SupportPanels:
+    """One unit of one network.
+
+    Attributes:
+        title: The unit and the network.
+        unit: Where the unit is.
+        samples: Name, positions (S, 2) in pixels of the image and strengths (S,) of each layer's samples.
+        receptive_field: (h, w), gradient at each pixel of the network's input.
+        saliency: (h, w), whether a pixel is in the saliency region.
+        saliency_note: Its error and cost, for the title.
+    """
+
+    title: str
+    unit: UnitMark
+    samples: Sequence[tuple[str, NDArray[np.floating], NDArray[np.floating]]]
+    receptive_field: NDArray[np.floating]
+    saliency: NDArray[np.bool_]
+    saliency_note: str
+
+
+class Prediction(NamedTuple):
+    """One image's prediction at the image's own size.
+
+    Attributes:
+        classes: Predicted class (H, W).
+        entropy: Entropy of the class probabilities (H, W) in nat, from 0 to log C.
+        wrong: Whether the prediction differs from the label (H, W), false where that is ignored; None without
+            a label.
+        accuracy: Share of labelled pixels that are right; None without one.
+    """
+
+    classes: NDArray[np.uint8]
+    entropy: NDArray[np.float32]
+    wrong: NDArray[np.bool_] | None
+    accuracy: float | None
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Entropy in nat of class probabilities (C, ...), which sum to 1: 0 if sure, log C if not at all."""
+    return torch.special.entr(probabilities).sum(0)
+
+
+def predict(network: TrainedNetwork, scene: Scene) -> Prediction:
+    """Looks at the image once, as it is; an evaluation over several scales may predict otherwise."""
+    with torch.no_grad():
+        scores = network.model(network.input(scene.image), size=scene.size)[0]
+    classes = scores.argmax(0).to(torch.uint8).cpu().numpy()
+    uncertainty = entropy(scores.softmax(0)).cpu().numpy()
+    if scene.label is None:
+        return Prediction(classes, uncertainty, None, None)
+    counted = scene.label != IGNORED
+    wrong = counted & (classes != scene.label)
+    accuracy = 1 - float(wrong.sum() / counted.sum()) if counted.any() else None
+    return Prediction(classes, uncertainty, wrong, accuracy)
 
 
 def level_names(network: TrainedNetwork, levels: int, layer: str | None = None) -> list[str]:
@@ -141,7 +268,7 @@ def support_panels(
     sampled = {name: network.layers[name] for name in tracked[-SAMPLED_LAYERS:]}
     size = _input_size(network, scene)
 
-    def places(name: str, points: Tensor) -> NDArray[np.floating]:
+    def positions(name: str, points: Tensor) -> NDArray[np.floating]:
         pixels = network.model.backbone.pixels_per_cell(name)
         return to_image(points.cpu().numpy() * pixels, scene.size, size)
 
@@ -154,7 +281,10 @@ def support_panels(
     return SupportPanels(
         f"{network.name}\nunit on {unit.name}",
         _mark(network, scene, end, unit, _passes(network, scene, [end])[end].output),
-        [(name, places(name, found.points), found.strength.cpu().numpy()) for name, found in samples.items()],
+        [
+            (name, positions(name, found.points), found.strength.cpu().numpy())
+            for name, found in samples.items()
+        ],
         field.cpu().numpy(),
         region.mask.cpu().numpy(),
         f"{share:.0f} % of the image: same response within {100 * error_bound:g} %",
@@ -190,4 +320,4 @@ def _cells(network: TrainedNetwork, scene: Scene, layer: str, output: Tensor) ->
 def _mark(network: TrainedNetwork, scene: Scene, layer: str, unit: Unit, output: Tensor) -> UnitMark:
     """Where a unit of a layer is on the image."""
     cells = _cells(network, scene, layer, output)
-    return UnitMark(cells.place(unit.cell), cells.extent(unit.cell, (1, 1)))
+    return UnitMark(cells.position(unit.cell), cells.extent(unit.cell, (1, 1)))

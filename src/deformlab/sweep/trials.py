@@ -146,16 +146,20 @@ def make_trials(
     """
     if "seed_everything" in overrides:
         raise ConfigError(f"seed_everything comes from seeds in {sweep.path}; change it there")
+    # Seeds change nothing else, so a trial is resolved once for all of them.
+    resolved = {}
+    for specification in sweep.trials:
+        try:
+            config = apply_settings(sweep.base, specification.settings)
+            config = apply_settings(config, {**overrides, "seed_everything": sweep.seeds[0]})
+            resolved[specification.name] = _plain(identify.resolve(config))
+        except ConfigError as error:
+            raise ConfigError(f"{sweep.path}: trial {specification.name}: {error}") from error
     trials: list[PlannedTrial] = []
     for seed in sweep.seeds:
         by_name: dict[str, PlannedTrial] = {}
         for specification in sweep.trials:
-            try:
-                config = apply_settings(sweep.base, specification.settings)
-                config = apply_settings(config, {**overrides, "seed_everything": seed})
-                config = _plain(identify.resolve(config))
-            except ConfigError as error:
-                raise ConfigError(f"{sweep.path}: trial {specification.name}: {error}") from error
+            config = apply_settings(resolved[specification.name], {"seed_everything": seed})
             parent = by_name[specification.init_from] if specification.init_from else None
             identity = identify(config)
             name = f"{specification.name}-seed{seed}"

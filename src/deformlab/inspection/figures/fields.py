@@ -1,7 +1,6 @@
 """Draws what varies over a layer's map: its offsets as colour, its effective dilation as a heat map."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deformlab.inspection.figures.style import (
-    COLOUR_MAP,
+from deformlab.figure_style import COLOUR_MAP
+from deformlab.inspection.figures.photograph import (
     backdrop,
     draw_outlines,
     outer_labels,
@@ -19,8 +18,9 @@ from deformlab.inspection.figures.style import (
     pixel_axes,
     row_label,
 )
+from deformlab.inspection.views import MapPanel, OffsetPanel
 
-__all__ = ["MapPanel", "OffsetPanel", "dilation_figure", "offset_colours", "offset_figure"]
+__all__ = ["dilation_figure", "offset_colours", "offset_figure"]
 
 # Lengths above this quantile get the strongest colour, so that one runaway does not bleach the rest.
 LONGEST = 0.98
@@ -36,38 +36,6 @@ XYZ_TO_RGB = np.array(
     ]
 )
 WHITE = np.linalg.inv(XYZ_TO_RGB).sum(1)
-
-
-@dataclass(frozen=True)
-class MapPanel:
-    """A map of one layer and where it lies on the image.
-
-    Attributes:
-        title: The layer.
-        values: (H_f, W_f), in cells.
-        extent: Left, right, bottom and top edge in pixels of the image, as matplotlib's `imshow` takes them.
-    """
-
-    title: str
-    values: NDArray[np.floating]
-    extent: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class OffsetPanel:
-    """The offsets of one layer and where they lie on the image.
-
-    Attributes:
-        title: The network.
-        offset: (K, 2, H_f, W_f), dy and dx of each tap in cells of the layer's input.
-        kernel_size: Rows and columns of the kernel, K taps in all.
-        extent: As in `MapPanel`.
-    """
-
-    title: str
-    offset: NDArray[np.floating]
-    kernel_size: tuple[int, int]
-    extent: tuple[float, float, float, float]
 
 
 def dilation_figure(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deformlab.callbacks import colourise
-from deformlab.inspection.figures.style import (
-    COLOUR_MAP,
+from deformlab.figure_style import COLOUR_MAP
+from deformlab.inspection.figures.photograph import (
     backdrop,
     draw_outlines,
     outer_labels,
@@ -20,8 +20,8 @@ from deformlab.inspection.figures.style import (
     pixel_axes,
     row_label,
 )
-from deformlab.inspection.prediction import Prediction
 from deformlab.inspection.scene import Scene
+from deformlab.inspection.views import Prediction
 from deformlab.labels import IGNORED
 
 __all__ = ["prediction_figure"]

@@ -1,7 +1,9 @@
-"""What the pictures share: a pale photograph with outlines behind, axes in pixels, marks for greyscale."""
+"""What the pictures share: a pale photograph with outlines, axes in pixels of the image, marks of units.
+
+Colours and legends are those of `deformlab.figure_style`; marks can be told apart in greyscale.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +13,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from deformlab.figure_style import COLOURS
+from deformlab.inspection.units import UnitMark
+
 SAMPLE_COLOUR = "#B2182B"
-UNIT_COLOUR = "#56B4E9"
+UNIT_COLOUR = COLOURS[5]
 UNIT_MARKER = {
     "marker": "P",
     "markersize": 11,
@@ -21,24 +26,10 @@ UNIT_MARKER = {
     "linestyle": "none",
     "label": "centre of the unit's filter",
 }
-# Lightness rises evenly, also for the colour-blind and on paper.
-COLOUR_MAP = "cividis"
 PANEL_WIDTH = 4.0
 PALENESS = 0.6
 # So many outlines beside each other would fill a panel.
 LINES_ACROSS = 400
-
-
-class UnitMark(NamedTuple):
-    """Where a unit is, in pixels of the image.
-
-    Attributes:
-        centre: (y, x) on which its undeformed filter is centred.
-        cell: Left, right, bottom and top edge of the pixels that are nearer to it than to any other's.
-    """
-
-    centre: NDArray[np.floating]
-    cell: tuple[float, float, float, float]
 
 
 def panel_grid(
@@ -145,16 +136,3 @@ def outer_labels(grid: NDArray) -> None:
                 axes.set_ylabel("")
             if row < len(grid) - 1:
                 axes.set_xlabel("")
-
-
-def legend_below(figure: Figure, columns: int = 4) -> None:
-    """One legend for all panels."""
-    handles = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if handles:
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False
-        )

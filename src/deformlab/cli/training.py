@@ -5,6 +5,7 @@ SegmentationDataModule; nothing is parsed by hand.
 """
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -12,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
@@ -34,11 +35,18 @@ from deformlab.callbacks import (
     measured_objects,
     monitored,
 )
+from deformlab.cli.evaluation_recorder import EvaluationRecorder
+from deformlab.cli.parser_messages import check_yaml_files, one_line, with_suggestion
+from deformlab.cli.precision import affordable_precision
+from deformlab.cli.training_options import (
+    add_run_options,
+    check_length,
+    check_trainer,
+    cli_settings,
+    with_run_config,
+)
 from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, Interrupted
-from deformlab.evaluation_recorder import EvaluationRecorder
-from deformlab.parser_messages import check_yaml_files, one_line, with_suggestion
-from deformlab.precision import affordable_precision
 from deformlab.quiet import silence_developer_messages
 from deformlab.records import ObjectMeasurement
 from deformlab.run_folder import (
@@ -53,18 +61,8 @@ from deformlab.run_folder import (
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder.lock import acquire_run_folder, inherited, sign
 from deformlab.tasks import SemanticSegmentation
-from deformlab.training_options import (
-    add_run_options,
-    check_length,
-    check_trainer,
-    cli_settings,
-    with_run_config,
-)
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
-
-# --help takes an option's text from the docstring beside its field.
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 class TrainingCLI(LightningCLI):
@@ -82,14 +80,33 @@ class TrainingCLI(LightningCLI):
     identity: identities.Identity
     changed: dict[str, Any]
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, args: list[str] | dict[str, Any], **options: Any) -> None:
+        self._verb = args["subcommand"] if isinstance(args, dict) else args[0]
+        self._shows_help = not {"-h", "--help"}.isdisjoint(args)
         self._termination = Termination()
         with self._termination.listening():
-            super().__init__(**options)
+            super().__init__(args=args, **options)
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Adds the verb that is run. A parser takes a tenth of a second, so others are built when used."""
+        self._subcommand_parsers = {}
+        self._parser_settings = kwargs
+        parser.add_subcommands().add_subcommand(self._verb, self._parser(self._verb))
+
+    def _parser(self, subcommand: str | None) -> LightningArgumentParser:
+        if subcommand is not None and subcommand not in self._subcommand_parsers:
+            self._subcommand_parsers[subcommand] = self._prepare_subcommand_parser(
+                Trainer, subcommand, **self._parser_settings[subcommand]
+            )
+        return super()._parser(subcommand)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the network's and the data's options before the trainer's many, as a newcomer reads them."""
+        # For the docstrings beside the fields of dataclasses jsonargparse parses the sources of all bases,
+        # Lightning's and PyTorch's too. That takes half a second, and only --help shows them.
+        set_parsing_settings(docstring_parse_attribute_docstrings=self._shows_help)
         parser.add_lightning_class_args(SemanticSegmentation, "model")
+        set_parsing_settings(docstring_parse_attribute_docstrings=False)
         parser.add_lightning_class_args(SegmentationDataModule, "data")
         parser.add_lightning_class_args(self.trainer_class, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
@@ -249,7 +266,7 @@ class TrainingCLI(LightningCLI):
     def resolved_configuration(self, config: Any) -> dict[str, Any]:
         """The whole configuration as plain values, without what belongs to one call only."""
         parser = self._parser("fit")
-        plain = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
+        plain = json.loads(parser.dump(config, skip_unset=False, skip_validation=True, format="json"))
         return {
             key: value
             for key, value in plain.items()

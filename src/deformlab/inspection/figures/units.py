@@ -1,7 +1,6 @@
-"""Draws a unit's spatial support in DCNv2's three views: samples, receptive field, saliency region."""
+"""Draws units: where they sample (DCNv1 figures 5 and 6), and what they react to (DCNv2's three views)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,46 +9,89 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deformlab.inspection.figures.style import (
-    COLOUR_MAP,
-    UnitMark,
+from deformlab.figure_style import COLOUR_MAP, MARKERS, legend_below
+from deformlab.inspection.figures.photograph import (
+    SAMPLE_COLOUR,
     backdrop,
-    legend_below,
     mark_unit,
     outer_labels,
     panel_grid,
     pixel_axes,
     row_label,
 )
+from deformlab.inspection.views import SamplingPanel, SupportPanels
 
-__all__ = ["SupportPanels", "holding", "support_figure"]
+__all__ = ["holding", "sampling_figure", "support_figure"]
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
+# Samples farther outside than this share of the image are counted in the panel's title only.
+MARGIN = 0.1
 # Samples weaker than this share of the strongest are too many and too faint to draw.
 FAINTEST = 0.02
 # The share of the gradient that the receptive field's outline holds.
 HELD = 0.95
 
 
-@dataclass(frozen=True)
-class SupportPanels:
-    """One unit of one network.
+def sampling_figure(
+    image: NDArray[np.uint8],
+    rows: Sequence[tuple[str, Sequence[SamplingPanel]]],
+    title: str,
+    regions: NDArray[np.integer] | None = None,
+) -> Figure:
+    """A row of panels per network, a column per unit.
 
-    Attributes:
-        title: The unit and the network.
-        unit: Where the unit is.
-        samples: Layer name, places (S, 2) in pixels of the image and strengths (S,) of each layer's samples.
-        receptive_field: (h, w), gradient at each pixel of the network's input.
-        saliency: (h, w), whether a pixel is in the saliency region.
-        saliency_note: Its error and cost, for the title.
+    Args:
+        image: RGB (H, W, 3).
+        rows: The network's name and its panels, as many in each row.
+        title: Above all.
+        regions: Numbers (H, W) whose regions are outlined.
     """
+    figure, grid = panel_grid(image.shape[:2], len(rows), len(rows[0][1]))
+    for axes_row, (name, panels) in zip(grid, rows, strict=True):
+        for axes, panel in zip(axes_row, panels, strict=True):
+            _sampling_panel(axes, image, regions, panel)
+        row_label(axes_row[0], name)
+    outer_labels(grid)
+    figure.suptitle(title)
+    legend_below(figure, columns=4, fontsize="medium")
+    return figure
 
-    title: str
-    unit: UnitMark
-    samples: Sequence[tuple[str, NDArray[np.floating], NDArray[np.floating]]]
-    receptive_field: NDArray[np.floating]
-    saliency: NDArray[np.bool_]
-    saliency_note: str
+
+def _sampling_panel(
+    axes: Axes, image: NDArray[np.uint8], regions: NDArray[np.integer] | None, panel: SamplingPanel
+) -> None:
+    backdrop(axes, image, regions)
+    axes.set_facecolor("0.97")
+    pixel_axes(axes, image.shape[:2], MARGIN)
+    largest = float(panel.weight.max(initial=0)) or 1.0
+    points, weight = panel.points[panel.inside], panel.weight[panel.inside] / largest
+    axes.scatter(
+        points[:, 1],
+        points[:, 0],
+        s=4 + 14 * weight,
+        color=SAMPLE_COLOUR,
+        alpha=0.75,
+        edgecolors="white",
+        linewidths=0.35,
+        label="sample",
+        zorder=4,
+    )
+    outside = panel.points[~panel.inside]
+    if len(outside):
+        axes.scatter(
+            outside[:, 1],
+            outside[:, 0],
+            s=14,
+            color="0.35",
+            marker="x",
+            linewidths=0.8,
+            label="sample that is zero: its way leads through the padding",
+            zorder=3,
+        )
+    mark_unit(axes, panel.unit)
+    note = f"effective dilation {panel.effective_dilation:.2f} cells"
+    if len(outside):
+        note += f", {len(outside)} sample{'s' if len(outside) > 1 else ''} zero"
+    axes.set_title(f"{panel.title}\n{note}", fontsize="medium")
 
 
 def holding(weights: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
@@ -84,7 +126,7 @@ def support_figure(
     figure, grid = panel_grid(image.shape[:2], len(rows), 3, extra=0.9)
     scale = PowerNorm(0.5, 0, 1)
     for axes_row, row in zip(grid, rows, strict=True):
-        _samples(axes_row[0], image, regions, row, scale)
+        _effective_samples(axes_row[0], image, regions, row, scale)
         _receptive_field(axes_row[1], image, row, scale)
         _saliency(axes_row[2], image, row)
         row_label(axes_row[0], row.title)
@@ -96,11 +138,11 @@ def support_figure(
         pad=0.01,
     )
     figure.suptitle(title)
-    legend_below(figure, columns=5)
+    legend_below(figure, columns=5, fontsize="medium")
     return figure
 
 
-def _samples(
+def _effective_samples(
     axes: Axes,
     image: NDArray[np.uint8],
     regions: NDArray[np.integer] | None,

@@ -1,0 +1,9 @@
+"""The command line: `deformlab VERB ...`.
+
+`main` reads the verb and imports only what it needs. The training verbs (fit, validate, test, predict) are
+LightningCLI's, in `training`; all other verbs are functions in `main`.
+"""
+
+from deformlab.cli.main import TRAINING_VERBS, main
+
+__all__ = ["TRAINING_VERBS", "main"]
