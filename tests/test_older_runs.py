@@ -58,7 +58,7 @@ def test_a_validation_that_fails_in_writing_keeps_what_was_small_and_large(older
         write_objects(*arguments)
         raise RunFolderError("full")
 
-    monkeypatch.setattr("deformlab.evaluation_recorder.write_objects", fill_the_disk)
+    monkeypatch.setattr("deformlab.cli.evaluation_recorder.write_objects", fill_the_disk)
     assert main(["validate", "--run_dir", str(older_run)]) == 2
     assert not (older_run / "objects.json").exists()
     assert read_result(older_run).measurement == before
