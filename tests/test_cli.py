@@ -159,6 +159,13 @@ def test_a_sweep_with_a_wrong_option_starts_nothing(tiny_config, tmp_path, capsy
     assert not list(tmp_path.glob("runs/*/result.json"))
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "far"])
+def test_a_sweep_with_a_wrong_smallest_effect_starts_nothing(tmp_path, capsys, value):
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", str(tmp_path / "sweep.yaml"), "--smallest-effect", value])
+    assert f"must be a number of cells of 0 or more, got {value}" in capsys.readouterr().err
+
+
 def test_a_report_of_nothing_is_one_line(tmp_path, capsys):
     assert main(["report", str(tmp_path / "nothing")]) == 2
     assert "nothing" in error_line(capsys)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from deformlab.cli import main
-from deformlab.run_folder import read_result
+from deformlab.errors import RunFolderError
+from deformlab.run_folder import read_result, write_objects
 
 
 def to_version_1(run_dir) -> None:
@@ -45,6 +46,22 @@ def test_validate_makes_it_a_run_of_version_2(older_run, trained_run):
     assert main(["validate", "--run_dir", str(older_run)]) == 0
     assert version(older_run) == 2
     assert read_result(older_run) == read_result(trained_run)
+
+
+def test_a_validation_that_fails_in_writing_keeps_what_was_small_and_large(older_run, monkeypatch):
+    rule = {"thirds": False, "area": "mask", "pixels": "network", "region": "box"}
+    (older_run / "objects.json").write_text(json.dumps({"version": 3, "rule": rule}))
+    before = read_result(older_run).measurement
+    assert before.sizes.area == "mask"
+
+    def fill_the_disk(*arguments):
+        write_objects(*arguments)
+        raise RunFolderError("full")
+
+    monkeypatch.setattr("deformlab.cli.evaluation_recorder.write_objects", fill_the_disk)
+    assert main(["validate", "--run_dir", str(older_run)]) == 2
+    assert not (older_run / "objects.json").exists()
+    assert read_result(older_run).measurement == before
 
 
 def test_an_interrupted_training_continues_with_the_same_bits(tiny_config, tmp_path, interrupted_fit):

@@ -68,7 +68,7 @@ class TestEffectiveDilationGrowsWithObjectSize:
     def test_cannot_be_told_if_the_interval_contains_the_smallest_effect(self, sweep):
         measure(sweep, {"large": 2.1}, {"large": 2.1}, noise=0.5)
         assert grows(sweep).verdict == UNTOLD
-        assert "An interval is too wide" in grows(sweep).sentence
+        assert grows(sweep).sentence.endswith("An interval is too wide: it contains 0.1 or -0.1 cells.")
 
     def test_seeds_that_disagree_are_counted(self, sweep):
         measure(sweep, {"large": 2.5}, {"large": 2.5}, {"large": 2.0})
@@ -207,6 +207,20 @@ class TestLooksFurtherAndGains:
         sizes = {"small": 3.0, "large": 2.0, "background": 2.0}
         compared.measure(compared.deformable(0.47, seed=2), sizes, hits=(5, 70))
         assert further_and_gains(compared).words == "seeds disagree: holds in 2 of 3"
+
+    def test_a_seed_that_the_baseline_lacks_does_not_disagree(self, sweep):
+        sweep.measure(sweep.atrous(2, 0.45), rate=2)
+        measure(sweep, {"large": 3.0}, {"large": 3.0}, hits=(5, 70))
+        found = further_and_gains(sweep)
+        assert found.verdict == UNTOLD
+        assert found.sentence.endswith("Not every seed can be judged alone.")
+
+    def test_says_that_the_gain_is_what_cannot_be_told(self, sweep):
+        sweep.measure(sweep.atrous(2), rate=2)
+        measure(sweep, {"large": 3.0})
+        found = further_and_gains(sweep)
+        assert "smallest" not in found.sentence
+        assert "interval is too wide" not in found.sentence
 
     def test_cannot_be_told_without_an_atrous_trial(self, sweep):
         measure(sweep, {"large": 3.0})

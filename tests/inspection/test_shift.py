@@ -58,6 +58,8 @@ def test_the_table_of_a_run(run_on_larger_images, tmp_path, capsys):
     ("arguments", "message"),
     [
         (("--scale", 1), "the scale must be above 1"),
+        (("--scale", "nan"), "the scale must be above 1"),
+        (("--scale", "1e6"), "at most 16"),
         (("--shift", 0), "the shift at least 1"),
         (("--shift", 500), "have no room for windows"),
         (("--shift", 3, "--scale", 2), "no filter that is interior in both windows"),

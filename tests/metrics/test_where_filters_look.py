@@ -16,7 +16,7 @@ from deformlab.metrics import (
     image_key,
     objects_from_boxes,
 )
-from deformlab.records import REGIONS, by_size, join_scores
+from deformlab.records import REGIONS, by_size, join_scores, size_effects
 
 THREE = LayerGeometry((3, 3), (2, 2), stride=1)
 
@@ -205,6 +205,19 @@ def test_filters_centred_on_an_ignored_pixel_belong_to_nothing():
     assert [row.count for row in rows_of(metric)] == [36, 200, 0, 1600 - 836 - 40]
 
 
+def test_an_image_that_is_ignored_as_a_whole_has_neither_records_nor_positions():
+    instances = scene().repeat(3, 1, 1)
+    label = torch.zeros_like(instances)
+    label[1] = 255
+    metric = metric_for()
+    metric.update({"conv": torch.zeros(3, 18, 40, 40)}, objects(instances, label))
+    records, (positions,) = metric.compute()
+    assert sorted(positions.images.tolist()) == records.images
+    assert len(positions.map_size) == len(records.images) == 2
+    effect = size_effects([positions], records, metric.rule).contrast("large", "background")
+    assert effect.images == 2
+
+
 def test_an_id_means_another_object_in_every_image():
     instances = torch.zeros(2, 40, 40, dtype=torch.int64)
     instances[0, :5, :5] = 1
@@ -259,7 +272,7 @@ def test_a_size_that_never_occurred_has_no_mean():
     assert math.isnan(row.std)
 
 
-@pytest.mark.parametrize("thresholds", [(100,), (400, 100), (100, 100), (0, 100), (math.nan, 100), "halves"])
+@pytest.mark.parametrize("thresholds", [(100,), (400, 100), (0, 100), (math.nan, 100), "halves"])
 def test_bad_thresholds_are_refused(thresholds):
     with pytest.raises(ConfigError, match="object_sizes must be two increasing areas > 0 or thirds"):
         EffectiveDilation({"conv": THREE}, thresholds)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deformlab.errors import RunFolderError
-from deformlab.records import REGIONS, ObjectMeasurement, PositionRecords
+from deformlab.records import REGIONS, ObjectMeasurement, PositionRecords, SizeRule
 from deformlab.run_folder import read_objects, write_objects
 
 CLASSES = ("road", "car", "pole")
@@ -51,6 +51,16 @@ def test_records_are_read_as_they_were_written(tmp_path, make_records, modulated
     records = make_records(rows, ("layer4.0.conv1", "layer4.0.conv2"), modulated, groups)
     written(records, tmp_path)
     assert_same_records(read_objects(tmp_path, CLASSES).records, records)
+
+
+def test_an_object_whose_size_is_a_threshold_has_the_same_size_when_it_is_read(tmp_path, make_records):
+    objects = enumerate((7, 5, 3, 1), start=1)
+    records = make_records([{"image": "a", "object": i, "area": area, "scale": 1 / 9} for i, area in objects])
+    written(records, tmp_path)
+    again = read_objects(tmp_path, CLASSES).records
+    rule = SizeRule("thirds", pixels="network")
+    recorded = SizeRule.from_description(rule.describe(records, "mask"))
+    assert recorded.sizes(again).tolist() == rule.sizes(records).tolist()
 
 
 def test_unpredicted_scores_stay_unknown(tmp_path, make_records):

@@ -61,6 +61,14 @@ def test_a_rule_is_described_with_the_thresholds_that_were_used(objects):
     assert names(again, records) == names(rule, records)
 
 
+@pytest.mark.parametrize("areas", [[30], [30, 30, 30, 30]])
+def test_thirds_of_objects_of_one_size_are_described_and_read_again(objects, areas):
+    rule, records = SizeRule("thirds"), objects(areas)
+    again = SizeRule.from_description(rule.describe(records, "mask"))
+    assert again.thresholds == (30.0, 30.0)
+    assert names(again, records) == names(rule, records) == ["background", *["medium"] * len(areas)]
+
+
 def test_a_rule_without_objects_is_described_without_thresholds(make_records):
     description = SizeRule("thirds").describe(make_records([{"image": "a"}]), "mask")
     assert description["thresholds"] is None

@@ -148,6 +148,8 @@ def test_a_result_of_a_later_version_is_refused(tmp_path: Path):
         ({"class_scores": {"name": "iou", "values": {"road": 7, "car": 0.1}}}, "road is 7, expected a frac"),
         ({"measurement": {"version": "two"}}, "version is 'two'"),
         ({"measurement": {"version": 2, "sizes": {"thresholds": [1.0]}}}, "expected two areas"),
+        ({"measurement": {"version": 2, "sizes": {"thresholds": [4.0, 1.0]}}}, "the smaller first"),
+        ({"measurement": {"version": 2, "sizes": {"thresholds": [0, 0]}}}, "expected two areas above 0"),
         ({"measurement": {"version": 2, "sizes": {"area": "disc"}}}, "area is 'disc'"),
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"model": {"width": float("nan")}}, "model.width is nan"),

@@ -231,7 +231,8 @@ def _judge_effects(
         alone = [both(*pair) for pair in zip(alone, others, strict=True)]
     verdict, certainty, holding = agreement(verdict, alone)
     if verdict == UNTOLD:
-        finding = replace(finding, sentence=f"{finding.sentence} {_why_untold(together, smallest_effect)}")
+        why = _why_untold(together, smallest_effect, gain)
+        finding = replace(finding, sentence=f"{finding.sentence} {why}")
     if verdict == TOO_SMALL:
         finding = replace(
             finding,
@@ -255,12 +256,16 @@ def _unjudgeable(trial: Trial, effects: Sequence[TrialEffect | None]) -> str:
     return ""
 
 
-def _why_untold(verdicts: Sequence[str], smallest_effect: float) -> str:
+def _why_untold(verdicts: Sequence[str], smallest_effect: float, gain: Estimate | None) -> str:
+    """Why verdicts of which the last is the gain's, if there is one, tell nothing together."""
     if UNTOLD not in verdicts:
-        return "No seed can be judged alone."
-    return (
-        f"An interval is too wide: it contains the smallest effect of interest ({smallest_effect:g} cells)."
-    )
+        return "Not every seed can be judged alone."
+    effects = verdicts if gain is None else verdicts[:-1]
+    if UNTOLD not in effects:
+        assert gain is not None
+        return "The gain has no interval." if gain.interval is None else "The gain's interval contains 0."
+    bounds = f"{smallest_effect:g} or -{smallest_effect:g} cells" if smallest_effect else "0"
+    return f"An interval is too wide: it contains {bounds}."
 
 
 def _short(effects: Sequence[TrialEffect], trial: Trial, gain: Estimate | None) -> str:

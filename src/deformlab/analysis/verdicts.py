@@ -108,15 +108,20 @@ def both(one: str, other: str) -> str:
 
 
 def agreement(together: str, alone: Sequence[str]) -> tuple[str, str, tuple[int, int]]:
-    """Verdict, certainty and holding seeds from the verdicts on all seeds together and on each alone."""
+    """Verdict, certainty and holding seeds from the verdicts on all seeds together and on each alone.
+
+    A seed that cannot be judged alone contradicts nothing, but the verdict then has no support of every seed.
+    """
     holding = (alone.count(HOLDS), len(alone))
     if together == UNTOLD or not alone:
         return UNTOLD, "", holding
     if len(alone) == 1:
         certainty = "one seed" if together == TOO_SMALL else ""
         return {HOLDS: SEEN, FAILS: UNSEEN}.get(together, together), certainty, holding
-    if any(verdict != together for verdict in alone):
+    if any(verdict not in (together, UNTOLD) for verdict in alone):
         return MIXED, "", holding
+    if UNTOLD in alone:
+        return UNTOLD, "", holding
     return together, f"in {len(alone)} of {len(alone)} seeds", holding
 
 

@@ -117,6 +117,8 @@ class EvaluationRecorder:
             )
             return
         self.lock(run_dir)
+        # In this version, before the files of older ones go, which say what was small and large.
+        write_result(run_dir, result)
         thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
         write_objects(run_dir, objects, datamodule.classes)
         result = replace(

@@ -6,6 +6,7 @@ A user's mistake is one line on stderr and exit code 2; a traceback is a bug of 
 import argparse
 import contextlib
 import gc
+import math
 import os
 import signal
 import sys
@@ -200,10 +201,21 @@ def _write_report(runs: Path, output: Path | None, smallest_effect: float) -> No
     write_report(runs, output, smallest_effect).print(Console())
 
 
+def _cells(text: str) -> float:
+    """A number of cells of 0 or more; refused before a sweep trains for hours."""
+    try:
+        cells = float(text)
+    except ValueError:
+        cells = math.nan
+    if not 0 <= cells < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of cells of 0 or more, got {text}")
+    return cells
+
+
 def _add_smallest_effect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--smallest-effect",
-        type=float,
+        type=_cells,
         default=0.1,
         metavar="CELLS",
         help="differences in effective dilation up to this are too small to matter (default: 0.1 cells)",

@@ -36,6 +36,8 @@ __all__ = ["ShiftCorrelation", "run", "shift_correlations"]
 
 Direction = Literal["vertical", "horizontal"]
 DIRECTIONS: tuple[Direction, ...] = ("vertical", "horizontal")
+# Larger images need more memory than any window is worth.
+_MAX_SCALE = 16
 
 
 class ShiftCorrelation(NamedTuple):
@@ -71,10 +73,10 @@ def run(runs: Sequence[Path], scale: float, shift: int, output: Path | None = No
     Raises:
         DeformlabError: Something the user can mend.
     """
-    if scale <= 1 or shift < 1:
+    if not 1 < scale <= _MAX_SCALE or shift < 1:
         raise ConfigError(
             f"--scale {scale:g} --shift {shift}: the scale must be above 1 and the shift at least 1, or both "
-            "windows are the same"
+            f"windows are the same; the scale at most {_MAX_SCALE}"
         )
     if output is not None and not output.absolute().parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it first")

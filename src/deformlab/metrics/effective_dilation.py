@@ -476,11 +476,13 @@ class EffectiveDilation(Metric):
             row, column = position_grid(height, width, self._margin(layer))
             positions.append((row[:, None] * width + column).flatten().numpy())
         ends = np.cumsum([len(part) for part in positions], dtype=np.int64)
+        # An image that is ignored as a whole has no records.
+        recorded = np.isin(maps[:, 0], dim_zero_cat(self.rows)[:, 0].cpu().numpy().astype(np.int64))
         found = []
         for number, (name, geometry) in enumerate(self.layers.items()):
             if not geometry.deformable:
                 continue
-            chosen = np.flatnonzero(maps[:, 1] == number)
+            chosen = np.flatnonzero((maps[:, 1] == number) & recorded)
             chosen = chosen[np.argsort(maps[chosen, 0])]
             filters = np.concatenate(
                 [np.arange(ends[k] - len(positions[k]), ends[k]) for k in chosen] or [np.zeros(0, np.int64)]

@@ -21,6 +21,7 @@ class SizeRule:
     Args:
         thresholds: Two increasing areas > 0: small below the first, large above the second, medium between,
             the thresholds included. Or `thirds`: those that put as many of the evaluated objects into each.
+            They may be equal, as the thirds of objects of one size are.
         area: `box`, the area of the object's bounding box (the paper), or `mask`, the number of its pixels.
         pixels: Areas in pixels of the `original` label map, or of the `network`'s input.
 
@@ -38,7 +39,7 @@ class SizeRule:
         if isinstance(given, str):
             if given != "thirds":
                 raise ConfigError(f"object_sizes must be two increasing areas > 0 or thirds, got {given!r}")
-        elif len(given) != 2 or not 0 < given[0] < given[1] < math.inf:
+        elif len(given) != 2 or not 0 < given[0] <= given[1] < math.inf:
             raise ConfigError(f"object_sizes must be two increasing areas > 0 or thirds, got {list(given)}")
         for name, value, legal in (
             ("object_area", self.area, ("box", "mask")),

@@ -137,7 +137,7 @@ def _text(records: ObjectRecords, classes: Sequence[str]) -> str:
         "class": [names[label] for label in records.label.tolist()],
         "box_area": _float_cells(records.box_area),
         "mask_area": _float_cells(records.mask_area),
-        "scale": _float_cells(records.scale),
+        "scale": [_exact_cell(value) for value in records.scale.tolist()],
         "pixels": _integer_cells(records.pixels),
         "hits": _integer_cells(records.hits, scored),
         "false_positives": _integer_cells(records.false_positives, scored),
@@ -291,6 +291,12 @@ def _integer_cells(values: _Integers, known: npt.NDArray[np.bool_] | None = None
 def _float_cells(values: _Floats) -> list[str]:
     # Twelve digits keep sums of any data set exact to what an interval can show, at half the file's size.
     return [f"{value:.12g}" for value in values.tolist()]
+
+
+def _exact_cell(value: float) -> str:
+    """Sizes in pixels of the network's input are compared with thresholds that are exact."""
+    short = f"{value:.12g}"
+    return short if float(short) == value else repr(value)
 
 
 def _integers(column: Sequence[str], empty: int | None = None) -> _Integers:

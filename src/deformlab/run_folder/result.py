@@ -381,13 +381,14 @@ def _measurement(content: Mapping[str, Any]) -> Measurement:
     thresholds = [
         check.amount({"thresholds": value}, "thresholds") for value in sizes.get("thresholds") or ()
     ]
-    if thresholds and not (len(thresholds) == 2 and None not in thresholds):
-        raise ValueError(f"thresholds are {thresholds!r:.60}, expected two areas")
+    low, high = (thresholds or (1.0, 1.0)) if len(thresholds) in (0, 2) else (None, None)
+    if low is None or high is None or not 0 < low <= high:
+        raise ValueError(f"thresholds are {thresholds!r:.60}, expected two areas above 0, the smaller first")
     return Measurement(
         version=check.count(content, "version", least=1),
         options=None if options is None else dict(options),
         sizes=MeasuredSizes(
-            thresholds=(thresholds[0], thresholds[1]) if thresholds else None,  # type: ignore[arg-type]
+            thresholds=(low, high) if thresholds else None,
             thirds=bool(sizes.get("thirds", False)),
             area=check.choice(sizes, "area", ("box", "mask"), "box"),
             pixels=check.choice(sizes, "pixels", ("original", "network"), "original"),
