@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deformlab.layers import DeformConv2d
-from deformlab.models import DeepLab, ResNet
+from deformlab.models import BackboneConfig, DeepLab, build_backbone
 from deformlab.ops import NativeStatus, deform_conv2d, onnx_translation_table
 from deformlab.ops._impl import native
 
@@ -150,8 +150,8 @@ def test_a_layer_runs_at_other_sizes_than_it_was_exported_at():
 @torch.no_grad()
 def test_a_whole_network_runs_at_other_sizes_than_it_was_exported_at():
     torch.manual_seed(0)
-    backbone = ResNet("resnet10", width=0.125, output_stride=32, conv5="deformable", num_deformable_layers=2)
-    network = moved(DeepLab(backbone, num_classes=5, head_channels=16))
+    config = BackboneConfig("resnet10", width=0.125, output_stride=32, num_deformable_layers=2)
+    network = moved(DeepLab(build_backbone(config), num_classes=5, head_channels=16))
     model = to_onnx(network, [torch.randn(2, 3, 64, 96)], dynamic_shapes=ANY_SIZE)
     assert [node.op_type for node in model.graph.node].count("DeformConv") == 2
     other = torch.randn(1, 3, 65, 40)

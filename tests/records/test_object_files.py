@@ -84,12 +84,14 @@ def test_the_file_is_a_table_that_others_can_read(tmp_path, records):
 def test_columns_of_measurement_version_2_are_read(tmp_path, records):
     path = written(records, tmp_path)
     path.write_text(path.read_text().replace(":interior_", ":inside_"))
+    (tmp_path / "positions.npz").unlink()
     assert_same_records(read_objects(tmp_path, CLASSES).records, records)
 
 
 def test_a_file_without_interior_filters_is_read_and_says_so(tmp_path, records):
     path = written(records, tmp_path)
     path.write_text("".join(",".join(line.split(",")[:12]) + "\n" for line in path.read_text().splitlines()))
+    (tmp_path / "positions.npz").unlink()
     old = path.read_text()
     again = read_objects(tmp_path, CLASSES).records
     assert (records.has_interior, again.has_interior) == (True, False)
@@ -116,8 +118,16 @@ def test_equal_positions_give_equal_bytes(tmp_path, records):
 def test_a_network_without_deformable_layers_has_no_positions(tmp_path, records):
     written(records, tmp_path, [positions_of(records)])
     written(records, tmp_path)
-    assert not (tmp_path / "positions.npz").exists()
     assert read_objects(tmp_path, CLASSES).positions == ()
+
+
+@pytest.mark.parametrize("deformable", [False, True])
+def test_a_table_without_its_last_row_is_refused(tmp_path, records, deformable):
+    written(records, tmp_path, [positions_of(records)] if deformable else [])
+    path = tmp_path / "objects.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv"):
+        read_objects(tmp_path, CLASSES)
 
 
 def test_positions_of_another_validation_are_refused(tmp_path, records):

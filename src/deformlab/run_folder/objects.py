@@ -12,8 +12,8 @@ are all filters.
 
 `positions.npz` has interior filters one by one for each deformable layer (`PositionRecords`): `layers`,
 `images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and `:label`.
-`objects_sha256` says which `objects.csv` it belongs to. Equal measurements give equal bytes. Networks without
-deformable layers have no such file, nor do runs of older versions.
+`objects_sha256` says which `objects.csv` it belongs to, so that a table that lost its last rows is noticed;
+networks without deformable layers have the file for that reason. Equal measurements give equal bytes.
 
 Older files are read as follows:
 
@@ -72,7 +72,7 @@ _Integers = npt.NDArray[np.int64]
 
 
 def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequence[str]) -> None:
-    """Writes `objects.csv`, and `positions.npz` where positions were recorded.
+    """Writes `objects.csv` and `positions.npz`.
 
     Args:
         run_dir: The run folder; made if it is not there.
@@ -85,11 +85,8 @@ def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequen
     text = _text(measurement.records, classes)
     path = run_dir / POSITIONS
     try:
-        if measurement.positions:
-            with replacing(path) as file:
-                np.savez_compressed(file, **_arrays(measurement.positions, text))  # type: ignore[arg-type]
-        else:
-            path.unlink(missing_ok=True)
+        with replacing(path) as file:
+            np.savez_compressed(file, **_arrays(measurement.positions, text))  # type: ignore[arg-type]
     except OSError as error:
         raise RunFolderError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another folder, then run "
@@ -339,7 +336,7 @@ def _arrays(positions: Sequence[PositionRecords], objects: str) -> dict[str, np.
     arrays = {
         "objects_sha256": np.array(_digest(objects.encode())),
         "layers": np.array([part.layer for part in positions], dtype=np.str_),
-        "images": positions[0].images,
+        "images": positions[0].images if positions else np.array([], dtype=np.str_),
     }
     for part in positions:
         arrays[f"{part.layer}:map_size"] = part.map_size.astype(np.int32)
