@@ -22,7 +22,7 @@ from deformlab.analysis.gallery import gallery
 from deformlab.analysis.published import SOURCE
 from deformlab.analysis.tables import definitions
 from deformlab.analysis.trial_set import TrialSet
-from deformlab.analysis.verdicts import FAILS, HOLDS, MIXED, Finding
+from deformlab.analysis.verdicts import FAILS, HOLDS, MIXED, TOO_SMALL, Finding
 
 LEAD = "score_over_dilation"
 # Titles with the plots and tables of each topic, in the order of the page. Other tables go to the first.
@@ -55,7 +55,7 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 PROVENANCE = ("cost", "runs")
 KINDS = {HOLDS: "holds", FAILS: "fails", MIXED: "mixed"}
 # For readers who cannot tell the colours apart.
-SIGNS = {HOLDS: "✓", FAILS: "✗", MIXED: "±"}
+SIGNS = {HOLDS: "✓", FAILS: "✗", MIXED: "±", TOO_SMALL: "≈"}
 
 
 class _Figure(NamedTuple):
