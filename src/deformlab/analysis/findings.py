@@ -247,6 +247,8 @@ def _unjudgeable(trial: Trial, effects: Sequence[TrialEffect | None]) -> str:
     if remark := chance_remark([trial]):
         return remark
     for effect in effects:
+        if effect is not None and effect.raw is None:
+            return f"Of {effect.size} and {effect.reference}, at least one has no interior filters here."
         if effect is None or effect.controlled is None:
             return "Positions and object sizes cannot be told apart in these images."
         if effect.filters < MIN_FILTERS:
