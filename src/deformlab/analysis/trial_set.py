@@ -90,7 +90,8 @@ def read_trials(folder: str | Path) -> TrialSet:
 
 def _run_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise RunFolderError(f"{folder}: no such folder; give the folder that `deformlab sweep` wrote")
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise RunFolderError(f"{folder}: {what}; give the folder that `deformlab sweep` wrote")
     if (folder / "result.json").is_file():
         return [folder]
     names = read_trial_list(folder)
