@@ -19,7 +19,7 @@ DESCRIPTIONS = {
     "--data.root PATH. The same command with the same --run_dir continues an interrupted training.",
     "validate": "Measures the score and effective dilation of a trained network on the validation split, "
     "also by the size of objects and by distance from the image's border, and records them as the run's own: "
-    "deformlab validate --run_dir runs/NAME. On other data or with other options the result stands beside "
+    "deformlab validate --run_dir runs/NAME. On other data or with other options the result is kept beside "
     "them: deformlab validate --run_dir runs/NAME --data.root OTHER --name other-drive.",
     "test": "The same on the test split, recorded as evaluations/test.json in the run folder: deformlab test "
     "--run_dir runs/NAME.",

@@ -237,7 +237,7 @@ def head_rows(objects: ImageObjects) -> Tensor:
 
 
 def sorted_rows(rows: Tensor) -> np.ndarray:
-    """A metric's rows by image, object and label, in whatever order they were counted."""
+    """A metric's rows by image, object and label, in any order of counting."""
     values = rows.cpu().numpy()
     return values[np.lexsort((values[:, 2], values[:, 1], values[:, 0]))]
 

@@ -131,7 +131,7 @@ def _false_positives(objects: ImageObjects, label: Tensor, prediction: Tensor) -
     """Of each object in its region, (K,): from the false positives of its class, summed along each row."""
     height, width = label.shape
     classes, index = objects.label.unique(return_inverse=True)
-    # 255 is no class that an object can have.
+    # No object has class 255.
     wrong = prediction.masked_fill((prediction == label) | (label == IGNORED), IGNORED)
     along = torch.zeros(len(classes), height, width + 1, dtype=torch.int32, device=label.device)
     torch.cumsum(wrong == classes.to(torch.uint8)[:, None, None], 2, dtype=torch.int32, out=along[:, :, 1:])

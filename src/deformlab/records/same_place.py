@@ -1,7 +1,7 @@
 """How much further filters on large objects look than filters on small ones at the same position.
 
 In road scenes small objects are near the horizon and large ones near the bottom, and a network may look
-further at some positions of the map whatever it sees there. The raw difference between sizes then mixes both.
+further at some positions of the map for any content. The raw difference between sizes then mixes both.
 So filters are compared with filters at the same position in other images.
 
 The model, over interior filters of one layer: e(i, p) = alpha_p + beta_s(i, p) + noise, where e is effective

@@ -32,7 +32,7 @@ def measurement_lines(measurement: ObjectMeasurement, rule: SizeRule, classes: S
         return ["nothing was measured: every pixel of the labels is ignored"]
     drawn = draws(len(records.images))
     lines = ["effective dilation in cells: mean [95 % over images] and number of filters;"]
-    lines += ["interior: not changed by the zero padding around the feature map"]
+    lines += ["interior: neither filter nor offset convolution reads the zero padding"]
     lines += _dilation(records, rule, len(classes), drawn)
     if not records.is_object.any():
         return [*lines, "", *textwrap.wrap(NO_OBJECTS, 80)]
