@@ -1,4 +1,4 @@
-"""Offset weights under the names of mmcv, mmdetection and detectron2 load and compute what they did there."""
+"""Offset weights of mmcv, mmdetection and detectron2 load, and the layer computes the same as there."""
 
 import pytest
 import torch
@@ -102,7 +102,7 @@ def test_the_names_of_mmdetection_and_detectron2():
     assert convert_offset_names(ours, state).keys() == ours.state_dict().keys()
 
 
-def test_a_layer_on_its_own_is_a_network_too():
+def test_a_single_layer_counts_as_a_network():
     layer, other = DeformConv2d(4, 6, 3), DeformConv2d(4, 6, 3)
     other.load_state_dict(convert_offset_names(other, layer.state_dict()))
     assert torch.equal(other.weight, layer.weight)
@@ -117,7 +117,7 @@ def test_the_given_state_dict_is_not_changed():
     assert list(state) == before
 
 
-def test_a_plain_checkpoint_and_other_offsets_pass_as_they_are():
+def test_a_plain_checkpoint_and_unrelated_offsets_are_unchanged():
     network = Ours()
     network.offset_head = nn.Conv2d(6, 2, 1)
     plain = {name: value for name, value in network.state_dict().items() if "conv_offset" not in name}
@@ -141,7 +141,7 @@ def renamed(state, old, new):
         (
             Ours(),
             {"conv2_offset.weight": torch.zeros(18, 8, 3, 3)},
-            r"has conv2.conv_offset.weight alone: weight and bias are expected",
+            r"has conv2.conv_offset.weight but lacks conv2.conv_offset.bias: both are needed",
         ),
         (
             Ours(modulated=True),
@@ -152,20 +152,19 @@ def renamed(state, old, new):
         (
             Ours(),
             renamed(Ours().state_dict(), "conv_offset", "conv_offset_mask"),
-            r"conv2.conv_offset_mask.weight in the checkpoint are offsets of no deformable layer.*conv2, "
-            r"take X.conv_offset or X_offset",
+            r"conv2.conv_offset_mask.weight in the checkpoint belongs to no deformable layer.*\(deformable "
+            r"layers: conv2\); .* X.conv_offset or X_offset",
         ),
         (
             Ours(),
             renamed(BesideTheLayer(False, 1).state_dict(), "conv", "backbone.conv"),
-            r"backbone.conv2_offset.weight in the checkpoint are offsets of no deformable layer.*layers X, "
-            r"conv2, take",
+            r"backbone.conv2_offset.weight in the checkpoint belongs to no deformable layer.*layers: conv2\)",
         ),
-        (nn.Conv2d(4, 4, 3), Ours().state_dict(), r"conv2.conv_offset.weight .* layers X, none, take"),
+        (nn.Conv2d(4, 4, 3), Ours().state_dict(), r"conv2.conv_offset.weight .* layers: none\)"),
         (
             nn.Sequential(*(Ours() for _ in range(4))),
             Ours().state_dict(),
-            r"conv2.conv_offset.weight .* layers X, 0.conv2, 1.conv2 \.\.\. 3.conv2, take",
+            r"conv2.conv_offset.weight .* layers: 0.conv2, 1.conv2 \.\.\. 3.conv2\)",
         ),
     ],
 )

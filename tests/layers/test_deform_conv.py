@@ -1,4 +1,4 @@
-"""`DeformConv2d`: a drop-in for `nn.Conv2d` that starts as it and then moves its taps."""
+"""`DeformConv2d`: a drop-in replacement for `nn.Conv2d` that starts as the plain convolution."""
 
 import copy
 import inspect
@@ -55,7 +55,7 @@ def test_takes_the_arguments_of_conv2d(geometry):
     assert DeformConv2d(8, 4, **geometry)(image).shape == nn.Conv2d(8, 4, **geometry)(image).shape
 
 
-def test_its_signature_is_that_of_conv2d_but_for_other_paddings_than_zeros():
+def test_its_signature_is_that_of_conv2d_except_padding_mode():
     ours, theirs = (dict(inspect.signature(layer).parameters) for layer in (DeformConv2d, nn.Conv2d))
     del theirs["padding_mode"]
     assert ours.keys() > theirs.keys()
@@ -81,13 +81,13 @@ def test_modulated_with_scale_2_starts_as_the_plain_convolution():
     torch.testing.assert_close(layer(image), conv_with_weights_of(layer)(image))
 
 
-def test_modulated_as_in_the_paper_starts_at_half_of_it():
+def test_modulated_as_in_the_paper_starts_as_half_the_plain_convolution():
     layer = DeformConv2d(4, 6, 3, padding=1, bias=False, modulated=True)
     image = torch.randn(1, 4, 9, 9)
     torch.testing.assert_close(layer(image), conv_with_weights_of(layer)(image) / 2)
 
 
-def test_an_offset_of_one_column_looks_one_column_to_the_right():
+def test_an_offset_of_one_column_samples_one_column_to_the_right():
     layer = DeformConv2d(1, 1, 1, bias=False)
     nn.init.ones_(layer.weight)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_modulation_silences_a_sample():
 
 
 @pytest.mark.parametrize(("boundary", "below"), [("zeros", 2.0), ("clamp", 4.0)])
-def test_boundary_decides_what_lies_below_the_last_row(boundary, below):
+def test_boundary_decides_what_a_sample_below_the_last_row_is(boundary, below):
     layer = DeformConv2d(1, 1, 1, bias=False, boundary=boundary)
     nn.init.ones_(layer.weight)
     nn.init.constant_(layer.conv_offset.bias, 0.5)
@@ -123,7 +123,7 @@ def test_offsets_and_modulation_learn():
 
 
 @pytest.mark.parametrize(("modulated", "channels"), [(False, 2 * 4 * 15), (True, 3 * 4 * 15)])
-def test_every_deform_group_has_offsets_of_its_own(modulated, channels):
+def test_every_deform_group_has_separate_offsets(modulated, channels):
     layer = DeformConv2d(8, 8, (3, 5), deform_groups=4, modulated=modulated)
     assert layer.conv_offset.out_channels == channels
 
@@ -133,7 +133,7 @@ def test_offsets_are_predicted_at_the_layers_own_dilation():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_offset_dilation_changes_the_reach_of_the_offsets_and_no_size(stride):
+def test_offset_dilation_changes_the_reach_of_the_offset_convolution_but_not_its_size(stride):
     layer = DeformConv2d(4, 4, 3, stride, padding=6, dilation=6, offset_dilation=1)
     assert layer.conv_offset.dilation == (1, 1)
     assert layer.conv_offset.padding == (1, 1)
@@ -203,7 +203,7 @@ def test_device_and_dtype_reach_the_offsets_too():
     assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.float64)}
 
 
-def test_says_what_it_is():
+def test_its_repr_has_the_options_of_deformable_convolution():
     text = repr(DeformConv2d(4, 6, 3, deform_groups=2, modulated=True, modulation_scale=2.0))
     assert "4, 6, kernel_size=(3, 3)" in text
     assert "deform_groups=2, modulated=True, modulation_scale=2.0" in text
@@ -219,7 +219,7 @@ def test_says_what_it_is():
         ({"kernel_size": 3, "padding": -1}, "padding must be"),
         ({"kernel_size": 3, "padding": "full"}, "padding must be integers, 'valid' or 'same', got 'full'"),
         ({"kernel_size": 3, "padding": "same", "stride": 2}, "padding='same' needs stride 1"),
-        ({"kernel_size": 2, "padding": "same"}, "as many zeros on both sides"),
+        ({"kernel_size": 2, "padding": "same"}, "equal padding on both sides"),
         ({"kernel_size": 3, "deform_groups": 3}, "deform_groups must divide in_channels"),
         ({"kernel_size": 3, "deform_groups": 0}, "deform_groups must be >= 1, got 0"),
         ({"kernel_size": 3, "groups": 3}, "in_channels must be divisible by groups"),
@@ -262,7 +262,7 @@ class RecordNeeds(TorchDispatchMode):
         (["conv_offset", "weight", "bias"], True, {"input", "offset", "mask"}),
     ],
 )
-def test_frozen_parts_cost_no_gradient(frozen, image_needs, wanted):
+def test_no_gradient_is_computed_for_frozen_parameters(frozen, image_needs, wanted):
     layer = DeformConv2d(4, 6, 3, modulated=True)
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
@@ -275,7 +275,7 @@ def test_frozen_parts_cost_no_gradient(frozen, image_needs, wanted):
     )
 
 
-def test_conv2d_stays_the_reference_for_zero_offsets_in_the_gradient():
+def test_with_zero_offsets_the_gradients_are_those_of_conv2d():
     torch.manual_seed(0)
     layer = DeformConv2d(4, 6, 3, padding=1)
     image = torch.randn(1, 4, 7, 7)
@@ -285,7 +285,7 @@ def test_conv2d_stays_the_reference_for_zero_offsets_in_the_gradient():
     torch.testing.assert_close(layer.weight.grad, weight.grad)
 
 
-def test_sampling_where_the_layer_itself_looks_gives_its_output():
+def test_sampling_at_the_predicted_offsets_gives_the_output_of_the_layer():
     torch.manual_seed(0)
     layer = DeformConv2d(4, 6, 3, padding=1, modulated=True)
     nn.init.normal_(layer.conv_offset.weight, std=0.2)

@@ -1,4 +1,4 @@
-"""A layer leaves Python: `torch.export` for all sizes at once, to a file and back, and torch.jit's trace."""
+"""Exporting a layer: `torch.export` for all sizes at once, to a file and back, and `torch.jit.trace`."""
 
 import io
 
@@ -32,7 +32,7 @@ def test_any_batch_and_any_size(layer):
         assert torch.equal(exported(image), layer(image))
 
 
-def test_a_file_holds_it(layer):
+def test_an_exported_layer_can_be_saved_and_loaded(layer):
     image = torch.randn(2, 4, 8, 9)
     file = io.BytesIO()
     torch.export.save(torch.export.export(layer, (image,)), file)
@@ -50,6 +50,6 @@ def test_a_traced_layer_is_saved_and_takes_other_sizes(layer):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_torch_jit_script_is_no_way(layer):
+def test_torch_jit_script_is_not_supported(layer):
     with pytest.raises(RuntimeError):
         torch.jit.script(layer)

@@ -1,4 +1,4 @@
-"""`record_offsets`: what the layers of a running network do with their taps."""
+"""`record_offsets`, `record_modulation` and `record_forward` while a network runs."""
 
 import pytest
 import torch
@@ -17,14 +17,14 @@ def test_the_offsets_of_the_last_forward_pass_are_kept():
     assert torch.equal(offsets["conv"], layer.conv_offset(last))
 
 
-def test_modulation_is_left_out():
+def test_offsets_do_not_include_the_modulation():
     layer = DeformConv2d(4, 6, 3, deform_groups=2, modulated=True)
     with record_offsets({"conv": layer}) as offsets:
         layer(torch.randn(1, 4, 5, 7))
     assert offsets["conv"].shape == (1, 2 * 2 * 9, 3, 5)
 
 
-def test_the_modulation_of_modulated_layers_is_what_they_multiply_by():
+def test_the_recorded_modulation_is_the_factor_of_each_sample():
     layer = DeformConv2d(4, 6, 3, deform_groups=2, modulated=True, modulation_scale=2.0)
     nn.init.normal_(layer.conv_offset.weight)
     image = torch.randn(1, 4, 5, 7)
@@ -35,7 +35,7 @@ def test_the_modulation_of_modulated_layers_is_what_they_multiply_by():
     assert not mask["v2"].requires_grad
 
 
-def test_a_plain_convolution_never_moves():
+def test_the_offsets_of_a_plain_convolution_are_zero():
     conv = nn.Conv2d(4, 6, 3, stride=2)
     with record_offsets({"conv": conv}) as offsets:
         conv(torch.randn(2, 4, 9, 9))
@@ -50,7 +50,7 @@ def test_offsets_carry_no_gradient():
     assert not offsets["conv"].requires_grad
 
 
-def test_nothing_is_recorded_after_the_block_even_if_it_failed():
+def test_nothing_is_recorded_after_the_block_even_if_it_raised_an_error():
     layer = DeformConv2d(4, 6, 3)
     try:
         with record_offsets({"conv": layer}) as offsets:
@@ -60,7 +60,7 @@ def test_nothing_is_recorded_after_the_block_even_if_it_failed():
     assert offsets == {}
 
 
-def test_a_network_that_is_compiled_inside_a_block_is_recorded_in_every_other():
+def test_a_network_that_is_compiled_inside_a_block_is_recorded_in_later_blocks():
     layer = DeformConv2d(4, 6, 3)
     nn.init.normal_(layer.conv_offset.weight)
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
@@ -70,7 +70,7 @@ def test_a_network_that_is_compiled_inside_a_block_is_recorded_in_every_other():
         torch.testing.assert_close(offsets["conv"], layer.conv_offset(image))
 
 
-def test_a_network_that_was_compiled_before_is_recorded_in_eager_mode():
+def test_a_network_that_was_compiled_outside_a_block_is_recorded_in_eager_mode():
     layer = DeformConv2d(4, 6, 3)
     compiled = torch.compile(layer, backend="eager")
     image = torch.randn(1, 4, 5, 7)
@@ -80,7 +80,7 @@ def test_a_network_that_was_compiled_before_is_recorded_in_eager_mode():
     assert offsets["conv"].shape == (1, 18, 3, 5)
 
 
-def test_input_and_output_are_read_with_their_graph_and_by_name():
+def test_read_gets_the_name_and_the_input_and_output_attached_to_their_graph():
     conv = nn.Conv2d(4, 6, 3)
     image = torch.randn(1, 4, 5, 7)
     with record_forward({"first": conv}, lambda *passed: passed) as passes:

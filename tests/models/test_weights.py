@@ -167,7 +167,7 @@ def test_an_atrous_network_continues_as_a_deformable_one(tmp_path):
         (
             lambda: deeplab(conv5="deformable"),
             deeplab,
-            "backbone.layer3.0.conv2.conv_offset.weight in the checkpoint are offsets of no deformable layer",
+            "backbone.layer3.0.conv2.conv_offset.weight in the checkpoint belongs to no deformable layer",
         ),
         (
             lambda: deeplab(conv5="deformable"),
@@ -237,5 +237,5 @@ class TestBadFiles:
 
     def test_something_else_than_weights(self, load, tmp_path):
         torch.save([1, 2, 3], tmp_path / "list.pth")
-        with pytest.raises(CheckpointError, match="holds no weights"):
+        with pytest.raises(CheckpointError, match="contains no weights"):
             load(tmp_path / "list.pth")

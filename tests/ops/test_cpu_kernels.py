@@ -49,7 +49,7 @@ def test_the_environment_can_only_lower_the_vector_unit():
     for capability in {*available()[:-1], CAPABILITIES[-1]}:
         result = run_python("-c", SCRIPT, DEFORMLAB_CPU_CAPABILITY=capability)
         assert result.stdout.strip() == (capability if capability in available() else cpu_capability())
-        assert ("this processor does not have it" in result.stderr) == (capability not in available())
+        assert ("this processor does not support it" in result.stderr) == (capability not in available())
 
 
 def test_an_unknown_vector_unit_is_named_and_ignored():

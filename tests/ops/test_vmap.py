@@ -103,7 +103,7 @@ def test_the_second_derivative_is_refused_in_plain_words(tensors):
 
 def test_forward_mode_is_refused_instead_of_giving_no_tangent(tensors):
     (input, *others), operator = tensors
-    message = r"no forward-mode derivative; use reverse mode .*deformlab\.ops\.reference"
+    message = r"forward-mode differentiation is not supported; use reverse mode .*deformlab\.ops\.reference"
     with pytest.raises(NotImplementedError, match=message):
         jacfwd(lambda input: operator(input, *others))(input)
     with torch.autograd.forward_ad.dual_level():

@@ -1,4 +1,4 @@
-"""Layers that learn where to look: drop-in replacements of convolutions, and a way to read their offsets."""
+"""Layers that learn their sampling positions, and context managers that record their offsets."""
 
 from deformlab.layers.checkpoints import convert_offset_names
 from deformlab.layers.deform_conv import DeformConv2d

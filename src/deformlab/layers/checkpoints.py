@@ -1,8 +1,9 @@
-"""Offset weights of other packages' checkpoints under the names of our layers.
+"""Renames the offset weights of other packages' checkpoints so that they load into deformlab's layers.
 
-mmcv and mmdetection keep the convolution that predicts offsets inside the layer (`conv2.conv_offset`, as we
-do), detectron2 and early mmdetection beside it (`conv2_offset`). The values need no change: v1 has the
-offsets, v2 the offsets and then the logits of the modulation, offsets as (dy, dx) of each tap of each group.
+mmcv, mmdetection and deformlab keep the convolution that predicts the offsets inside the deformable layer
+(`conv2.conv_offset`). detectron2 and early versions of mmdetection keep it beside the layer (`conv2_offset`).
+The weights themselves are the same in all of them. The output channels are (dy, dx) of each tap of each
+offset group; in v2, the modulation logits follow.
 """
 
 from collections.abc import Mapping
@@ -16,25 +17,28 @@ __all__ = ["convert_offset_names"]
 
 
 def convert_offset_names(network: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a checkpoint's offset weights to those of the network's `DeformConv2d` layers.
+    """Rename a checkpoint's offset weights to the names that the network's `DeformConv2d` layers use.
 
-    For a layer `conv2`, the checkpoint may say `conv2.conv_offset.weight` (mmcv, mmdetection, deformlab) or
-    `conv2_offset.weight` (detectron2), and so for the bias; all other names stay as they are. A layer whose
-    offsets the checkpoint does not have is left out: those of a plain network start at zero.
+    For a layer `conv2`, the checkpoint may contain `conv2.conv_offset.weight` (mmcv, mmdetection, deformlab)
+    or `conv2_offset.weight` (detectron2); the same holds for the bias. All other names stay the same. The
+    checkpoint may lack the offsets of a layer, for example if it is of a plain network; they are then missing
+    from the result as well.
 
-    Both packages predict offsets at the layer's own dilation and multiply samples by a sigmoid, which is what
-    `offset_dilation=None` and `modulation_scale=1` give.
+    mmcv and detectron2 predict the offsets at the dilation of the deformable layer and multiply each sample
+    by a sigmoid. To compute the same, use the defaults `offset_dilation=None` and `modulation_scale=1`.
 
     Args:
-        network: Has the layers; with the checkpoint's names but for the offsets.
-        state_dict: Parameters by name.
+        network: The network into which the checkpoint will be loaded. Except for the offsets, its parameters
+            have the checkpoint's names.
+        state_dict: The checkpoint's parameters by name.
 
     Returns:
         A new dictionary with the same tensors.
 
     Raises:
-        CheckpointError: Offsets have both names, only weight or bias, another shape than the layer (v1
-            instead of v2, other offset groups), or belong to no deformable layer of the network.
+        CheckpointError: The offsets of a layer have both names, lack the weight or the bias, or have another
+            shape than in the network (v1 instead of v2, or another number of offset groups); or offsets
+            belong to no deformable layer of the network.
 
     Example:
         >>> network.load_state_dict(convert_offset_names(network, torch.load("detectron2.pth")))
@@ -57,19 +61,23 @@ def convert_offset_names(network: nn.Module, state_dict: Mapping[str, Tensor]) -
     for name in converted:
         if name not in own and _is_offset_of_a_layer(name, converted):
             raise CheckpointError(
-                f"{name} in the checkpoint are offsets of no deformable layer of this network: its layers X, "
-                f"{_listed(layers)}, take X.conv_offset or X_offset"
+                f"{name} in the checkpoint belongs to no deformable layer of this network (deformable "
+                f"layers: {_listed(layers)}); offsets of a layer X must be named X.conv_offset or X_offset"
             )
     return converted
 
 
 def _check_layer(layer: DeformConv2d, ours: str, weights: Mapping[str, Tensor]) -> None:
-    there = [end for end in (".weight", ".bias") if ours + end in weights]
-    if not there:
+    ends = (".weight", ".bias")
+    present = [end for end in ends if ours + end in weights]
+    if not present:
         return
-    if len(there) == 1:
-        raise CheckpointError(f"the checkpoint has {ours + there[0]} alone: weight and bias are expected")
-    for end, own in zip(there, (layer.conv_offset.weight, layer.conv_offset.bias), strict=True):
+    if len(present) == 1:
+        (missing,) = set(ends) - set(present)
+        raise CheckpointError(
+            f"the checkpoint has {ours + present[0]} but lacks {ours + missing}: both are needed"
+        )
+    for end, own in zip(ends, (layer.conv_offset.weight, layer.conv_offset.bias), strict=True):
         assert own is not None
         shape = weights[ours + end].shape
         if shape != own.shape:
@@ -80,7 +88,10 @@ def _check_layer(layer: DeformConv2d, ours: str, weights: Mapping[str, Tensor]) 
 
 
 def _is_offset_of_a_layer(name: str, weights: Mapping[str, Tensor]) -> bool:
-    """Whether a parameter of this name sits in or beside a layer with weights, called after its offsets."""
+    """Return whether a parameter's name says that it predicts the offsets of a layer.
+
+    Its module then has `offset` in its name, and lies inside or beside another module that has a weight.
+    """
     module = name.rpartition(".")[0]
     parent, _, last = module.rpartition(".")
     beside = module.removesuffix("_offset")

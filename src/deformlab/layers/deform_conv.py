@@ -1,6 +1,6 @@
-"""Deformable convolution that predicts its own offsets, with modulation as an option.
+"""The layer `DeformConv2d`: deformable convolution that predicts its own offsets, optionally with modulation.
 
-DCNv1 (arXiv 1703.06211) section 2.1; DCNv2 (arXiv 1811.11168) section 3.2.
+Source: DCNv1 (arXiv 1703.06211), section 2.1; DCNv2 (arXiv 1811.11168), section 3.2.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ __all__ = ["DeformConv2d"]
 
 
 class _OffsetConv2d(nn.Conv2d):
-    """A convolution that starts at zero, also when somebody resets it, and draws no random numbers."""
+    """A convolution whose parameters are zero initially and after every reset. It draws no random numbers."""
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
@@ -24,50 +24,55 @@ class _OffsetConv2d(nn.Conv2d):
 
 
 class DeformConv2d(nn.Conv2d):
-    """A drop-in for `nn.Conv2d` whose taps move: each output cell samples where its input tells it to.
+    """A drop-in replacement for `nn.Conv2d` that learns where each output cell samples the input.
 
-    A convolution over the same input, `conv_offset`, predicts the offsets. It starts at zero, so that the
-    layer starts as the plain convolution (times `modulation_scale / 2` when modulated). `weight` and `bias`
-    have the names, shapes and initial values of `nn.Conv2d`'s, so that its checkpoints load with
-    `strict=False`, `conv_offset.*` being all that is missing. mmcv's names are the same; offsets from
-    detectron2 load after `convert_offset_names`.
+    A convolution over the same input, `conv_offset`, predicts the offsets. Its parameters start at zero, so
+    the layer initially computes the plain convolution (times `modulation_scale / 2` if it is modulated).
 
-    It is a subclass of `nn.Conv2d` because everything but the sampling is that class's own.
+    `weight` and `bias` have the same names, shapes and initial values as in `nn.Conv2d`. A checkpoint of a
+    plain convolution therefore loads with `strict=False`; only `conv_offset.*` is missing from it. mmcv uses
+    the same names as this layer. For a checkpoint of detectron2, use `convert_offset_names`.
+
+    The layer is a subclass of `nn.Conv2d` and changes only the sampling.
+
+    Source: DCNv1 (arXiv 1703.06211), section 2.1; DCNv2 (arXiv 1811.11168), section 3.2.
 
     Args:
         in_channels: Channels of the input; a multiple of `groups` and of `deform_groups`.
         out_channels: Channels of the output; a multiple of `groups`.
-        kernel_size: Taps, one number or (height, width), each >= 1.
-        stride: Input cells per output cell, one number or a pair, each >= 1.
-        padding: Zeros on each side, one number or a pair, each >= 0; `valid` for none; `same` for as many
-            as keep the size, where that is the same number on both sides and the stride is 1.
-        dilation: Cells between neighbouring taps of the undeformed filter, one number or a pair, each >= 1.
-        groups: Channel groups of the weight.
-        bias: Whether a bias is added.
-        deform_groups: Channel groups of the input that have offsets of their own.
-        modulated: Whether each sample is also weighted by `modulation_scale * sigmoid(logit)` (DCNv2).
-        offset_dilation: Dilation of `conv_offset`, one number or a pair, each >= 1; None for the layer's
-            own (the paper; the authors' DeepLab code has 1).
-        modulation_scale: Largest weight of a sample, > 0: 1 (DCNv2's paper) or 2 (its code, where the
-            layer then starts exactly as the plain convolution).
-        boundary: Which samples near the border count, `zeros` (the authors' v2 operator) or `clamp` (their
-            v1 operator); see `deformlab.ops.deform_conv2d`.
-        device: Where the parameters are made.
-        dtype: The parameters' type.
+        kernel_size: Number of taps, one number or (height, width), each >= 1.
+        stride: Input cells per output cell, one number or (height, width), each >= 1.
+        padding: Rows and columns of zeros on each side, one number or (height, width), each >= 0. Or `valid`
+            for no padding, or `same` for an output of the input's size; `same` requires stride 1 and a kernel
+            that needs equal padding on both sides.
+        dilation: Cells between neighbouring taps of the undeformed filter, one number or (height, width),
+            each >= 1.
+        groups: Number of channel groups of the weight, >= 1.
+        bias: Whether to add a learned bias.
+        deform_groups: Number of channel groups of the input with separate offsets, >= 1.
+        modulated: Whether to multiply each sample by `modulation_scale * sigmoid(logit)` (DCNv2).
+        offset_dilation: Dilation of `conv_offset`, one number or (height, width), each >= 1. None uses
+            `dilation`, as in the paper; the authors' DeepLab code uses 1.
+        modulation_scale: Largest factor of a sample, > 0. DCNv2's paper has 1. Its code has 2, with which the
+            layer initially computes exactly the plain convolution.
+        boundary: Which samples near the border count: `zeros` (the authors' v2 operator) or `clamp` (their v1
+            operator). See `deformlab.ops.deform_conv2d`.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
-        Input (N, C_in, H, W), output (N, C_out, H_out, W_out) as for `nn.Conv2d`.
+        Input (N, C_in, H, W); output (N, C_out, H_out, W_out) as for `nn.Conv2d`.
 
     Raises:
-        ValueError: An argument is out of its range, or no padding gives `conv_offset` the layer's output
-            size at this `offset_dilation`.
+        ValueError: An argument is out of its range, or `offset_dilation` does not allow `conv_offset` to have
+            the output size of the layer.
 
     Example:
         >>> DeformConv2d(8, 16, 3, padding=2, dilation=2)(torch.rand(1, 8, 32, 32)).shape
         torch.Size([1, 16, 32, 32])
     """
 
-    # Narrower than `nn.Conv2d`'s, which allows for any number of dimensions and for names.
+    # Narrower types than in `nn.Conv2d`, whose annotations allow any number of dimensions and strings.
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -147,27 +152,31 @@ class DeformConv2d(nn.Conv2d):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """Samples the input where its offsets point and convolves.
+        """Predict the offsets, sample the input at the shifted positions, and convolve.
 
         Args:
             input: (N, C_in, H, W).
 
         Returns:
             (N, C_out, H_out, W_out).
+
+        Raises:
+            ValueError: The input does not have four dimensions.
         """
         if input.dim() != 4:
             raise ValueError(f"input must be (N, C, H, W), got a tensor of shape {tuple(input.shape)}")
         return self.sample(input, *self.predict_offsets(input))
 
     def predict_offsets(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Where the layer looks.
+        """Predict where the layer samples its input, without sampling it.
 
         Args:
             input: (N, C_in, H, W).
 
         Returns:
-            Offsets (N, 2·G·K, H_out, W_out), (dy, dx) interleaved per tap, in cells; and the samples' weights
-            (N, G·K, H_out, W_out) from 0 to `modulation_scale`, None where the layer is not modulated.
+            The offsets (N, 2·G·K, H_out, W_out), in cells of the input, with (dy, dx) interleaved per tap;
+            and the modulation (N, G·K, H_out, W_out), from 0 to `modulation_scale`, or None if the layer is
+            not modulated. G is `deform_groups`, and K is the number of taps.
         """
         offset = self.conv_offset(input)
         if not self.modulated:
@@ -176,7 +185,12 @@ class DeformConv2d(nn.Conv2d):
         return offset, self.modulation_scale * logits.sigmoid()
 
     def sample(self, input: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
-        """Convolves with offsets of any origin; arguments as `predict_offsets` takes and returns them.
+        """Convolve with the given offsets instead of the predicted ones.
+
+        Args:
+            input: (N, C_in, H, W).
+            offset: (N, 2·G·K, H_out, W_out), as `predict_offsets` returns it.
+            mask: (N, G·K, H_out, W_out), as `predict_offsets` returns it, or None for no modulation.
 
         Returns:
             (N, C_out, H_out, W_out).
@@ -194,7 +208,7 @@ class DeformConv2d(nn.Conv2d):
         )
 
     def extra_repr(self) -> str:
-        """As `nn.Conv2d`'s, with what is deformable about it."""
+        """Return the text of `nn.Conv2d`, followed by the options of deformable convolution."""
         extra = f", deform_groups={self.deform_groups}"
         if self.modulated:
             extra += f", modulated=True, modulation_scale={self.modulation_scale}"
@@ -222,7 +236,7 @@ def _named_padding(
     total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
     if any(t % 2 for t in total):
         raise ValueError(
-            f"padding='same' needs as many zeros on both sides, which kernel_size={kernel_size} with "
+            f"padding='same' needs equal padding on both sides, which kernel_size={kernel_size} with "
             f"dilation={dilation} does not allow; pad the input before the layer"
         )
     return (total[0] // 2, total[1] // 2)
@@ -234,14 +248,14 @@ def _offset_padding(
     dilation: tuple[int, int],
     offset_dilation: tuple[int, int],
 ) -> tuple[int, int]:
-    """The padding at which `conv_offset` has the layer's output size and is centred on the same cells."""
+    """Return the padding that gives `conv_offset` the same output size and filter centres as the layer."""
     result = []
     for k, p, d, o in zip(kernel_size, padding, dilation, offset_dilation, strict=True):
         excess = (d - o) * (k - 1)
         if excess % 2 or p < excess // 2:
             raise ValueError(
                 f"offset_dilation={offset_dilation} cannot give the layer's output size with "
-                f"kernel_size={kernel_size}, padding={padding}, dilation={dilation}; leave it at None"
+                f"kernel_size={kernel_size}, padding={padding}, dilation={dilation}; set offset_dilation=None"
             )
         result.append(p - excess // 2)
     return (result[0], result[1])

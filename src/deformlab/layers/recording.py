@@ -1,6 +1,7 @@
-"""Reads what modules of a running network take in and give out; the only place that adds forward hooks.
+"""Records inputs and outputs of modules while a network runs. No other part of deformlab adds forward hooks.
 
-Offsets and modulation are read for effective dilation (DCNv1 section 3) and for pictures.
+The recorded offsets and modulation serve to compute effective dilation (DCNv1, section 3) and to draw
+figures.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,18 +21,22 @@ T = TypeVar("T")
 def record_forward(
     modules: Mapping[str, nn.Module], read: Callable[[str, Tensor, Tensor], T]
 ) -> Iterator[dict[str, T]]:
-    """Keeps what `read` makes of each module's last forward pass inside the `with` block.
+    """Call a function after each forward pass of some modules, and keep its last result for each module.
 
-    `torch.compile` keeps the hooks that are there at a network's first call. If that call is outside such a
-    block, put `torch.compiler.set_stance("force_eager")` around the block.
+    Recording ends with the `with` block.
+
+    `torch.compile` only sees the hooks that exist when the network is first called. If that call is outside
+    the block, put `torch.compiler.set_stance("force_eager")` around the block.
 
     Args:
-        modules: The modules to watch, by a name of your choice.
-        read: Called as `read(name, input, output)` after each forward pass, with the module's first input and
-            its output, both with their gradients' graph. An error that it raises ends the forward pass.
+        modules: The modules to record, by a name of your choice.
+        read: Called as `read(name, input, output)` after each forward pass of a module, with the first input
+            and the output of the module. Both are still attached to the autograd graph. An error raised by
+            `read` ends the forward pass.
 
     Yields:
-        A dictionary that fills as the network runs: name to what `read` returned. It may be cleared.
+        A dictionary from the name of a module to what `read` last returned for it. It fills while the network
+        runs, and you may clear it.
 
     Example:
         >>> with record_forward({"conv": conv}, lambda name, input, output: output.detach()) as outputs:
@@ -55,17 +60,18 @@ def record_forward(
 
 @contextmanager
 def record_offsets(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor]]:
-    """Keeps the offsets of each layer's last forward pass inside the `with` block.
+    """Record the offsets of each layer's last forward pass inside the `with` block.
 
-    For `torch.compile` see `record_forward`.
+    For use with `torch.compile`, see `record_forward`.
 
     Args:
-        layers: The layers to watch, by the name that their offsets get. A plain `nn.Conv2d` counts as a
-            deformable one that never moves.
+        layers: The layers to record, by a name of your choice. A plain `nn.Conv2d` is treated as a deformable
+            layer whose offsets are always zero.
 
     Yields:
-        A dictionary that fills as the network runs: name to offsets (N, 2·G·K, H_out, W_out), (dy, dx)
-        interleaved per tap, in cells, detached; zeros that take no memory for a plain convolution.
+        A dictionary that fills while the network runs. It maps the name of a layer to its offsets
+        (N, 2·G·K, H_out, W_out), in cells of the layer's input, with (dy, dx) interleaved per tap. The
+        offsets are detached. For a plain convolution they are an expanded zero, which takes no memory.
 
     Example:
         >>> with record_offsets({"layer4.2.conv2": model.backbone.layer4[2].conv2}) as offsets:
@@ -91,14 +97,16 @@ def record_offsets(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor
 
 @contextmanager
 def record_modulation(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor]]:
-    """Keeps the modulation of each modulated layer's last forward pass inside the `with` block.
+    """Record the modulation of each modulated layer's last forward pass inside the `with` block.
+
+    For use with `torch.compile`, see `record_forward`.
 
     Args:
-        layers: The layers to watch, by name; those that are not modulated are left out.
+        layers: The layers to record, by a name of your choice. Layers that are not modulated are skipped.
 
     Yields:
-        A dictionary that fills as the network runs: name to modulation (N, G·K, H_out, W_out) in
-        [0, modulation_scale], detached.
+        A dictionary that fills while the network runs. It maps the name of a layer to its modulation
+        (N, G·K, H_out, W_out), from 0 to `modulation_scale`, detached.
     """
     modulated = {
         name: layer for name, layer in layers.items() if isinstance(layer, DeformConv2d) and layer.modulated

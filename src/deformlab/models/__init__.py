@@ -1,4 +1,4 @@
-"""Networks: backbones with an atrous or deformable end, DeepLab on top, and their weights."""
+"""Networks: backbones whose last layers are atrous or deformable, DeepLab, and loading of weights."""
 
 from deformlab.models.backbone import BACKBONES, Backbone, BackboneConfig, build_backbone, register
 from deformlab.models.deeplab import DeepLab

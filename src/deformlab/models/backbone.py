@@ -1,6 +1,6 @@
-"""What every backbone offers, its options, and the backbones by name.
+"""The interface of backbones, their options, and the registry of backbones by name.
 
-Another family is a subclass of `Backbone` with the decorator `register`.
+To add another family, write a subclass of `Backbone` and decorate it with `register`.
 """
 
 from abc import ABC, abstractmethod
@@ -16,14 +16,15 @@ from deformlab.options import check_choices
 
 __all__ = ["BACKBONES", "Backbone", "BackboneConfig", "build_backbone", "register"]
 
-# Larger than any network and any feature map; far larger numbers overflow sizes and memory.
+# More than any real network or feature map needs. Much larger numbers would overflow sizes or exhaust the
+# memory.
 MAX_WIDTH = 64
 MAX_DILATION = 4096
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The architecture of a backbone.
+    """The options of a backbone's architecture.
 
     Raises:
         ConfigError: An option is out of its range.
@@ -34,45 +35,47 @@ class BackboneConfig:
     `resnet101` or `resnet152`."""
 
     width: float = 1.0
-    """Factor on all channels, > 0 and <= 64; they become multiples of 8."""
+    """Factor on the number of channels of every layer, > 0 and <= 64. The results are rounded to multiples of
+    8."""
 
     output_stride: Literal[8, 16, 32] = 16
-    """Input pixels per cell of the last feature map. At 8, conv4 has no stride and dilation 2."""
+    """Input pixels per cell of the last feature map. At 8, conv4 has dilation 2 instead of a stride."""
 
     conv5: Literal["atrous", "deformable", "modulated"] = "deformable"
-    """What the last 3x3 convolutions are: `atrous`, `deformable` (DCNv1) or `modulated` (DCNv2)."""
+    """The kind of the last 3x3 convolutions: `atrous`, `deformable` (DCNv1) or `modulated` (DCNv2)."""
 
     dilation: int = 2
     """Dilation of every 3x3 convolution of conv5, in cells of its output map, 1 to 4096."""
 
     num_deformable_layers: int | Literal["all"] = 3
-    """How many 3x3 convolutions are deformable, counted from the end of the backbone (a basic block has two);
-    `all` for every one of conv3 to conv5 (DCNv2; 13 in resnet50, where its text says 12). Without effect for
-    `atrous`."""
+    """How many 3x3 convolutions are deformable, counted from the end of the backbone; a basic block has two.
+    `all` for every 3x3 convolution of conv3 to conv5, as in DCNv2 (these are 13 in resnet50, although the
+    paper says 12). Has no effect with `atrous`."""
 
     deform_groups: int = 1
-    """Channel groups with offsets of their own, >= 1."""
+    """Number of channel groups with separate offsets, >= 1."""
 
     offset_dilation: int | None = None
-    """Dilation of the convolutions that predict offsets, 1 to 4096; None for that of their layer (the paper),
-    1 for the authors' code."""
+    """Dilation of the convolutions that predict offsets, 1 to 4096. None uses the dilation of the deformable
+    layer, as in the paper; the authors' code uses 1."""
 
     modulation_scale: float = 1.0
-    """Largest modulation, > 0: 1 (DCNv2's paper) or 2 (its code)."""
+    """Largest modulation, > 0. DCNv2's paper uses 1, its code 2."""
 
     boundary: Literal["zeros", "clamp"] = "zeros"
     """Which samples of a deformable layer count at the border of its input: `zeros` (the authors' v2
     operator) or `clamp` (their v1 operator, DCNv1's code)."""
 
     batch_norm: Literal["trainable", "frozen", "sync"] = "trainable"
-    """`trainable`, `frozen` (global statistics, fixed γ and β: the papers) or `sync` (over all processes)."""
+    """`trainable`, `frozen` (global statistics, fixed γ and β, as in the papers) or `sync` (statistics over
+    all processes)."""
 
     freeze_at: Literal[0, 1, 2, 3, 4, 5] = 0
-    """Stages that are not trained, from the input: 0 none, 1 the stem, 2 also conv2 (the authors), up to 5
-    for all. Their batch norm is frozen."""
+    """How many stages, counted from the input, are not trained: 0 for none, 1 for the stem, 2 for the stem
+    and conv2 (as in the authors' code), up to 5 for all. Batch norm is frozen in these stages."""
 
     def __post_init__(self) -> None:
-        """Refuses options that no backbone can have."""
+        """Refuse options that are illegal for every backbone."""
         check_choices(self)
         if self.backbone not in BACKBONES:
             raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
@@ -91,19 +94,19 @@ class BackboneConfig:
 
 
 class Backbone(nn.Module, ABC):
-    """Turns an image into feature maps, stage by stage.
+    """Base class of backbones, which turn an image into feature maps, stage by stage.
 
     Args:
         config: The options.
 
     Attributes:
         config: The options.
-        channels: Channels of each stage's feature map, from the input to the output.
-        strides: Input pixels per cell of each stage's feature map.
+        channels: Number of channels of each stage's feature map, from the first stage to the last.
+        strides: Input pixels per cell of each stage's feature map, from the first stage to the last.
     """
 
     imagenet_files: ClassVar[dict[str, str]] = {}
-    """File names of torchvision's ImageNet weights, by the backbone's name."""
+    """File names of torchvision's ImageNet weights, by the name of the backbone."""
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
@@ -114,31 +117,38 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stem(self, image: Tensor) -> Tensor:
-        """What the first stage takes: (N, 3, H, W) to (N, C, H / s, W / s)."""
+        """Compute the input of the first stage.
+
+        Args:
+            image: (N, 3, H, W), normalised.
+
+        Returns:
+            (N, C, H / s, W / s), where s is the stride of the stem.
+        """
 
     @abstractmethod
     def stages(self) -> Sequence[nn.Module]:
-        """The stages in forward order, each a module from feature map to feature map."""
+        """Return the stages in forward order. Each is a module that takes and returns a feature map."""
 
     @abstractmethod
     def conv3x3_layers(self) -> dict[str, nn.Conv2d]:
-        """Every 3x3 convolution of the stages by name (`layer4.2.conv2`), in forward order."""
+        """Return all 3x3 convolutions of the stages by name (such as `layer4.2.conv2`), in forward order."""
 
     @abstractmethod
     def pixels_per_cell(self, layer: str) -> int:
-        """Input pixels from one cell of a 3x3 convolution's input to the next.
+        """Return the distance in image pixels between neighbouring cells of a 3x3 convolution's input.
 
-        Cell (i, j) has its centre on pixel (i, j) times this.
+        Cell (i, j) is centred on pixel (i·d, j·d), where d is this distance.
 
         Args:
-            layer: One of `conv3x3_layers`.
+            layer: The name of the convolution, one of `conv3x3_layers`.
 
         Raises:
-            ValueError: There is no such layer.
+            ValueError: No layer has this name.
         """
 
     def forward(self, image: Tensor) -> Tensor:
-        """The feature map of the last stage.
+        """Compute the feature map of the last stage.
 
         Args:
             image: (N, 3, H, W), normalised.
@@ -152,13 +162,13 @@ class Backbone(nn.Module, ABC):
         return x
 
     def feature_maps(self, image: Tensor) -> list[Tensor]:
-        """The feature maps of all stages, for heads that need several, as feature pyramids.
+        """Compute the feature maps of all stages, for heads that need several, such as feature pyramids.
 
         Args:
             image: (N, 3, H, W), normalised.
 
         Returns:
-            (N, channels[i], ceil(H / strides[i]), ceil(W / strides[i])) for each stage i.
+            One feature map (N, channels[i], ceil(H / strides[i]), ceil(W / strides[i])) for each stage i.
         """
         maps = [self.stem(image)]
         for stage in self.stages():
@@ -166,23 +176,26 @@ class Backbone(nn.Module, ABC):
         return maps[1:]
 
     def tracked_layers(self) -> dict[str, nn.Conv2d]:
-        """The layers whose effective dilation is reported: the deformable ones, else the last three."""
+        """Return the layers whose effective dilation is reported.
+
+        These are the deformable layers, or the last three 3x3 convolutions if no layer is deformable.
+        """
         layers = self.conv3x3_layers()
         deformable = [item for item in layers.items() if isinstance(item[1], DeformConv2d)]
         return dict(deformable or list(layers.items())[-3:])
 
 
 BACKBONES: dict[str, type[Backbone]] = {}
-"""The backbones by the name that configurations use; filled by `register`."""
+"""Backbone classes by the name that configurations use; filled by `register`."""
 
 B = TypeVar("B", bound=type[Backbone])
 
 
 def register(*names: str) -> Callable[[B], B]:
-    """Makes a class the backbone of these names.
+    """Register the decorated class as the backbone of the given names.
 
     Args:
-        names: Legal values of `BackboneConfig.backbone`.
+        names: The values of `BackboneConfig.backbone` that select the class.
     """
 
     def add(backbone: B) -> B:
@@ -193,7 +206,7 @@ def register(*names: str) -> Callable[[B], B]:
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """The backbone of a configuration, with random weights.
+    """Build the backbone of a configuration, with random weights.
 
     Raises:
         ConfigError: The options do not fit this backbone.

@@ -1,6 +1,6 @@
-"""Batch norm trainable, frozen or synchronised; the same parameter names in all three.
+"""Batch norm in three forms: trainable, frozen or synchronised. All three have the same parameter names.
 
-The papers' segmentation networks keep batch norm frozen (DCNv1's code: use_global_stats, fixed γ and β).
+The papers' segmentation networks use frozen batch norm (in DCNv1's code: `use_global_stats`, fixed γ and β).
 """
 
 from torch import nn
@@ -9,9 +9,9 @@ __all__ = ["BATCH_NORMS", "FrozenBatchNorm2d"]
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that always uses its global statistics and whose γ and β are not trained.
+    """Batch norm that always uses its global statistics, and whose γ and β are not trained.
 
-    Its state is `nn.BatchNorm2d`'s, so that a checkpoint of either loads into the other.
+    It has the same state as `nn.BatchNorm2d`, so a checkpoint of either loads into the other.
 
     Args:
         num_features: Channels C of the (N, C, H, W) input.
@@ -23,7 +23,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
-        """Stays in evaluation mode, also when the network is set to training."""
+        """Stay in evaluation mode, even if the network is switched to training mode."""
         return super().train(False)
 
 

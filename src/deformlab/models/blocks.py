@@ -1,4 +1,4 @@
-"""The two residual blocks of ResNet (arXiv 1512.03385, figure 5), with 3x3 convolutions of any kind."""
+"""The two residual blocks of ResNet (arXiv 1512.03385, figure 5), with any kind of 3x3 convolutions."""
 
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
@@ -8,20 +8,22 @@ from torch import Tensor, nn
 __all__ = ["BasicBlock", "Bottleneck", "Conv3x3"]
 
 Conv3x3: TypeAlias = Callable[[str, int, int, int, int], nn.Conv2d]
-"""Makes a 3x3 convolution that keeps the size: name, in and out channels, stride, dilation."""
+"""Function that makes a 3x3 convolution, padded to keep the size at stride 1, from its name, input channels,
+output channels, stride and dilation."""
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut.
 
     Args:
-        name: The block's name in the network (`layer4.0`), under which `conv3x3` knows its convolutions.
+        name: The name of the block in the network, such as `layer4.0`. `conv3x3` receives the names of the
+            convolutions, such as `layer4.0.conv1`.
         in_channels: Channels of the input.
         channels: Channels of the output.
         stride: Stride of the first convolution.
         dilation: Dilation of both convolutions.
-        conv3x3: Makes the convolutions.
-        norm: Makes a normalisation from its number of channels.
+        conv3x3: Function that makes the convolutions.
+        norm: Function that makes a normalisation layer from its number of channels.
     """
 
     expansion: ClassVar[int] = 1
@@ -46,7 +48,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(in_channels, channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
+        """Compute (N, channels, H / stride, W / stride) from (N, in_channels, H, W)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.bn2(self.conv2(x))
@@ -54,16 +56,17 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 1x1 convolution that narrows, a 3x3, a 1x1 that widens, and a shortcut.
+    """A 1x1 convolution that reduces the channels, a 3x3, a 1x1 that expands them again, and a shortcut.
 
     Args:
-        name: The block's name in the network (`layer4.0`), under which `conv3x3` knows its convolution.
+        name: The name of the block in the network, such as `layer4.0`. `conv3x3` receives the name of the
+            convolution, such as `layer4.0.conv2`.
         in_channels: Channels of the input.
         channels: Channels of the 3x3 convolution; the output has four times as many.
         stride: Stride of the 3x3 convolution.
         dilation: Dilation of the 3x3 convolution.
-        conv3x3: Makes the 3x3 convolution.
-        norm: Makes a normalisation from its number of channels.
+        conv3x3: Function that makes the 3x3 convolution.
+        norm: Function that makes a normalisation layer from its number of channels.
     """
 
     expansion: ClassVar[int] = 4
@@ -91,7 +94,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, 4·channels, H / stride, W / stride)."""
+        """Compute (N, 4·channels, H / stride, W / stride) from (N, in_channels, H, W)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))

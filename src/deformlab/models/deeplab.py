@@ -1,4 +1,4 @@
-"""DeepLab as in DCNv1, sections 2.3 and 4.1: conv5's features, reduced, classified and upsampled."""
+"""DeepLab as in DCNv1 (arXiv 1703.06211), sections 2.3 and 4.1."""
 
 from typing import cast
 
@@ -15,13 +15,19 @@ MAX_HEAD_CHANNELS = 65536
 
 
 class DeepLab(nn.Module):
-    """Class scores of every pixel.
+    """Semantic segmentation network that computes class scores for every pixel.
+
+    A 1x1 convolution reduces the channels of the backbone's last feature map, another one classifies each
+    cell, and the scores are upsampled bilinearly.
+
+    Source: DCNv1 (arXiv 1703.06211), sections 2.3 and 4.1.
 
     Args:
         backbone: The network whose last feature map is classified.
-        num_classes: Classes C, >= 1.
-        head_channels: Channels of the 1x1 reduction, 1 to 65536.
-        head_relu: Whether a ReLU follows the reduction (the authors' code does; the paper mentions none).
+        num_classes: Number of classes C, >= 1.
+        head_channels: Output channels of the first 1x1 convolution, 1 to 65536.
+        head_relu: Whether a ReLU follows the first 1x1 convolution. It does in the authors' code; the paper
+            mentions none.
 
     Raises:
         ConfigError: An argument is out of its range.
@@ -45,14 +51,15 @@ class DeepLab(nn.Module):
             nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Scores before the softmax, upsampled bilinearly.
+        """Compute the scores before the softmax, upsampled bilinearly.
 
         Args:
             image: (N, 3, H, W), normalised.
-            size: Height and width of the scores; None for the image's.
+            size: Height and width of the scores; None for the size of the image.
 
         Returns:
-            (N, C, *size), float32 also under autocast: in bf16 the upsampled scores would tie.
+            (N, C, height, width). At least float32, even under autocast, because upsampled scores in bf16
+            would often be equal for several classes.
         """
         scores = self.classifier(self.relu(self.reduce(self.backbone(image))))
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))

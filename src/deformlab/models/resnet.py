@@ -1,7 +1,8 @@
-"""ResNet (arXiv 1512.03385) whose last stages are atrous or deformable: DCNv1 sections 2.3 and 4.1.
+"""ResNet (arXiv 1512.03385) whose last layers are atrous or deformable, as in DCNv1, sections 2.3 and 4.1.
 
-Modules are named as torchvision's, so that its ImageNet checkpoints load as they are. As there, a
-bottleneck's stride is on its 3x3 convolution; in the authors' network it is on the 1x1 before it.
+Modules have the same names as in torchvision, so torchvision's ImageNet checkpoints load without conversion.
+As in torchvision, a bottleneck has its stride in the 3x3 convolution. In the authors' network, the stride is
+in the 1x1 convolution before it.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class _Architecture(NamedTuple):
     depths: tuple[int, int, int, int]
 
     def conv3x3_names(self) -> list[str]:
-        """Names of the 3x3 convolutions of all stages, in forward order."""
+        """Return the names of the 3x3 convolutions of all stages, in forward order."""
         return [
             f"layer{stage}.{index}.{conv}"
             for stage, depth in enumerate(self.depths, start=1)
@@ -43,22 +44,27 @@ ARCHITECTURES = {
     "resnet152": _Architecture(Bottleneck, (3, 8, 36, 3)),
 }
 STEM_STRIDE = 4
-# Strides of layer1 to layer4 and layer3's dilation, which keeps its reach where its stride is gone.
+# By output stride: the strides of layer1 to layer4, and the dilation of layer3. Without its stride, layer3
+# needs dilation 2 to keep its receptive field.
 STRIDES = {8: ((1, 2, 1, 1), 2), 16: ((1, 2, 2, 1), 1), 32: ((1, 2, 2, 2), 1)}
 
 
 @register(*ARCHITECTURES)
 class ResNet(Backbone):
-    """ResNet-10 to ResNet-152; conv2 to conv5 of the papers are the stages `layer1` to `layer4`.
+    """ResNet-10 to ResNet-152. The stages conv2 to conv5 of the papers are called `layer1` to `layer4`.
+
+    Source: arXiv 1512.03385; for atrous and deformable layers, DCNv1 (arXiv 1703.06211), sections 2.3 and
+        4.1.
 
     Args:
-        config: The options; `backbone` is one of the names above.
+        config: The options. `config.backbone` is `resnet10`, `resnet18`, `resnet34`, `resnet50`, `resnet101`
+            or `resnet152`.
 
     Raises:
-        ConfigError: `num_deformable_layers` or `deform_groups` do not fit this network.
+        ConfigError: `num_deformable_layers` or `deform_groups` does not fit this network.
     """
 
-    # torchvision's ResNet*_Weights.IMAGENET1K_V1; there is none for resnet10.
+    # The weights IMAGENET1K_V1 of torchvision. It has none for resnet10.
     imagenet_files = {  # noqa: RUF012 (declared in the base class)
         "resnet18": "resnet18-f37072fd.pth",
         "resnet34": "resnet34-b627a593.pth",
@@ -126,15 +132,15 @@ class ResNet(Backbone):
         self._freeze(config.freeze_at)
 
     def stem(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, C, ceil(H / 4), ceil(W / 4))."""
+        """Compute the input of `layer1`, (N, C, ceil(H / 4), ceil(W / 4)), from an image (N, 3, H, W)."""
         return self.maxpool(self.relu(self.bn1(self.conv1(image))))
 
     def stages(self) -> Sequence[nn.Module]:
-        """`layer1` to `layer4`."""
+        """Return `layer1` to `layer4`."""
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
     def conv3x3_layers(self) -> dict[str, nn.Conv2d]:
-        """Every 3x3 convolution of layer1 to layer4 by name (`layer4.2.conv2`), in forward order."""
+        """Return all 3x3 convolutions of layer1 to layer4 by name (`layer4.2.conv2`), in forward order."""
         return {
             name: module
             for name, module in self.named_modules()
@@ -144,8 +150,8 @@ class ResNet(Backbone):
         }
 
     def pixels_per_cell(self, layer: str) -> int:
-        """Input pixels from one cell of a 3x3 convolution's input to the next; see `Backbone`."""
-        pixels = STEM_STRIDE  # behind the stem only 3x3 convolutions have strides, and all are centred
+        """Return the distance between neighbouring cells of a 3x3 convolution's input; see `Backbone`."""
+        pixels = STEM_STRIDE  # after the stem, only 3x3 convolutions are strided, and all of them are centred
         for name, convolution in self.conv3x3_layers().items():
             if name == layer:
                 return pixels
@@ -167,7 +173,7 @@ def _scaled(channels: int, width: float) -> int:
 
 
 def _deformable_names(names: Sequence[str], config: BackboneConfig) -> set[str]:
-    """Those of the 3x3 convolutions that are deformable."""
+    """Return the names of the 3x3 convolutions that are deformable."""
     if config.conv5 == "atrous":
         return set()
     count = config.num_deformable_layers

@@ -1,4 +1,4 @@
-"""Weights from files and from torch hub, never executing what a file contains (weights_only)."""
+"""Loads weights from files and from torch hub. Code in a checkpoint file is never run (`weights_only`)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,22 +16,24 @@ IMAGENET_URL = "https://download.pytorch.org/models/"
 
 
 def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
-    """Loads a classification network's weights into the backbone; its classifier (`fc`) is left out.
+    """Load the weights of a classification network into a backbone, except for its classifier (`fc`).
 
-    If the checkpoint is of a whole network (mmdetection), the weights under `backbone.` are loaded. Offsets
-    may have the names of `deformlab.layers.convert_offset_names`.
+    If the checkpoint is of a complete network whose backbone is called `backbone` (mmdetection), only the
+    weights under `backbone.` are loaded. Offset weights may have any of the names that
+    `deformlab.layers.convert_offset_names` accepts.
 
     Args:
         backbone: The network to load into.
-        source: A checkpoint file with torchvision's names, or `imagenet` for torchvision's weights of this
-            backbone, which torch hub downloads once.
+        source: A checkpoint file with torchvision's parameter names, or `imagenet` for torchvision's ImageNet
+            weights of this backbone, which torch hub downloads once.
 
     Returns:
-        The names that the checkpoint lacks: those of offset convolutions, which start at zero.
+        The names of parameters that the checkpoint lacks. They all belong to offset convolutions, which keep
+        their initial value of zero.
 
     Raises:
         ConfigError: There are no ImageNet weights for this backbone.
-        CheckpointError: The file cannot be had, cannot be read, or is of another architecture.
+        CheckpointError: The file cannot be downloaded or read, or is of another architecture.
     """
     if source == "imagenet":
         weights, source = _from_hub(backbone)
@@ -45,14 +47,15 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
 
 
 def load_model_weights(model: nn.Module, path: str | Path) -> list[str]:
-    """Loads a whole network's weights, for instance an atrous network's into a deformable one.
+    """Load the weights of a complete network, for example those of an atrous network into a deformable one.
 
     Args:
         model: The network to load into.
-        path: A checkpoint of the segmentation task, or a file with the network's own `state_dict`.
+        path: A checkpoint of a deformlab training, or a file with a `state_dict` of the network.
 
     Returns:
-        The names that the checkpoint lacks: those of offset convolutions, which start at zero.
+        The names of parameters that the checkpoint lacks. They all belong to offset convolutions, which keep
+        their initial value of zero.
 
     Raises:
         CheckpointError: The file cannot be read or is of another architecture.
@@ -77,8 +80,8 @@ def _from_hub(backbone: Backbone) -> tuple[dict[str, Tensor], Path]:
     name, width = backbone.config.backbone, backbone.config.width
     if name not in backbone.imagenet_files or width != 1:
         raise ConfigError(
-            f"there are no ImageNet weights for {name} at width {width:g}: take one of "
-            f"{', '.join(backbone.imagenet_files)} at width 1, or leave backbone_weights out"
+            f"there are no ImageNet weights for {name} at width {width:g}: choose one of "
+            f"{', '.join(backbone.imagenet_files)} at width 1, or omit backbone_weights"
         )
     file_name = backbone.imagenet_files[name]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -90,32 +93,32 @@ def _from_hub(backbone: Backbone) -> tuple[dict[str, Tensor], Path]:
             )
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"cannot download {file_name} ({error}): fetch {IMAGENET_URL}{file_name} on a machine that "
-                f"is online and put it into {folder}"
+                f"cannot download {file_name} ({error}): download {IMAGENET_URL}{file_name} on a machine "
+                f"with internet access and copy it into {folder}"
             ) from error
     return _read(path), path
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint file {path}: check the path")
+        raise CheckpointError(f"checkpoint file {path} does not exist: check the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make the unpickler fail in any way
+    except Exception as error:  # a damaged file can make the unpickler raise any exception
         raise CheckpointError(
-            f"cannot read the checkpoint {path}: it is damaged, or holds objects other than tensors, which "
-            f"could run code and are refused; fetch it again, or save its state_dict alone"
+            f"cannot read the checkpoint {path}: it is damaged, or contains objects other than tensors, "
+            f"which could run code and are refused; download it again, or save only its state_dict"
         ) from error
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
-        raise CheckpointError(f"{path} holds no weights: a checkpoint or a state_dict is expected")
+        raise CheckpointError(f"{path} contains no weights: expected a checkpoint or a state_dict")
     return dict(weights)
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, options: str) -> list[str]:
-    """Loads all weights if only offsets are missing, and none otherwise."""
+    """Load all weights if only offset convolutions are missing; otherwise load none and raise an error."""
     try:
         weights = convert_offset_names(module, weights)
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""Operators on tensors; needs nothing but PyTorch."""
+"""Operators on tensors. This package needs only PyTorch."""
 
 from deformlab.ops import reference
 from deformlab.ops._impl.native import NativeStatus, backend, cpu_capability, native_status

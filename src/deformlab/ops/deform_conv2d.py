@@ -1,6 +1,6 @@
-"""Deformable convolution, v1 and modulated: the function that users and layers call.
+"""Deformable convolution, v1 and modulated (v2): the public function.
 
-Deformable ConvNets, section 2.1; Deformable ConvNets v2, section 2.1.
+Source: DCNv1 (arXiv 1703.06211), section 2.1; for `mask`, DCNv2 (arXiv 1811.11168), section 3.2.
 """
 
 import torch
@@ -26,48 +26,59 @@ def deform_conv2d(
     *,
     boundary: Boundary = "zeros",
 ) -> Tensor:
-    """Convolve at learned positions: each tap of each output position reads the input at its own offset.
+    """Convolve at shifted positions: each tap of each output position reads the input at its own offset.
 
-    The signature is that of torchvision.ops.deform_conv2d, and `boundary`. Groups follow from the shapes:
-    weight groups C / weight.shape[1], offset groups G = offset.shape[1] / (2·kh·kw); channels are split
-    among them in order. Zero offsets give conv2d's result up to rounding.
+    The signature is that of `torchvision.ops.deform_conv2d`, plus `boundary`. The numbers of groups follow
+    from the shapes: there are C / weight.shape[1] weight groups and G = offset.shape[1] / (2·kh·kw) offset
+    groups, and each kind splits the channels in order. With zero offsets, the result is that of `conv2d` up
+    to rounding.
 
-    A sample at (y, x) is bilinear between the four cells around it. Which samples count is a convention
-    (here for y; x likewise); one that does not count is zero, and so is every gradient through it:
+    A sample at position (y, x) is interpolated bilinearly between the four cells around it. `boundary`
+    determines which samples count near the border; the rules below are for y, and x is treated alike. A
+    sample that does not count is zero and passes no gradient.
 
-    - `zeros`: -1 < y < H counts, and cells outside the image are zero, so that samples fade out within a
-      cell of the border. The authors' v2 operator and mmcv.
-    - `clamp`: 0 <= y < H counts, and the last row goes on below: from H - 1 to H the sample is the last
-      row's, the whole gradient to the input goes there, and the gradient to dy is zero, at H - 1 itself
-      too. The sample jumps to zero below 0 and at H. The authors' v1 operator.
-    - torchvision gives the values of `zeros`, but at exactly y = -1, where the sample is zero, its gradient
-      to dy is that of y > -1. It matters where offsets start at zero: with padding, taps lie exactly there.
-      `zeros` gives them no gradient, until they move.
+    - `zeros` (the authors' v2 operator, mmcv): samples with -1 < y < H count. Cells outside the image are
+      zero, so samples fade to zero within one cell of the border.
+    - `clamp` (the authors' v1 operator): samples with 0 <= y < H count. Beyond its last row, the image
+      continues with that row: for H - 1 <= y < H, the sample and the gradient with respect to the input
+      belong entirely to the last row, and the gradient with respect to dy is zero. The sample jumps to zero
+      for y < 0 and for y >= H.
 
-    An offset that is NaN, infinite or far out, as 1e10, gives a sample that does not count.
+    torchvision computes the same values as `zeros`. One gradient differs: at exactly y = -1, where the sample
+    is zero, torchvision returns the gradient with respect to dy of a position slightly greater than -1. This
+    matters if offsets start at zero, because padding puts taps exactly at y = -1. With `zeros`, the offset of
+    such a tap receives no gradient until the tap moves.
 
-    Coordinates are computed in float32, or float64 for float64 input, whatever the other types are. Under
-    `torch.autocast` input, weight, bias and mask are cast as conv2d's are; the offset keeps its type.
+    A sample whose offset is NaN, infinite or very large (such as 1e10) does not count.
+
+    Coordinates are computed in float64 for float64 input and in float32 otherwise. Under `torch.autocast`,
+    input, weight, bias and mask are cast as for `conv2d`; the offset keeps its dtype.
 
     Args:
-        input: (N, C, H, W), float64, float32, bfloat16 or float16; contiguous or channels_last, and so is the
-            output. N may be zero.
-        offset: (N, 2·G·kh·kw, P, Q) in cells of the input, (dy, dx) interleaved per tap; channel
-            2·(g·kh·kw + k) is dy of tap k of group g. Input's type, or float32 beside 16-bit input.
-        weight: (O, C / groups, kh, kw).
-        bias: (O,) or None.
-        stride: Step between output positions, at least 1; one number or (height, width).
-        padding: Zero cells around the image, at least 0.
-        dilation: Distance between taps before they are moved, at least 1.
-        mask: (N, G·kh·kw, P, Q) factors of the samples (v2's modulation), or None for v1.
+        input: (N, C, H, W), in float64, float32, bfloat16 or float16. Contiguous or channels_last; the output
+            has the same memory format. N may be zero.
+        offset: (N, 2·G·kh·kw, P, Q), in cells of the input, with (dy, dx) interleaved per tap: channel
+            2·(g·kh·kw + k) is dy of tap k of group g. Has the dtype of the input; float32 is also legal if
+            the input is 16-bit.
+        weight: (O, C / groups, kh, kw), in the dtype of the input.
+        bias: (O,), in the dtype of the input, or None.
+        stride: Input cells between neighbouring output positions, at least 1; one number or (height, width).
+        padding: Rows and columns of zeros on each side of the image, at least 0; one number or (height,
+            width).
+        dilation: Cells between neighbouring taps before the offsets are added, at least 1; one number or
+            (height, width).
+        mask: (N, G·kh·kw, P, Q), the factor of each sample (modulation, v2), in the dtype of the input. None
+            for v1.
         boundary: `zeros` or `clamp`, see above.
 
     Returns:
-        (N, O, P, Q) of input's type, P = (H + 2·padding - dilation·(kh - 1) - 1) // stride + 1, Q likewise.
+        (N, O, P, Q), in the dtype of the input, with
+        P = (H + 2·padding - dilation·(kh - 1) - 1) // stride + 1 and Q alike.
 
     Raises:
-        TypeError: An argument is of a wrong type, dtype or device.
-        ValueError: A shape or number does not fit; the text names it and what would.
+        TypeError: An argument has a wrong type, dtype or device.
+        ValueError: A shape or number is not legal. The message names the argument, its value and what is
+            legal.
     """
     dtype = autocast_dtype(input)
     if dtype is not None:

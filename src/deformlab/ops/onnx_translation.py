@@ -1,4 +1,4 @@
-"""deform_conv2d in ONNX files: the standard operator DeformConv, which opset 19 introduced."""
+"""Exports deform_conv2d to ONNX as the standard operator DeformConv, which opset 19 introduced."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,20 +11,22 @@ __all__ = ["onnx_translation_table"]
 
 
 def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Tell `torch.onnx.export` how to write deformable convolution: as ONNX's DeformConv.
+    """Return the table with which `torch.onnx.export` writes deformable convolution as ONNX's DeformConv.
 
-    What runs the file must know DeformConv; ONNX Runtime does from 1.25 on. Its results are those of
-    `deform_conv2d` up to rounding, also at the border and outside it. (The standard's text leaves open what
-    lies less than a cell outside the image; its reference implementation and ONNX Runtime interpolate with
-    zeros there, as we do.) 16-bit types are computed in float32, as their coordinates need it.
+    The runtime that loads the file must support DeformConv; ONNX Runtime does from version 1.25. The results
+    equal those of `deform_conv2d` up to rounding, including samples at and outside the border. (The ONNX
+    standard does not define samples less than one cell outside the image. Its reference implementation and
+    ONNX Runtime interpolate with zeros there, as deformlab does.) 16-bit tensors are computed in float32,
+    because 16-bit coordinates would be too coarse.
 
-    Without the compiled library the table is empty: the plain PyTorch that runs then is exported as it is.
+    If the compiled library is not loaded, the table is empty: the plain PyTorch implementation runs instead,
+    and it exports without a table.
 
     Returns:
-        For the argument `custom_translation_table` of `torch.onnx.export(..., dynamo=True)`.
+        The argument `custom_translation_table` of `torch.onnx.export(..., dynamo=True)`.
 
     Raises:
-        ImportError: The package onnxscript is missing.
+        ImportError: The package onnxscript is not installed.
 
     Example:
         >>> from deformlab.ops import onnx_translation_table
@@ -42,7 +44,7 @@ def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     if not native_status().loaded:
         return {}
 
-    # torch.onnx reads this signature: lists become attributes.
+    # torch.onnx reads this signature: parameters that are lists become attributes of the ONNX node.
     def deform_conv2d(
         input: Any,
         offset: Any,

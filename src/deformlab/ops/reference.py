@@ -1,6 +1,6 @@
-"""Deformable convolution in plain PyTorch: the native kernels must agree with it, and it runs without them.
+"""Deformable convolution in plain PyTorch: the specification of the native kernels, and their replacement.
 
-Deformable ConvNets, section 2.1, and Deformable ConvNets v2, section 2.1 (`mask`).
+Source: DCNv1 (arXiv 1703.06211), section 2.1; for `mask`, DCNv2 (arXiv 1811.11168), section 3.2.
 
 Shape letters: N batch, C input channels, H W input size, P Q output size, K taps of the kernel,
 G offset groups.
@@ -26,10 +26,24 @@ def deform_conv2d(
     *,
     boundary: Literal["zeros", "clamp"] = "zeros",
 ) -> Tensor:
-    """Compute what `deformlab.ops.deform_conv2d` does, differentiable by PyTorch's own rules.
+    """Compute the same as `deformlab.ops.deform_conv2d`, with operations that PyTorch differentiates.
 
-    It keeps all the sampled columns for the backward pass, so it needs about 4·K times the input's memory.
-    Arguments are those of `deformlab.ops.deform_conv2d`, which checks them; here they are taken as legal.
+    Unlike the compiled operator, it supports second derivatives and forward mode. It keeps all sampled
+    columns for the backward pass, which takes about 4·K times the memory of the input.
+
+    Args:
+        input: As for `deformlab.ops.deform_conv2d`, like all other arguments. They are not checked here.
+        offset: (N, 2·G·K, P, Q).
+        weight: (O, C / groups, kh, kw), with K = kh·kw.
+        bias: (O,) or None.
+        stride: One number or (height, width).
+        padding: One number or (height, width).
+        dilation: One number or (height, width).
+        mask: (N, G·K, P, Q) or None.
+        boundary: `zeros` or `clamp`.
+
+    Returns:
+        (N, O, P, Q), in the dtype of the input.
     """
     columns_NCKPQ = _sample(
         input, offset, weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation), boundary == "clamp"
@@ -60,12 +74,12 @@ def _sample(
     dilation: tuple[int, int],
     clamp: bool,
 ) -> Tensor:
-    """Bilinear samples at every tap of every output position: (N, C, K, P, Q)."""
+    """Return the bilinear samples at every tap of every output position, (N, C, K, P, Q)."""
     N, C, H, W = input.shape
     K = kernel_size[0] * kernel_size[1]
     P, Q = offset.shape[2:]
     G = offset.shape[1] // (2 * K)
-    # bf16 holds a coordinate near 128 only to a whole cell.
+    # In bf16, coordinates near 128 are only accurate to a whole cell.
     coordinate_dtype = torch.float64 if input.dtype == torch.float64 else torch.float32
 
     def grid(axis: int, size: int) -> tuple[Tensor, Tensor]:
@@ -81,7 +95,7 @@ def _sample(
     y = base_y + offset_NGK2PQ[:, :, :, 0]
     x = base_x + offset_NGK2PQ[:, :, :, 1]
 
-    # NaN compares as outside; `where` stops its gradient as well.
+    # A NaN position compares as outside, and `where` also keeps its gradient out.
     inside = (y > -1) & (y < H) & (x > -1) & (x < W)
     if clamp:
         inside = inside & (y >= 0) & (x >= 0)
@@ -96,13 +110,14 @@ def _sample(
         for dx, weight_x in ((0, 1 - fraction_x), (1, fraction_x)):
             row, column = (y0 + dy).long(), (x0 + dx).long()
             exists = inside
-            if not clamp:  # else the last row and column stand in for what is beyond them
+            if not clamp:  # with clamp, cells beyond the last row or column repeat it
                 exists = inside & (row >= 0) & (row < H) & (column >= 0) & (column < W)
             index = row.clamp(0, H - 1) * W + column.clamp(0, W - 1)
             corner_weight = torch.where(exists, weight_y * weight_x, torch.zeros_like(weight_y))
             index = index.reshape(N, G, 1, K * P * Q).expand(-1, -1, C // G, -1)
             corner = pixels.gather(3, index).to(coordinate_dtype)
-            # A cell that is not there must not bring in a NaN of the cell that stands in for it.
+            # The index of a missing cell was clamped to an existing one, whose value may be NaN: drop that
+            # value.
             corner = torch.where(exists.reshape(N, G, 1, K * P * Q), corner, torch.zeros_like(corner))
             samples = samples + corner * corner_weight.reshape(N, G, 1, K * P * Q)
     return samples.reshape(N, C, K, P, Q).to(input.dtype)

@@ -1,1 +1,1 @@
-"""What is behind the operators: the compiled library, and for each operator its checks and derivatives."""
+"""Implementation of the operators: loading the compiled library, and the checks and derivatives of each."""

@@ -1,4 +1,4 @@
-"""What all operators do with their arguments: checks whose errors are one line, and the casts of autocast."""
+"""Argument handling that all operators share: checks that raise one-line errors, and casts for autocast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["DTYPES", "LARGEST", "autocast_dtype", "cast", "check_pair", "check_tensor"]
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-# Kernels compute positions in 64 bits; they number the cells of an image, and its channels, in 32.
+# Kernels compute positions with 64-bit integers, but index the cells and channels of an image with 32 bits.
 LARGEST = 2**31 - 1
 
 
@@ -21,9 +21,19 @@ def check_tensor(
     dtypes: Sequence[torch.dtype],
     device: torch.device | None = None,
 ) -> None:
-    """Raise TypeError unless `value` is a tensor of a legal dtype and device, ValueError for its shape.
+    """Check that an argument is a tensor of a legal dtype, device and number of dimensions.
 
-    `device` is input's device, or None for input itself.
+    Args:
+        operator: The operator's name, for the error message.
+        name: The argument's name, for the error message.
+        value: The argument.
+        ndim: The required number of dimensions.
+        dtypes: The legal dtypes.
+        device: The device of the operator's input; None when `value` is the input itself.
+
+    Raises:
+        TypeError: `value` is not a tensor, or its dtype or device is not legal.
+        ValueError: `value` does not have `ndim` dimensions.
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{operator}: {name} is a {type(value).__name__}; it must be a tensor")
@@ -41,7 +51,12 @@ def check_tensor(
 
 
 def check_pair(operator: str, name: str, value: int | tuple[int, int], minimum: int) -> tuple[int, int]:
-    """Return (height, width) from a number or a pair; TypeError for other types, ValueError out of range."""
+    """Return (height, width) from one integer or a pair of integers.
+
+    Raises:
+        TypeError: `value` is neither an integer nor a pair of integers.
+        ValueError: A number is less than `minimum` or greater than `LARGEST`.
+    """
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or any(isinstance(number, bool) or not isinstance(number, int) for number in pair):
         raise TypeError(f"{operator}: {name} is {value!r}; it must be an integer or a pair of integers")
@@ -53,7 +68,7 @@ def check_pair(operator: str, name: str, value: int | tuple[int, int], minimum: 
 
 
 def autocast_dtype(input: Any) -> torch.dtype | None:
-    """Return the dtype that autocast asks for on input's device, or None where autocast is off."""
+    """Return the dtype that autocast uses on the input's device, or None if autocast is off there."""
     if not isinstance(input, Tensor) or input.device.type not in ("cpu", "cuda"):
         return None
     device_type = input.device.type
@@ -61,6 +76,9 @@ def autocast_dtype(input: Any) -> torch.dtype | None:
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:
-    """Cast as autocast casts conv2d's arguments; other values, also illegal ones, stay for the checks."""
+    """Cast a tensor as autocast does for conv2d.
+
+    Other values, including illegal ones, are returned unchanged; the checks reject them later.
+    """
     eligible = isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64
     return value.to(dtype) if eligible else value

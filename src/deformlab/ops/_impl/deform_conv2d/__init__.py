@@ -1,4 +1,4 @@
-"""deform_conv2d: its checks, and the compiled operator with its derivatives."""
+"""deform_conv2d: argument checks, and the compiled operator with its derivatives."""
 
 from deformlab.ops._impl.deform_conv2d.autograd import native_deform_conv2d
 from deformlab.ops._impl.deform_conv2d.checks import Boundary, Geometry, check_deform_conv2d

@@ -1,4 +1,4 @@
-"""The compiled deform_conv2d inside PyTorch: shapes for tracing, derivatives, autograd and torch.func."""
+"""Connects the compiled deform_conv2d to PyTorch: shapes for tracing, autograd and torch.func."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,15 +24,16 @@ def native_deform_conv2d(
     geometry: Geometry,
     clamp: bool,
 ) -> Tensor:
-    """Call the compiled operator; the arguments are legal and the library is loaded."""
+    """Call the compiled operator. The caller has checked the arguments, and the library is loaded."""
     args = (input, offset, weight, bias, mask, *map(list, geometry), clamp)
-    # Neither sees the formulas of `register_autograd`; forward-mode differentiation would drop its tangents.
+    # torch.func and forward mode ignore `register_autograd`; forward mode would silently drop the tangents.
     if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
         return _transformed_deform_conv2d(*args)
     return torch.ops.deformlab.deform_conv2d(*args)
 
 
-# torch.compile cannot trace it. `torch.compiler.disable` would load the compiler, for seconds, at import.
+# torch.compile cannot trace this function. The public `torch.compiler.disable` would load the compiler when
+# this module is imported, which takes seconds.
 @torch._disable_dynamo
 def _transformed_deform_conv2d(*args: Any) -> Tensor:
     return _DeformConv2d.apply(*args)
@@ -82,14 +83,14 @@ def _backward_fake(
 
 
 def _memory_format(tensor: Tensor) -> torch.memory_format:
-    """Channels_last stays channels_last; everything else becomes contiguous, as the kernels do."""
+    """Return the format that the kernels keep: channels_last for channels_last input, else contiguous."""
     if not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
 
 
 class _DeformConv2d(torch.autograd.Function):
-    """The operator with its formulas, as `torch.func` needs them."""
+    """The operator with its derivatives in the form that `torch.func` needs."""
 
     @staticmethod
     def forward(*args: Any) -> Tensor:
@@ -108,7 +109,7 @@ class _DeformConv2d(torch.autograd.Function):
         needed = (needs_input, needs_offset, needs_weight, needs_mask)
         if not any(needed):
             return None, None, None, grad_bias, None, None, None, None, None
-        # Autocast would change the type of the matrix products inside.
+        # Autocast would change the dtype of the matrix products in the backward pass.
         with torch.autocast(grad.device.type, enabled=False):
             gradients = _DeformConv2dBackward.apply(
                 _backward_overload(grad), grad, input, offset, weight, mask, *ctx.sampling, *needed
@@ -121,7 +122,7 @@ class _DeformConv2d(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> None:
         raise NotImplementedError(
-            "deform_conv2d: there is no forward-mode derivative; use reverse mode (backward, "
+            "deform_conv2d: forward-mode differentiation is not supported; use reverse mode (backward, "
             "torch.func.jacrev) or deformlab.ops.reference.deform_conv2d"
         )
 
@@ -131,7 +132,7 @@ class _DeformConv2d(torch.autograd.Function):
 
 
 class _DeformConv2dBackward(torch.autograd.Function):
-    """The gradients. They cannot be differentiated again."""
+    """The gradients of the operator. They cannot be differentiated again."""
 
     @staticmethod
     def forward(overload: Any, *args: Any) -> tuple[Tensor, ...]:
@@ -156,22 +157,26 @@ class _DeformConv2dBackward(torch.autograd.Function):
 
 
 def _backward_overload(grad: Tensor) -> Any:
-    ordered = grad.is_cuda and torch.are_deterministic_algorithms_enabled()  # the CPU's sums always are
+    # The CPU kernels are always deterministic.
+    deterministic = grad.is_cuda and torch.are_deterministic_algorithms_enabled()
     backward = torch.ops.deformlab.deform_conv2d_backward
-    return backward.deterministic if ordered else backward.default
+    return backward.deterministic if deterministic else backward.default
 
 
-# `torch.func.vmap` becomes one call. Where the examples share the weight, the new dimension joins the batch.
-# Where they do not, it becomes groups: B examples of C channels are B·C channels in B times as many weight
-# groups and offset groups.
+# `torch.func.vmap` makes a single call of the operator. If all examples share the weight, the mapped
+# dimension is merged into the batch. Otherwise it becomes groups: B examples of C channels turn into one
+# example of B·C channels with B times as many weight groups and offset groups.
 
 
 def _vmap_forward(
     operator: Callable[..., Tensor], examples: int, in_dims: _Axes, args: Sequence[Any]
 ) -> tuple[Tensor, int]:
-    """Call `operator` once for all examples; `in_dims` is their axis in each argument, None if shared."""
+    """Call `operator` once for all examples.
+
+    `in_dims` has the mapped axis of each argument, or None for an argument that all examples share.
+    """
     shared = in_dims[2] is None and in_dims[3] is None
-    # The axis of input, offset, weight, bias and mask that the examples join.
+    # The axis of input, offset, weight, bias and mask into which the examples are merged.
     axes: _Axes = (0, 0, None, None, 0) if shared else (1, 1, 0, 0, 1)
     axis = 0 if shared else 1
     return operator(*_join(args, in_dims, axes, examples)).unflatten(axis, (examples, -1)), axis
@@ -180,10 +185,10 @@ def _vmap_forward(
 def _vmap_backward(
     operator: Callable[..., tuple[Tensor, ...]], examples: int, in_dims: _Axes, args: Sequence[Any]
 ) -> tuple[tuple[Tensor, ...], _Axes]:
-    """The same for the gradients; that of a shared weight is one per example."""
+    """Do the same for the gradients; a shared weight gets one gradient per example."""
     needs_input, needs_offset, needs_weight, needs_mask = args[-4:]
     shared = in_dims[3] is None and not needs_weight
-    # The axis of grad, input, offset, weight and mask that the examples join.
+    # The axis of grad, input, offset, weight and mask into which the examples are merged.
     axes: _Axes = (0, 0, 0, None, 0) if shared else (1, 1, 1, 0, 1)
     gradients = operator(*_join(args, in_dims, axes, examples))
     needed = (needs_input, needs_offset, needs_weight, needs_mask)
@@ -195,7 +200,7 @@ def _vmap_backward(
 
 
 def _join(args: Sequence[Any], in_dims: _Axes, axes: _Axes, examples: int) -> list[Any]:
-    """Merge the examples of each tensor into its axis in `axes`; what has None there stays as it is."""
+    """Merge the examples of each tensor into its axis in `axes`; an argument with None there is unchanged."""
     joined = list(args)
     for index, axis in enumerate(axes):
         tensor, dim = args[index], in_dims[index]

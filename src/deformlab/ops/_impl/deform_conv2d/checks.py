@@ -1,4 +1,4 @@
-"""What `deform_conv2d` accepts. An error is one line: the argument, its value, and what would be legal."""
+"""Argument checks of `deform_conv2d`. An error is one line: the argument, its value and what is legal."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -33,7 +33,12 @@ def check_deform_conv2d(
     mask: Tensor | None,
     boundary: str = "zeros",
 ) -> Geometry:
-    """Return the geometry as pairs; raise TypeError for types and devices, ValueError for shapes."""
+    """Check all arguments of `deform_conv2d` and return its geometry as pairs.
+
+    Raises:
+        TypeError: An argument has a wrong type, dtype or device.
+        ValueError: A shape or number is not legal.
+    """
     geometry = Geometry(
         check_pair(_NAME, "stride", stride, minimum=1),
         check_pair(_NAME, "padding", padding, minimum=0),
@@ -71,7 +76,8 @@ def _check_shapes(
     N, C, H, W = input.shape
     out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
     K = kernel_h * kernel_w
-    # Each size by itself: `min` compares sizes with each other, and an exported program insists on that.
+    # Each size is checked separately: `min` would compare sizes with each other, and `torch.export` would
+    # turn the comparison into a constraint of the exported program.
     if C < 1 or H < 1 or W < 1:
         raise ValueError(f"{_NAME}: input has shape {tuple(input.shape)}; only its batch size may be zero")
     if out_channels < 1 or channels_per_group < 1 or K < 1:
