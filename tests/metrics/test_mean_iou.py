@@ -171,9 +171,9 @@ def test_equals_the_official_evaluator_on_cityscapes(tmp_path):
 @pytest.mark.parametrize(
     ("preds", "target", "message"),
     [
-        ([[0, 1]], [[0, 19]], "target has values that are no class: 19; legal are 0 to 18 and 255"),
-        ([[0, 1]], [[-1, 33]], "target has values that are no class: -1, 33;"),
-        ([[0, 20]], [[0, 0]], "preds has values that are no class: 20;"),
+        ([[0, 1]], [[0, 19]], "target contains illegal values: 19; legal are the classes 0 to 18 and 255"),
+        ([[0, 1]], [[-1, 33]], "target contains illegal values: -1, 33;"),
+        ([[0, 20]], [[0, 0]], "preds contains illegal values: 20;"),
         ([list(range(100, 115))], [[0] * 15], "108, 109, ...;"),
         ([[0, 1, 2]], [[0, 1]], r"same shape, got \(1, 3\) and \(1, 2\)"),
         ([[0.1, 0.9]], [[0, 1]], "preds must be of an integer type, got torch.float32"),

@@ -164,7 +164,7 @@ def test_a_resized_image_moves_the_centres_with_it():
 
 def test_a_map_that_the_stride_does_not_make_is_refused():
     metric = metric_for(conv=THREE._replace(stride=16))
-    with pytest.raises(ValueError, match="has 3x2 filters, but a stride of 16 on 33x33 pixels makes 3x3"):
+    with pytest.raises(ValueError, match="has 3x2 filters, but a stride of 16 on 33x33 pixels gives 3x3"):
         metric.update({"conv": torch.zeros(1, 18, 3, 2)}, objects(torch.zeros(1, 33, 33, dtype=torch.int64)))
 
 
@@ -249,7 +249,7 @@ def test_modulated_layers_are_also_weighted_by_modulation():
     records = metric.compute().records
     assert (records.sums["all"].weighted == 2 * records.sums["all"].filters).all()
     assert (records.sums["all"].total > records.sums["all"].weighted).any()
-    with pytest.raises(ValueError, match="modulation has no layer conv"):
+    with pytest.raises(ValueError, match="modulation lacks the layer conv"):
         metric.update({"conv": offset}, objects(scene()))
 
 
@@ -500,7 +500,7 @@ def test_filters_belong_to_boxes_where_there_are_no_masks():
 
 def test_masks_are_not_made_up_from_boxes():
     found = objects_from_boxes(torch.zeros(0, 4), None, "a", (40, 40))
-    with pytest.raises(ValueError, match="image a has only boxes; set assignment and area to box"):
+    with pytest.raises(ValueError, match="image a has only boxes; set both assignment and area to box"):
         metric_for().update({"conv": torch.zeros(1, 18, 40, 40)}, [found])
     with pytest.raises(ValueError, match="image a: scores of objects need masks and classes"):
         ObjectScores().update([found], torch.zeros(1, 40, 40))
@@ -534,10 +534,10 @@ def test_scores_are_joined_to_the_rows_of_filters():
 @pytest.mark.parametrize(
     ("offsets", "message"),
     [
-        ({"other": (1, 18, 4, 4)}, "offsets has no layer conv, only other"),
-        ({"conv": (2, 18, 4, 4)}, r"offsets\['conv'\] has 2 images, objects 1"),
+        ({"other": (1, 18, 4, 4)}, "offsets lacks the layer conv; it has other"),
+        ({"conv": (2, 18, 4, 4)}, r"offsets\['conv'\] has 2 images, but objects has 1"),
         ({"conv": (1, 8, 4, 4)}, "offset must be"),
-        ({"conv": (1, 36, 4, 4)}, "is for 2 offset groups, layers says 1"),
+        ({"conv": (1, 36, 4, 4)}, r"has 2 offset groups, but layers\['conv'\] has 1"),
     ],
 )
 def test_maps_that_do_not_fit_are_named(offsets, message):
@@ -553,7 +553,7 @@ def test_maps_that_do_not_fit_are_named(offsets, message):
     [
         ((8, 8), None, r"must both be \(N, H, W\), got \(8, 8\)"),
         ((1, 8, 8), (1, 8, 9), r"\(N, H, W\), got \(1, 8, 8\) and \(1, 8, 9\)"),
-        ((2, 8, 8), None, "names has 1 names, instances 2 images"),
+        ((2, 8, 8), None, "names has 1 names, but instances has 2 images"),
     ],
 )
 def test_instances_that_do_not_fit_are_named(instances, label, message):
@@ -564,7 +564,7 @@ def test_instances_that_do_not_fit_are_named(instances, label, message):
 
 def test_predictions_that_do_not_fit_are_named():
     found = objects(scene(), torch.zeros(1, 40, 40, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"must be \(40, 40\), as the label map, got \(40, 41\)"):
+    with pytest.raises(ValueError, match=r"must be \(40, 40\) like the label map, got \(40, 41\)"):
         ObjectScores().update(found, torch.zeros(1, 40, 41))
-    with pytest.raises(ValueError, match="prediction has 2 images, objects 1"):
+    with pytest.raises(ValueError, match="prediction has 2 images, but objects has 1"):
         ObjectScores().update(found, torch.zeros(2, 40, 40))

@@ -1,4 +1,4 @@
-"""Metrics as torchmetrics: sums as states, so that any batching and any number of processes agree."""
+"""Metrics as torchmetrics classes. The result does not depend on batch size or number of processes."""
 
 from deformlab.metrics.effective_dilation import (
     EffectiveDilation,

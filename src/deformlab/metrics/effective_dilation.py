@@ -1,9 +1,11 @@
-"""Effective dilation: how far apart the taps of a filter lie, and where filters look in an image.
+"""Effective dilation: how far apart the taps of a filter are, per layer and object.
 
-DCNv1 section 3 and table 2: "the mean of the distances between all adjacent pairs of sampling locations".
+Source: DCNv1 (arXiv 1703.06211), section 3 and table 2: "the mean of the distances between all adjacent pairs
+    of
+sampling locations".
 
-Shapes: K objects of an image, (H_f, W_f) the map of a layer's filters, V values that are summed per filter,
-M rings near the border of the map.
+Shape letters: K objects of an image, (H_f, W_f) the size of a layer's output map (one filter per cell), V
+values that are summed per filter, M rings near the border of the map.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,32 +50,37 @@ __all__ = [
 ]
 
 Number = TypeVar("Number", float, NDArray[np.floating], Tensor)
-# Background rows per image: one per 8-bit label.
+# Background rows per image: one for each 8-bit label.
 _LABELS = 256
-# The object of a filter on an ignored pixel, among the positions.
+# In the state `filter_object`: the filter is on an ignored pixel.
 _ON_IGNORED = -1
-# Positions of a map that are recorded one by one, at most.
+# The largest number of filters of a map that are recorded individually.
 _MAX_POSITIONS = 1024
 
 
 def effective_dilation(
     offset: Tensor, kernel_size: int | tuple[int, int], dilation: int | tuple[int, int]
 ) -> Tensor:
-    """The mean distance between neighbouring taps of each filter.
+    """Compute the mean distance between neighbouring taps of each filter.
 
-    Neighbours are horizontal and vertical ones in the kernel's grid, 12 pairs in a 3x3 kernel; an undeformed
-    filter of dilation d then has exactly d.
+    Neighbours are horizontally or vertically adjacent in the kernel's grid; a 3x3 kernel has 12 such pairs.
+    An undeformed filter of dilation d therefore has an effective dilation of exactly d.
+
+    Source: DCNv1 (arXiv 1703.06211), section 3.
 
     Args:
-        offset: (N, 2·G·K, H, W), (dy, dx) interleaved per tap, in cells.
-        kernel_size: Taps (K_h, K_w), not 1x1, which has no neighbours.
-        dilation: The undeformed filter's dilation, each >= 1.
+        offset: (N, 2·G·K, H, W), in cells of the layer's input, with (dy, dx) interleaved per tap. G is the
+            number of offset groups, K the number of taps.
+        kernel_size: Number of taps, one number or (height, width). A 1x1 kernel is refused, because it has no
+            neighbouring taps.
+        dilation: Dilation of the undeformed filter, one number or (height, width), each >= 1.
 
     Returns:
-        (N, G, H, W) in cells of the layer's input; float32, or float64 where the offsets are.
+        (N, G, H, W), in cells of the layer's input. The dtype is float64 for float64 offsets and float32
+        otherwise.
 
     Raises:
-        ValueError: An argument is out of its range or the offsets do not fit the kernel.
+        ValueError: An argument is out of its range, or the offsets do not fit the kernel.
     """
     vertical, horizontal = _pair_lengths(offset, kernel_size, dilation)
     pairs = vertical.shape[2] * vertical.shape[3] + horizontal.shape[2] * horizontal.shape[3]
@@ -86,22 +93,24 @@ def effective_dilation_where_it_counts(
     kernel_size: int | tuple[int, int],
     dilation: int | tuple[int, int],
 ) -> Tensor:
-    """Effective dilation with each pair of neighbouring taps weighted by the product of their modulations.
+    """Compute effective dilation with pairs of taps weighted by the product of their two modulations.
 
-    A tap with a modulation of 0 does not count, wherever it lies. With equal modulations the result is
-    `effective_dilation`.
+    A tap with a modulation of 0 does not count, wherever it is. If all modulations are equal, the result
+    equals `effective_dilation`.
 
     Args:
-        offset: As for `effective_dilation`.
+        offset: (N, 2·G·K, H, W), as for `effective_dilation`.
         modulation: (N, G·K, H, W), each >= 0.
-        kernel_size: As for `effective_dilation`.
-        dilation: As for `effective_dilation`.
+        kernel_size: Number of taps, as for `effective_dilation`.
+        dilation: Dilation of the undeformed filter, as for `effective_dilation`.
 
     Returns:
-        (N, G, H, W) in cells; that of `effective_dilation` where every pair's weight is 0.
+        (N, G, H, W) float64, in cells of the layer's input. For a filter whose pairs all have weight 0, this
+        is the unweighted effective dilation.
 
     Raises:
-        ValueError: As `effective_dilation`, or the modulation does not fit the offsets.
+        ValueError: An argument is not legal for `effective_dilation`, or the modulation does not fit the
+            offsets.
     """
     vertical, horizontal = _pair_lengths(offset, kernel_size, dilation)
     kernel_h, kernel_w = _pair(kernel_size)
@@ -109,7 +118,7 @@ def effective_dilation_where_it_counts(
     expected = (batch, groups * kernel_h * kernel_w, height, width)
     if tuple(modulation.shape) != expected:
         raise ValueError(f"modulation must be {expected} for these offsets, got {tuple(modulation.shape)}")
-    # Doubles, so that the product of two small modulations does not vanish.
+    # float64, so that the product of two small modulations does not underflow to zero.
     weight = modulation.double().reshape(batch, groups, kernel_h, kernel_w, height, width)
     above = weight[:, :, :-1] * weight[:, :, 1:]
     beside = weight[:, :, :, :-1] * weight[:, :, :, 1:]
@@ -121,7 +130,11 @@ def effective_dilation_where_it_counts(
 def _pair_lengths(
     offset: Tensor, kernel_size: int | tuple[int, int], dilation: int | tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Distances of neighbours: vertical (N, G, K_h - 1, K_w, H, W), horizontal (N, G, K_h, K_w - 1, H, W)."""
+    """Return the distances between neighbouring taps.
+
+    Returns:
+        Vertical neighbours (N, G, K_h - 1, K_w, H, W), and horizontal neighbours (N, G, K_h, K_w - 1, H, W).
+    """
     kernel_h, kernel_w = _pair(kernel_size)
     dilation_h, dilation_w = _pair(dilation)
     if min(kernel_h, kernel_w) < 1 or kernel_h * kernel_w < 2:
@@ -148,39 +161,44 @@ def _length(y: Tensor, x: Tensor) -> Tensor:
 
 
 def filter_centre(cell: Number, stride: float, input_pixels: int, image_pixels: int) -> Number:
-    """Where filters are centred on the image, along one axis; whole numbers are centres of pixels.
+    """Return where filters are centred on the image, along one axis. Pixel p is centred at coordinate p.
 
-    Output i of a convolution with stride s, an odd kernel k and padding (k - 1) / 2 · dilation is centred on
-    input i·s - padding + (k - 1) / 2 · dilation = i·s. One such layer after the other, as in every network
-    here, filter i is centred on pixel i·stride of the network's input: not in the middle of the stride x
-    stride pixels whose scores it gives when its map is upsampled, which is half a cell further.
+    A convolution with stride s, an odd kernel size k and padding (k - 1) / 2 · dilation centres its output i
+    on its input i·s - padding + (k - 1) / 2 · dilation = i·s. All convolutions of deformlab's networks have
+    this padding, so filter i is centred on pixel i·stride of the network's input. When the layer's map is
+    upsampled, the cell covers stride x stride pixels, whose middle is half a cell further.
 
-    Resizing aligns the edges of image and input: pixel p of the input is (p + 0.5)·image / input - 0.5 of
-    the image. With stride 1 this maps any place in the input.
+    Resizing aligns the edges of the image with those of the network's input: pixel p of the input lies at
+    (p + 0.5)·image_pixels / input_pixels - 0.5 on the image. To map a position of the input, set the stride
+    to 1.
 
     Args:
-        cell: Positions in the layer's output map; they may lie between cells.
-        stride: Pixels of the network's input from one filter to the next.
-        input_pixels: Length of the network's input.
-        image_pixels: Length of the image.
+        cell: Positions in the layer's output map; fractions between two cells are legal.
+        stride: Pixels of the network's input between neighbouring filters.
+        input_pixels: Length of the network's input along the axis, in pixels.
+        image_pixels: Length of the image along the axis, in pixels.
+
+    Returns:
+        Positions on the image in pixels, of the same type as `cell`.
     """
-    # Multiplied before it is divided, so that a centre on the border of two pixels is exactly there.
+    # Multiply before dividing, so that a centre between two pixels is computed exactly.
     return (cell * stride + 0.5) * image_pixels / input_pixels - 0.5
 
 
 class LayerGeometry(NamedTuple):
-    """A layer as its filters see it.
+    """The properties of a layer that determine where its filters are and what they read.
 
     Attributes:
-        kernel_size: Taps (height, width).
-        dilation: The undeformed dilation (height, width).
-        stride: Pixels of the network's input from one filter to the next.
-        deform_groups: Channel groups with offsets of their own.
-        modulated: Whether its samples are modulated (DCNv2).
-        offset_dilation: Dilation (height, width) of the convolution that predicts the offsets, whose kernel
-            is as large; None for the layer's own.
-        step: Cells of the layer's input from one filter to the next: its own stride.
-        deformable: Whether it learns where to look. Only such layers are compared position by position.
+        kernel_size: Number of taps (height, width).
+        dilation: Dilation (height, width) of the undeformed filter.
+        stride: Pixels of the network's input between neighbouring filters.
+        deform_groups: Number of channel groups with separate offsets.
+        modulated: Whether the samples are modulated (DCNv2).
+        offset_dilation: Dilation (height, width) of the convolution that predicts the offsets, which has the
+            layer's kernel size. None for the layer's dilation.
+        step: Cells of the layer's input between neighbouring filters, that is, the layer's stride.
+        deformable: Whether the layer is deformable. Only the filters of deformable layers are compared at the
+            same position.
     """
 
     kernel_size: tuple[int, int]
@@ -194,11 +212,11 @@ class LayerGeometry(NamedTuple):
 
     @classmethod
     def of(cls, layer: nn.Conv2d, pixels_per_cell: int = 1) -> "LayerGeometry":
-        """The geometry of a convolution, deformable or not.
+        """Return the geometry of a convolution, deformable or not.
 
         Args:
             layer: The layer.
-            pixels_per_cell: Pixels of the network's input per cell of the layer's input.
+            pixels_per_cell: Pixels of the network's input between neighbouring cells of the layer's input.
         """
         step = layer.stride[0]
         kernel_size, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
@@ -216,15 +234,16 @@ class LayerGeometry(NamedTuple):
 
     @property
     def margin(self) -> int:
-        """How many of the outermost rings of the map are not interior.
+        """The number of outermost rings of the layer's output map that are not interior.
 
         Interior filters: neither the undeformed filter nor the offset convolution reads the zero padding.
-        Both reach (k - 1) / 2 · dilation cells. One ring more is left out, because a tap on the outermost
-        cell that is moved outwards by any part of a cell is interpolated with the padding: 3 rings for a 3x3
-        kernel of dilation 2, 5 for dilation 4, on maps of any size.
+        Each of them reaches (k - 1) / 2 · dilation cells from its centre. One more ring is excluded, because
+        a tap on the outermost cell is interpolated with the padding as soon as it moves outwards by a
+        fraction of a cell. A 3x3 kernel of dilation 2 has a margin of 3 rings, and of dilation 4 a margin of
+        5, for maps of any size.
 
-        Where a filter really samples does not count. Excluding filters because their offsets reach the border
-        would bias the estimate.
+        The offsets of a filter do not matter. Excluding filters because their offsets reach the border would
+        bias the estimate.
         """
         dilations = (self.dilation, self.dilation if self.offset_dilation is None else self.offset_dilation)
         reach = max(
@@ -236,10 +255,18 @@ class LayerGeometry(NamedTuple):
 
 
 def distance_from_border(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """(height, width) cells from each filter to the nearest border of its map, 0 in the outermost ring.
+    """Return each filter's distance from the border of its feature map, in cells.
 
-    The map's border is the image's: networks are evaluated on whole images without padding. Ignored pixels
-    are part of the image.
+    The border of the map is that of the image, because networks are evaluated on whole images without
+    padding. Ignored pixels are part of the image.
+
+    Args:
+        height: Height of the map.
+        width: Width of the map.
+        device: Device of the result.
+
+    Returns:
+        (height, width) integers, 0 in the outermost ring.
     """
     row, column = torch.arange(height, device=device), torch.arange(width, device=device)
     return torch.minimum(
@@ -248,15 +275,15 @@ def distance_from_border(height: int, width: int, device: torch.device | str = "
 
 
 def position_grid(rows: int, columns: int, margin: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the interior filters that are recorded one by one.
+    """Return the rows and columns of the interior filters that are recorded individually.
 
-    All of them where there are at most 1,024, otherwise every n-th row and column with the smallest n that
-    leaves no more, centred in the interior.
+    These are all interior filters if there are at most 1,024. Otherwise they are every n-th row and column,
+    centred in the interior, with the smallest n that leaves at most 1,024.
 
     Args:
-        rows: Rows of the layer's map.
-        columns: Its columns.
-        margin: Outermost rings that are not interior.
+        rows: Number of rows of the layer's map.
+        columns: Number of columns of the layer's map.
+        margin: Number of outermost rings that are not interior.
     """
     height, width = max(0, rows - 2 * margin), max(0, columns - 2 * margin)
     step = 1
@@ -269,19 +296,19 @@ def position_grid(rows: int, columns: int, margin: int) -> tuple[Tensor, Tensor]
 def assign_filters(
     objects: ImageObjects, size: tuple[int, int], stride: int, assignment: Literal["mask", "box"]
 ) -> tuple[Tensor, Tensor]:
-    """To which object the filter at each cell of a feature map belongs: by the pixel nearest to its centre.
+    """Assign the filter at each cell of a feature map to an object, by the pixel nearest to its centre.
 
     Args:
-        objects: The image's objects.
+        objects: The objects of the image.
         size: (H_f, W_f).
-        stride: Pixels of the network's input from one filter to the next.
-        assignment: `mask`: the object whose mask covers the centre. `box`: of the objects whose box contains
-            it, the one with the smallest box (the first of equals). A filter centred on an ignored pixel
-            belongs to none.
+        stride: Pixels of the network's input between neighbouring filters.
+        assignment: `mask` assigns a filter to the object whose mask covers that pixel. `box` assigns it to
+            the object with the smallest bounding box that contains the pixel (the first one, if several are
+            equally small). A filter centred on an ignored pixel belongs to no object.
 
     Returns:
-        (H_f·W_f,) index of the object, K for background, K + 1 for ignored; and the index of the pixel at the
-        centre in the flattened label map.
+        Two tensors (H_f·W_f,): the index of the object (K: background; K + 1: ignored), and the index of the
+        pixel in the flattened label map.
     """
     device, width = objects.ids.device, objects.size[1]
     row, column = (
@@ -302,30 +329,39 @@ def assign_filters(
 
 
 class EffectiveDilation(Metric):
-    """Effective dilation per layer and object: where filters look.
+    """Metric that records effective dilation per layer and object.
 
-    A filter is one output position of one layer. It belongs to the object whose mask covers its centre, or to
-    the one with the smallest bounding box that contains its centre (`assignment`). On no object it belongs to
-    the background of its pixel's class; on an ignored pixel, or where objects are not told apart, it does not
-    count. `filter_centre` says where the centre is. Offset groups are averaged, and kept apart too.
+    A filter is one output position of one layer; `filter_centre` says where it is centred on the image. It
+    belongs to the object at its centre (`assignment`). A filter that is on no object belongs to the
+    background of the class of its pixel. Filters on ignored pixels, and on regions of several objects that
+    the labels do not separate, do not count. Values are averaged over the offset groups of a layer, and also
+    recorded for each group.
 
-    Every sum is over all filters and over interior filters (`LayerGeometry.margin`), and there are sums by
-    distance from the border. Of deformable layers the interior filters are also kept one by one, on a grid of
-    at most 1,024 positions, for the comparison at the same position (`deformlab.records.size_effects`).
+    The metric sums over all filters and over interior filters (see `LayerGeometry.margin`), and it sums by
+    distance from the border. For deformable layers, it also records interior filters individually, on a grid
+    of at most 1,024 positions, so that filters can be compared at the same position
+    (`deformlab.records.size_effects`).
 
-    The state is float64 sums per object and image, and filters by image, so that any batching and any number
-    of processes give the same bits, and intervals can be had by resampling images.
+    The states are float64 sums per object and image, and the individual filters per image. Therefore any
+    batch size and any number of processes give exactly the same result, and confidence intervals can be
+    computed by resampling images.
+
+    Source of effective dilation: DCNv1 (arXiv 1703.06211), section 3 and table 2.
 
     Args:
-        layers: Geometry of each layer by name; kernels of two taps or more.
-        thresholds: Two areas in pixels, 0 < first < second, or `thirds`; see `SizeRule`, as for the next two.
-            What is recorded does not depend on these three; they are kept in `rule`.
-        area: `box` or `mask`.
-        pixels: `original` or `network`.
-        assignment: To which object a filter belongs: `mask` or `box`.
+        layers: The geometry of each layer by name. Each kernel must have at least two taps.
+        thresholds: Two areas in pixels, 0 < first <= second, between which an object is of medium size, or
+            `thirds`. See `deformlab.records.SizeRule`. The metric only stores `thresholds`, `area` and
+            `pixels`, in its attribute `rule`; the records do not depend on them.
+        area: Whether the size of an object is the area of its bounding box (`box`) or of its mask (`mask`).
+        pixels: Whether areas are in pixels of the label map (`original`) or of the network's input
+            (`network`).
+        assignment: How filters are assigned to objects. `mask`: to the object whose mask covers the filter's
+            centre. `box`: to the object with the smallest bounding box that contains the filter's centre.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ConfigError: `thresholds`, `area` or `pixels` is not legal.
+        ValueError: `assignment` is not legal, or a layer has a 1x1 kernel.
     """
 
     is_differentiable = False
@@ -351,7 +387,7 @@ class EffectiveDilation(Metric):
         self.layers = {name: LayerGeometry(*geometry) for name, geometry in layers.items()}
         for name, geometry in self.layers.items():
             if geometry.kernel_size[0] * geometry.kernel_size[1] < 2:
-                raise ValueError(f"layers: {name} is 1x1 and has no neighbouring taps")
+                raise ValueError(f"layers: {name} is 1x1 and therefore has no neighbouring taps")
         self.rule = SizeRule(thresholds, area, pixels)
         self.assignment: Literal["mask", "box"] = assignment
         for state in ("rows", "maps", "filter_dilation", "filter_object", "filter_label"):
@@ -359,12 +395,13 @@ class EffectiveDilation(Metric):
         self._start()
 
     def reset(self) -> None:
-        """Forgets everything that was counted."""
+        """Discard everything that was recorded."""
         super().reset()
         self._start()
 
     def _start(self) -> None:
-        # A process that gets no image must still have states of the right shape to put together.
+        # A process that receives no image must still have states of the right shape, because states are
+        # concatenated.
         width = HEAD + sum(2 * _values(geometry) + 2 * geometry.margin for geometry in self.layers.values())
         self.rows.append(torch.zeros(0, width, dtype=torch.float64, device=self.device))
         self.maps.append(torch.zeros(0, 4, dtype=torch.int64, device=self.device))
@@ -378,15 +415,17 @@ class EffectiveDilation(Metric):
         objects: Sequence[ImageObjects],
         modulation: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Counts one batch.
+        """Record one batch.
 
         Args:
-            offsets: By layer name, (N, 2·G·K, H_f, W_f) each, as `record_offsets` gives them.
-            objects: Of each image, as `find_objects` or `objects_from_boxes` gives them.
-            modulation: By name of the modulated layers, (N, G·K, H_f, W_f) each, from `record_modulation`.
+            offsets: The offsets (N, 2·G·K, H_f, W_f) of each layer by name, as `record_offsets` yields them.
+            objects: The objects of each image, as `find_objects` or `objects_from_boxes` returns them.
+            modulation: The modulation (N, G·K, H_f, W_f) of each modulated layer by name, as
+                `record_modulation` yields it. May be None if no layer is modulated.
 
         Raises:
-            ValueError: A layer is missing, shapes do not fit, or masks are asked for where there are none.
+            ValueError: A layer is missing, shapes do not fit, or `assignment` or `area` is `mask` and an
+                image has only boxes.
         """
         values = {
             name: _filter_values(name, geometry, offsets, modulation, len(objects))
@@ -394,7 +433,7 @@ class EffectiveDilation(Metric):
         }
         for i, image in enumerate(objects):
             if image.owner is None and "mask" in (self.assignment, self.rule.area):
-                raise ValueError(f"image {image.name} has only boxes; set assignment and area to box")
+                raise ValueError(f"image {image.name} has only boxes; set both assignment and area to box")
             parts = [head_rows(image)]
             for number, (name, geometry) in enumerate(self.layers.items()):
                 maps = values[name][i]
@@ -408,13 +447,13 @@ class EffectiveDilation(Metric):
                     self._keep_positions(image, number, maps[1], owner, label)
             rows = torch.cat(parts, dim=1)
             background = rows[:, 1] == BACKGROUND
-            # Of the background's labels those that occur.
+            # Keep the background rows of labels that occur.
             self.rows.append(rows[~background | (rows[:, HEAD:] > 0).any(1)])
 
     def _keep_positions(
         self, image: ImageObjects, layer: int, dilation: Tensor, owner: Tensor, label: Tensor | None
     ) -> None:
-        """Keeps the filters on the grid one by one; their order in the map says where they are."""
+        """Record the filters on the grid individually, in the order of their positions in the map."""
         height, width = dilation.shape
         grid = (part.to(dilation.device) for part in position_grid(height, width, self._margin(layer)))
         row, column = grid
@@ -433,9 +472,12 @@ class EffectiveDilation(Metric):
         return list(self.layers.values())[layer].margin
 
     def compute(self) -> ObjectMeasurement:
-        """Records without scores, and the filters of deformable layers one by one.
+        """Return everything that was recorded since the last reset.
 
-        Images are named by `image_key`; `ObjectMeasurement.named` gives them their names.
+        Returns:
+            Records per object without scores, and the individual filters of deformable layers. Images are
+            identified by `image_key`; `ObjectMeasurement.named` replaces the keys with the names of the
+            images.
         """
         return ObjectMeasurement(self._records(), self._positions())
 
@@ -470,13 +512,13 @@ class EffectiveDilation(Metric):
             dim_zero_cat(state).cpu().numpy()
             for state in (self.maps, self.filter_dilation, self.filter_object, self.filter_label)
         )
-        # Where each map's filters are in the flat states.
+        # The positions of each map's filters, and where the filters end in the concatenated states.
         positions = []
         for _, layer, height, width in maps.tolist():
             row, column = position_grid(height, width, self._margin(layer))
             positions.append((row[:, None] * width + column).flatten().numpy())
         ends = np.cumsum([len(part) for part in positions], dtype=np.int64)
-        # An image that is ignored as a whole has no records.
+        # An image whose pixels are all ignored has no records.
         recorded = np.isin(maps[:, 0], dim_zero_cat(self.rows)[:, 0].cpu().numpy().astype(np.int64))
         found = []
         for number, (name, geometry) in enumerate(self.layers.items()):
@@ -507,7 +549,11 @@ class EffectiveDilation(Metric):
 
 
 def _values(geometry: LayerGeometry) -> int:
-    """Values per filter: 1, effective dilation, its square; weighted; per group both again."""
+    """Return the number of values per filter.
+
+    They are: 1, effective dilation and its square; for a modulated layer, weighted effective dilation; with
+    several offset groups, effective dilation of each group and its square.
+    """
     return 3 + geometry.modulated + (2 * geometry.deform_groups if geometry.deform_groups > 1 else 0)
 
 
@@ -518,26 +564,27 @@ def _filter_values(
     modulation: Mapping[str, Tensor] | None,
     images: int,
 ) -> Tensor:
-    """The values that are summed, of each filter, (N, V, H_f, W_f) float64.
+    """Return the values of each filter that are summed, (N, V, H_f, W_f) float64.
 
     Raises:
         ValueError: The layer is missing or its shapes do not fit.
     """
     if name not in offsets:
-        raise ValueError(f"offsets has no layer {name}, only {', '.join(offsets) or 'none'}")
+        raise ValueError(f"offsets lacks the layer {name}; it has {', '.join(offsets) or 'none'}")
     offset = offsets[name]
     if len(offset) != images:
-        raise ValueError(f"offsets[{name!r}] has {len(offset)} images, objects {images}")
+        raise ValueError(f"offsets[{name!r}] has {len(offset)} images, but objects has {images}")
     groups = effective_dilation(offset, geometry.kernel_size, geometry.dilation).double()
     if groups.shape[1] != geometry.deform_groups:
         raise ValueError(
-            f"offsets[{name!r}] is for {groups.shape[1]} offset groups, layers says {geometry.deform_groups}"
+            f"offsets[{name!r}] has {groups.shape[1]} offset groups, but layers[{name!r}] has "
+            f"{geometry.deform_groups}"
         )
     mean = groups.mean(1, keepdim=True)
     parts = [torch.ones_like(mean), mean, mean.square()]
     if geometry.modulated:
         if modulation is None or name not in modulation:
-            raise ValueError(f"modulation has no layer {name}, though layers says that it is modulated")
+            raise ValueError(f"modulation lacks the layer {name}, which is modulated according to layers")
         weighted = effective_dilation_where_it_counts(
             offset, modulation[name], geometry.kernel_size, geometry.dilation
         )
@@ -553,23 +600,23 @@ def _check_stride(name: str, geometry: LayerGeometry, maps: Tensor, network_size
     if size != expected:
         raise ValueError(
             f"offsets[{name!r}] has {size[0]}x{size[1]} filters, but a stride of {geometry.stride} on "
-            f"{network_size[0]}x{network_size[1]} pixels makes {expected[0]}x{expected[1]}; check the "
+            f"{network_size[0]}x{network_size[1]} pixels gives {expected[0]}x{expected[1]}; check the "
             "stride in layers, and network_size"
         )
 
 
 def _layer_sums(maps: Tensor, owner: Tensor, label: Tensor | None, count: int, margin: int) -> Tensor:
-    """A layer's columns of an image's rows, (K + 256, 2·V + 2·M).
+    """Return the columns of one layer in the rows of one image, (K + 256, 2·V + 2·M).
 
-    Sums over all filters; over interior filters; and for each ring near the border the number of filters and
-    the sum of their effective dilation.
+    The columns are the sums over all filters; the sums over interior filters; and for each ring near the
+    border, the number of filters and the sum of their effective dilation.
 
     Args:
         maps: (V, H_f, W_f) values of each filter.
-        owner: (H_f·W_f,) as `assign_filters` gives it.
-        label: (H_f·W_f,) classes of the pixels at the filters' centres; None without classes.
+        owner: (H_f·W_f,) as `assign_filters` returns it.
+        label: (H_f·W_f,) classes of the pixels at the filters' centres; None if classes are unknown.
         count: Number of objects K.
-        margin: Outermost rings that are not interior.
+        margin: Number of outermost rings that are not interior.
     """
     row = owner if label is None else torch.where(owner == count, count + label.long(), owner)
     counted = owner <= count
@@ -589,7 +636,7 @@ def _layer_sums(maps: Tensor, owner: Tensor, label: Tensor | None, count: int, m
 
 
 def _sums(values: Tensor, row: Tensor, rows: int) -> Tensor:
-    """(rows, V) sums of (V, n) values, each over the filters of a row, in the filters' order."""
+    """Return the (rows, V) sums of (V, n) values over the filters of each row, in the filters' order."""
     sums = values.new_zeros(len(values), rows)
     for target, source in zip(sums, values, strict=True):
         target.index_add_(0, row, source)
@@ -597,7 +644,7 @@ def _sums(values: Tensor, row: Tensor, rows: int) -> Tensor:
 
 
 def _fill(part: FilterSums, layer: int, columns: np.ndarray, geometry: LayerGeometry) -> None:
-    """Puts a layer's columns (V, R) where they belong."""
+    """Copy the columns (V, R) of a layer into the sums."""
     groups = geometry.deform_groups
     part.filters[:, layer], part.total[:, layer], part.squares[:, layer] = columns[:3]
     if geometry.modulated:

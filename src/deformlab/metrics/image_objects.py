@@ -1,8 +1,8 @@
-"""The objects of one image, from an instance map or from boxes, without a loop over objects.
+"""Finds the objects of an image, from an instance map or from boxes.
 
-They are found once per image and given to every metric that needs them.
+They are found once per image, without a loop over objects, and passed to every metric that needs them.
 
-Shapes: K objects, (H, W) the label map.
+Shape letters: K objects of an image, (H, W) the size of its label map.
 """
 
 import hashlib
@@ -27,13 +27,14 @@ __all__ = [
     "sorted_rows",
 ]
 
-# Of a metric's row, before what it counts: image, object, label, box area, mask area, scale. All are float64:
-# integers below 2^53, or numbers as they are.
+# Number of columns at the start of a metric's row that identify and describe it: image, object, label, box
+# area, mask area, scale. All values are float64, which represents integers below 2^53 exactly.
 HEAD = 6
 
 # Labels are 8-bit codes.
 _CODES = 256
-# Ids up to this go through a table; beyond it (24-bit colours taken as ids) sorting takes less memory.
+# Ids below this number are looked up in a table. For larger ids, such as 24-bit colours, sorting needs less
+# memory.
 _LARGEST_TABLE = 2**22
 
 
@@ -41,17 +42,22 @@ class ImageObjects(NamedTuple):
     """The objects of one image.
 
     Attributes:
-        name: The image's name, unique in the data set.
-        size: (H, W) of the label map, or of the image in whose pixels the boxes are.
+        name: Name of the image, unique in the data set.
+        size: (H, W) of the label map; for boxes, height and width of the image in whose pixels they are
+            given.
         network_size: Height and width of the network's input.
-        ids: (K,) instance ids, increasing, above 0.
-        label: (K,) the class that most of an object's pixels have; -1 where classes are unknown.
-        top, left, bottom, right: (K,) bounding boxes in pixels, `bottom` and `right` just outside.
-        mask_area: (K,) pixels; 0 where there are only boxes.
-        owner: (H, W) the object's index in `ids`; K: background; K + 1: ignored. None where there are only
-            boxes.
-        object_pixels: (P,) indices in the flattened map of the P pixels that are on objects; None as `owner`.
-        label_map: (H, W) classes as uint8, 255 ignored; None where there are none.
+        ids: (K,) instance ids, increasing, greater than 0.
+        label: (K,) the most frequent class among each object's pixels; -1 if classes are unknown.
+        top: (K,) first row of each bounding box.
+        left: (K,) first column of each bounding box.
+        bottom: (K,) row after the last one of each bounding box.
+        right: (K,) column after the last one of each bounding box.
+        mask_area: (K,) number of pixels of each mask; 0 if there are only boxes.
+        owner: (H, W) index of each pixel's object in `ids`; K: background; K + 1: ignored. None if there are
+            only boxes.
+        object_pixels: (P,) indices, in the flattened map, of the P pixels that are on objects. None if there
+            are only boxes.
+        label_map: (H, W) classes as uint8, 255 ignored. None if classes are unknown.
     """
 
     name: str
@@ -70,12 +76,12 @@ class ImageObjects(NamedTuple):
 
     @property
     def box_area(self) -> Tensor:
-        """(K,) area of the bounding box in pixels."""
+        """(K,) areas of the bounding boxes, in pixels of the label map."""
         return (self.bottom - self.top) * (self.right - self.left)
 
     @property
     def scale(self) -> float:
-        """Pixels of the network's input per pixel of the label map."""
+        """Number of pixels of the network's input per pixel of the label map: a ratio of areas."""
         return self.network_size[0] * self.network_size[1] / (self.size[0] * self.size[1])
 
 
@@ -85,17 +91,21 @@ def find_objects(
     names: Sequence[str],
     network_size: Sequence[int] | None = None,
 ) -> list[ImageObjects]:
-    """The objects of each image of a batch.
+    """Find the objects of each image of a batch.
 
     Args:
-        instances: Instance ids (N, H, W) of an integer type, unique within an image; 0 for none, below 0
-            where there are objects that are not told apart: such pixels count as ignored.
-        label: Classes (N, H, W), 255 ignored. None counts all pixels, without classes.
-        names: The images' names, unique in the data set.
-        network_size: Height and width of the network's input; None where it is that of the instance map.
+        instances: Instance ids (N, H, W) of an integer type, unique within an image. 0 means no object. A
+            negative id means several objects that the labels do not separate; such pixels count as ignored.
+        label: Classes (N, H, W), 255 ignored. None if classes are unknown; then no pixel is ignored because
+            of its class.
+        names: The names of the N images, unique in the data set.
+        network_size: Height and width of the network's input; None if it has the size of the instance maps.
+
+    Returns:
+        The objects of each image.
 
     Raises:
-        ValueError: Shapes do not fit.
+        ValueError: The shapes of `instances` and `label` differ, or `names` does not have N names.
     """
     if instances.dim() != 3 or (label is not None and label.shape != instances.shape):
         raise ValueError(
@@ -103,7 +113,7 @@ def find_objects(
             f"{None if label is None else tuple(label.shape)}"
         )
     if len(names) != len(instances):
-        raise ValueError(f"names has {len(names)} names, instances {len(instances)} images")
+        raise ValueError(f"names has {len(names)} names, but instances has {len(instances)} images")
     label = None if label is None else label.to(torch.uint8)
     height, width = instances.shape[-2:] if network_size is None else network_size
     return [
@@ -119,24 +129,25 @@ def objects_from_boxes(
     size: tuple[int, int],
     network_size: tuple[int, int] | None = None,
 ) -> ImageObjects:
-    """The objects of an image that has boxes but no masks.
+    """Return the objects of an image that has boxes but no masks.
 
     Args:
-        boxes: (K, 4) left, top, right, bottom in pixels; a box contains the pixels whose centres it contains.
-        label: (K,) classes; None where they are unknown.
-        name: The image's name, unique in the data set.
+        boxes: (K, 4) left, top, right, bottom, in pixels from the corner of the image. A pixel belongs to a
+            box that contains its centre.
+        label: (K,) classes; None if they are unknown.
+        name: Name of the image, unique in the data set.
         size: Height and width of the image.
-        network_size: Height and width of the network's input; None where it is `size`.
+        network_size: Height and width of the network's input; None if it has the size of the image.
 
     Raises:
-        ValueError: Shapes do not fit.
+        ValueError: `boxes` does not have the shape (K, 4), or `label` not the shape (K,).
     """
     if boxes.dim() != 2 or boxes.shape[1] != 4 or (label is not None and len(label) != len(boxes)):
         raise ValueError(
             f"boxes must be (K, 4) and label (K,), got {tuple(boxes.shape)} and "
             f"{None if label is None else tuple(label.shape)}"
         )
-    # Pixel i's centre is at i + 0.5 from the image's edge.
+    # The centre of pixel i is at i + 0.5.
     left, top, right, bottom = (boxes - 0.5).ceil().long().unbind(1)
     ids = torch.arange(1, len(boxes) + 1, device=boxes.device)
     return ImageObjects(
@@ -192,24 +203,24 @@ def _objects_of(
 
 
 def _compact(instance: Tensor) -> tuple[Tensor, Tensor]:
-    """The ids above 0, and for each pixel the position of its id; their number where it is 0."""
+    """Return the ids greater than 0, and the index of each pixel's id; the index of id 0 is their number."""
     largest = int(instance.max()) if instance.numel() else 0
     if largest >= _LARGEST_TABLE:
         ids, owner = instance.unique(return_inverse=True)
         if len(ids) and ids[0] == 0:
             ids, owner = ids[1:], owner - 1
         return ids, torch.where(owner < 0, len(ids), owner)
-    there = torch.zeros(largest + 1, dtype=torch.bool, device=instance.device)
-    there[instance.long()] = True
-    there[0] = False
-    ids = there.nonzero()[:, 0]
+    occurs = torch.zeros(largest + 1, dtype=torch.bool, device=instance.device)
+    occurs[instance.long()] = True
+    occurs[0] = False
+    ids = occurs.nonzero()[:, 0]
     position = torch.full((largest + 1,), len(ids), dtype=torch.long, device=instance.device)
     position[ids] = torch.arange(len(ids), device=instance.device)
     return ids, position[instance.long()]
 
 
 def _extent(which: Tensor, line: Tensor, count: int, lines: int) -> tuple[Tensor, Tensor]:
-    """The first line that each of `count` objects touches and the one after its last."""
+    """Return the first line (row or column) that each of `count` objects touches, and one past the last."""
     touched = torch.zeros(count, lines, dtype=torch.bool, device=which.device)
     touched[which, line] = True
     number = torch.arange(lines, device=which.device)
@@ -217,15 +228,22 @@ def _extent(which: Tensor, line: Tensor, count: int, lines: int) -> tuple[Tensor
 
 
 def image_key(name: str) -> int:
-    """A number for an image's name, the same everywhere and exact in float64."""
+    """Return a hash of an image's name that is the same on every machine and exact in float64.
+
+    Args:
+        name: Name of the image.
+
+    Returns:
+        An integer from 0 to 2^48 - 1.
+    """
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
 
 
 def head_rows(objects: ImageObjects) -> Tensor:
-    """What identifies and describes each row of an image, (K + 256, HEAD): its objects, then the background.
+    """Return the columns that identify and describe each row of an image, (K + 256, HEAD).
 
-    The background has one row for each label that an 8-bit label map can have; without one, only the first
-    counts, and its label is -1.
+    The rows are the image's objects, then one background row for each label of an 8-bit label map. If there
+    is no label map, only the first background row is used, and the label of these rows is -1.
     """
     count = len(objects.ids)
     rows = torch.zeros(count + _CODES, HEAD, dtype=torch.float64, device=objects.ids.device)
@@ -237,13 +255,13 @@ def head_rows(objects: ImageObjects) -> Tensor:
 
 
 def sorted_rows(rows: Tensor) -> np.ndarray:
-    """A metric's rows by image, object and label, in any order of counting."""
+    """Sort a metric's rows by image, object and label, so that their order does not depend on the batches."""
     values = rows.cpu().numpy()
     return values[np.lexsort((values[:, 2], values[:, 1], values[:, 0]))]
 
 
 def records_of_rows(rows: np.ndarray) -> ObjectRecords:
-    """Records without layers and scores from sorted rows (R, HEAD or more)."""
+    """Make records without layers and without scores from sorted rows (R, HEAD or more)."""
     shape = (len(rows), 0)
     nothing = np.full(len(rows), -1)
     return ObjectRecords(

@@ -1,6 +1,7 @@
-"""Mean intersection over union, as Cityscapes' official evaluator counts it.
+"""Mean intersection over union (mIoU), computed as by the official evaluator of Cityscapes.
 
-DCNv1 section 4.1; equal to cityscapesscripts' evalPixelLevelSemanticLabeling on the same maps.
+Source: DCNv1 (arXiv 1703.06211), section 4.1. The results equal those of `evalPixelLevelSemanticLabeling` in
+cityscapesscripts on the same maps.
 """
 
 from typing import NamedTuple
@@ -13,12 +14,12 @@ __all__ = ["MeanIoU", "MeanIoUResult"]
 
 
 class MeanIoUResult(NamedTuple):
-    """Scores as fractions in [0, 1].
+    """Scores as fractions from 0 to 1.
 
     Attributes:
-        miou: Scalar, the mean over the classes that occur; nan where none does.
-        iou: (C,), nan for a class that is in neither target nor prediction.
-        pixels: (C,), pixels of each class in the targets.
+        miou: Scalar, the mean IoU over the classes that occur in targets or predictions; nan if none does.
+        iou: (C,), the IoU of each class; nan for a class that occurs in neither targets nor predictions.
+        pixels: (C,), the number of pixels of each class in the targets.
     """
 
     miou: Tensor
@@ -27,12 +28,15 @@ class MeanIoUResult(NamedTuple):
 
 
 class MeanIoU(Metric):
-    """Intersection over union per class and their mean, over all pixels seen since the last reset.
+    """Metric that computes the intersection over union (IoU) of each class and their mean.
+
+    Pixels are counted over all images since the last reset, as by the official evaluator of Cityscapes.
 
     Args:
-        num_classes: Classes C, >= 2; legal labels are 0 to C - 1.
-        ignore_index: Label that is left out where it is the target. Where it is predicted on a labelled
-            pixel it counts as a miss, as in the official evaluator. In -255 to 255 and not in 0 to C - 1.
+        num_classes: Number of classes C, >= 2. Legal labels are 0 to C - 1.
+        ignore_index: Label of ignored pixels, from -255 to 255 but not from 0 to C - 1. Pixels with this
+            target do not count. If it is predicted on a labelled pixel, this is a miss, as in the official
+            evaluator.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -55,24 +59,24 @@ class MeanIoU(Metric):
             raise ValueError(f"ignore_index must be in -255 to 255, got {ignore_index}")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        # All values between the extremes of what is legal have a place in the counts, so that what is illegal
-        # shows there rather than in a look at every pixel.
+        # The counts cover all values between the smallest and the largest legal one. Illegal values are thus
+        # detected in the counts, which is cheaper than checking every pixel.
         self._lowest = min(0, ignore_index)
         self._highest = max(num_classes - 1, ignore_index)
-        # Row: target, column: prediction; the last of each is `ignore_index`.
+        # Rows are targets, columns predictions; the last row and column are for `ignore_index`.
         size = num_classes + 1
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Counts one batch.
+        """Count the pixels of one batch.
 
         Args:
-            preds: Predicted classes (N, H, W) or any other shape, of an integer type.
+            preds: Predicted classes, (N, H, W) or any other shape, of an integer type.
             target: Labels of the same shape, of an integer type.
 
         Raises:
-            ValueError: The shapes differ, a type is not an integer one, or a value is neither a class nor
-                `ignore_index`; the values are named.
+            ValueError: The shapes differ, a type is not an integer type, or a value is neither a class nor
+                `ignore_index`. The message lists the illegal values, and nothing is counted.
         """
         if preds.shape != target.shape:
             raise ValueError(
@@ -98,7 +102,7 @@ class MeanIoU(Metric):
         self.confusion += confusion
 
     def compute(self) -> MeanIoUResult:
-        """The scores of everything counted so far, in float64."""
+        """Compute the scores of all pixels counted since the last reset, in float64."""
         counted = self.confusion[:-1].double()
         hits = counted.diagonal()
         union = counted.sum(1) + counted[:, :-1].sum(0) - hits
@@ -119,6 +123,6 @@ class MeanIoU(Metric):
         if found:
             shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
             raise ValueError(
-                f"{name} has values that are no class: {shown}; legal are 0 to {self.num_classes - 1} and "
-                f"{self.ignore_index} (ignored)"
+                f"{name} contains illegal values: {shown}; legal are the classes 0 to {self.num_classes - 1} "
+                f"and {self.ignore_index} (ignored)"
             )

@@ -1,6 +1,6 @@
-"""Recall and IoU of objects: labelled pixels, hits and false positives of each object of every image.
+"""Counts the labelled pixels, hits and false positives of each object, from which its recall and IoU follow.
 
-Shapes: K objects of an image, (H, W) the label map.
+Shape letters: K objects of an image, (H, W) the size of its label map.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,19 @@ from deformlab.records import BACKGROUND, ObjectRecords
 
 __all__ = ["ObjectScores", "PixelCounts", "count_pixels"]
 
-# Labels and predictions are 8-bit codes: a pair of them is an index into a table of this side.
+# Labels and predictions are 8-bit codes. A pair of them is an index into a square table with sides of this
+# length.
 _CODES = 256
 
 
 class PixelCounts(NamedTuple):
-    """Labelled pixels, those of them found, and false positives, per object (K,) or per class (256,)."""
+    """Pixel counts per object (K,) or per class (256,).
+
+    Attributes:
+        pixels: Labelled pixels.
+        hits: Labelled pixels whose class was predicted correctly.
+        false_positives: Pixels of other classes for which the class was predicted.
+    """
 
     pixels: Tensor
     hits: Tensor
@@ -31,26 +38,31 @@ class PixelCounts(NamedTuple):
 
 
 def count_pixels(objects: ImageObjects, prediction: Tensor) -> tuple[PixelCounts, PixelCounts]:
-    """Hits and false positives of each object, and of each class on what is on no object.
+    """Count the hits and false positives of each object, and of each class outside objects.
 
-    An object's pixels are those of its mask that have its class. Its false positives are pixels of other
-    classes that were predicted as its class within its region: its box, made twice as high and as wide. A
-    false positive near two objects of a class counts for both, one far from all for none of them. Those of a
-    class are counted in the whole image.
+    The pixels of an object are those pixels of its mask that have its class. Its false positives are pixels
+    of other classes for which its class was predicted, within its region: its bounding box at twice the
+    height and width. A false positive near two objects of the same class counts for both; a false positive
+    far from all objects counts for none of them. The false positives of a class are counted in the whole
+    image.
 
     Args:
-        objects: The image's objects, with masks and classes.
+        objects: The objects of the image, with masks and classes.
         prediction: (H, W) predicted classes as uint8.
 
+    Returns:
+        The counts of the objects (K,), and of the classes outside objects (256,).
+
     Raises:
-        ValueError: The objects have no masks or no classes, or the prediction has another size.
+        ValueError: The objects have no masks or no classes, or the prediction does not have the size of the
+            label map.
     """
     owner, pixel, label = objects.owner, objects.object_pixels, objects.label_map
     if owner is None or pixel is None or label is None:
         raise ValueError(f"image {objects.name}: scores of objects need masks and classes")
     if prediction.shape != label.shape:
         raise ValueError(
-            f"prediction must be {tuple(label.shape)}, as the label map, got {tuple(prediction.shape)}"
+            f"prediction must be {tuple(label.shape)} like the label map, got {tuple(prediction.shape)}"
         )
     count = len(objects.ids)
     codes = label.to(torch.int32) * _CODES + prediction
@@ -72,10 +84,11 @@ def count_pixels(objects: ImageObjects, prediction: Tensor) -> tuple[PixelCounts
 
 
 class ObjectScores(Metric):
-    """Pixels, hits and false positives per object, from which recall and IoU by size and class follow.
+    """Metric that counts pixels, hits and false positives per object.
 
-    The state is one row per object and image, so that any batching and any number of processes give the same,
-    and intervals can be had by resampling images.
+    Recall and IoU by object size and class follow from these counts. The state is one row per object and
+    image. Therefore any batch size and any number of processes give exactly the same result, and confidence
+    intervals can be computed by resampling images.
     """
 
     is_differentiable = False
@@ -89,37 +102,41 @@ class ObjectScores(Metric):
         self._start()
 
     def reset(self) -> None:
-        """Forgets everything that was counted."""
+        """Discard all counts."""
         super().reset()
         self._start()
 
     def _start(self) -> None:
-        # A process that gets no image must still have rows of the right width to put together.
+        # A process that receives no image must still have rows of the right width, because rows are
+        # concatenated.
         self.rows.append(torch.zeros(0, HEAD + 3, dtype=torch.float64, device=self.device))
 
     def update(self, objects: Sequence[ImageObjects], prediction: Tensor) -> None:
-        """Counts one batch.
+        """Count one batch.
 
         Args:
-            objects: Of each image, as `find_objects` gives them, with masks and classes.
+            objects: The objects of each image, as `find_objects` returns them, with masks and classes.
             prediction: Predicted classes (N, H, W).
 
         Raises:
             ValueError: The objects have no masks or no classes, or shapes do not fit.
         """
         if len(prediction) != len(objects):
-            raise ValueError(f"prediction has {len(prediction)} images, objects {len(objects)}")
+            raise ValueError(f"prediction has {len(prediction)} images, but objects has {len(objects)}")
         for image, predicted in zip(objects, prediction.to(torch.uint8), strict=True):
             counts = [torch.stack(part, dim=1) for part in count_pixels(image, predicted)]
             rows = torch.cat([head_rows(image), torch.cat(counts).double()], dim=1)
             background = rows[:, 1] == BACKGROUND
-            # Of the background's classes those that occur.
+            # Keep the background rows of classes that occur.
             self.rows.append(rows[~background | (rows[:, HEAD:] > 0).any(1)])
 
     def compute(self) -> ObjectRecords:
-        """Records with scores and without layers; `join_scores` puts them together with those of filters.
+        """Return the counts of all objects since the last reset.
 
-        Images are named by `image_key`; `ObjectRecords.named` gives them their names.
+        Returns:
+            Records with scores but without layers. `deformlab.records.join_scores` combines them with the
+            records of `EffectiveDilation`. Images are identified by `image_key`; `ObjectRecords.named`
+            replaces the keys with the names of the images.
         """
         rows = sorted_rows(dim_zero_cat(self.rows))
         records = records_of_rows(rows)
@@ -128,10 +145,13 @@ class ObjectScores(Metric):
 
 
 def _false_positives(objects: ImageObjects, label: Tensor, prediction: Tensor) -> Tensor:
-    """Of each object in its region, (K,): from the false positives of its class, summed along each row."""
+    """Return the number of false positives in each object's region, (K,).
+
+    Computed from the cumulative sums, along each row, of the false positives of the object's class.
+    """
     height, width = label.shape
     classes, index = objects.label.unique(return_inverse=True)
-    # No object has class 255.
+    # 255 marks pixels that are not false positives; no object has this class.
     wrong = prediction.masked_fill((prediction == label) | (label == IGNORED), IGNORED)
     along = torch.zeros(len(classes), height, width + 1, dtype=torch.int32, device=label.device)
     torch.cumsum(wrong == classes.to(torch.uint8)[:, None, None], 2, dtype=torch.int32, out=along[:, :, 1:])

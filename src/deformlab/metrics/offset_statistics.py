@@ -1,6 +1,6 @@
-"""How far the offsets of a layer reach, from a few of its filters: cheap enough to follow while training.
+"""Statistics of a layer's offsets, computed from some of its filters so that training can monitor them.
 
-K: taps of the kernel, G: deform groups, P: filters (output cells) that are looked at.
+Shape letters: K taps of the kernel, G offset groups, P sampled filters (output cells) of an image.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ LOW, HIGH = 0.1, 0.9
 
 
 class FilterSample(NamedTuple):
-    """The offsets of some filters of one forward pass.
+    """The offsets of some filters in one forward pass of a layer.
 
     Attributes:
-        offset: (N, 2·G·K, P), (dy, dx) interleaved per tap, in cells.
-        mask_logits: (N, G·K, P), the modulation before its sigmoid; None for a layer that has none.
-        cells: The P output cells, counted row by row.
-        output_width: Cells in a row of the output.
+        offset: (N, 2·G·K, P), in cells of the layer's input, with (dy, dx) interleaved per tap.
+        mask_logits: (N, G·K, P), the modulation before the sigmoid; None if the layer is not modulated.
+        cells: Indices of the P output cells in the flattened output map.
+        output_width: Width of the output map, in cells.
         input_size: Height and width of the layer's input, in cells.
     """
 
@@ -37,22 +37,26 @@ class FilterSample(NamedTuple):
 
 
 class OffsetStatistics(NamedTuple):
-    """What the offsets of one layer do.
+    """Statistics of the offsets of one layer.
+
+    Lengths and effective dilation are in cells of the layer's input. Shares are fractions from 0 to 1.
 
     Attributes:
-        filters: Number of filters that were looked at.
-        length_q05: 5 % of the offsets are no longer than this, in cells of the layer's input.
-        length_q25: 25 % are no longer.
-        length_q50: The median length.
-        length_q75: 75 % are no longer.
-        length_q95: 95 % are no longer.
-        length_over_side: Median of the length as a share of the input's shorter side.
-        outside: Share of the samples that lie beyond the outer edge of the image's cells, in the padding.
-        outside_undeformed: The same share if all offsets were zero.
-        modulation_low: Share of samples whose modulation is below a tenth of its largest value; None for a
-            layer without modulation.
-        modulation_high: Share above nine tenths of it.
-        effective_dilation: Mean over the filters, in cells; None for a 1x1 kernel, which has no neighbours.
+        filters: Number of filters that were sampled.
+        length_q05: 5 % quantile of the length of the offset vectors.
+        length_q25: 25 % quantile of the length.
+        length_q50: Median of the length.
+        length_q75: 75 % quantile of the length.
+        length_q95: 95 % quantile of the length.
+        length_over_side: Median of the length divided by the shorter side of the layer's input.
+        outside: Share of the samples that lie outside the input's cells, in the padding.
+        outside_undeformed: Share of the samples that would lie there if all offsets were zero.
+        modulation_low: Share of the samples with a modulation below 10 % of its largest value; None if the
+            layer is not modulated.
+        modulation_high: Share of the samples with a modulation above 90 % of its largest value; None if the
+            layer is not modulated.
+        effective_dilation: Mean effective dilation of the filters; None for a 1x1 kernel, which has no
+            neighbouring taps.
     """
 
     filters: int
@@ -72,33 +76,36 @@ class OffsetStatistics(NamedTuple):
 def sample_filters(
     output: Tensor, input_size: tuple[int, int], num_samples: int, count: int, phase: float
 ) -> FilterSample:
-    """Copies the offsets at output cells that are spread evenly over the map.
+    """Copy the offsets of filters that are spread evenly over the output map.
 
     Args:
-        output: (N, 2·G·K or 3·G·K, H_out, W_out), what a layer's `conv_offset` gave.
+        output: (N, 2·G·K or 3·G·K, H_out, W_out), the output of a layer's `conv_offset`.
         input_size: Height and width of the layer's input, in cells.
-        num_samples: G·K, the samples of one filter.
-        count: About how many filters of the whole batch; at least one of each image is taken.
-        phase: Where between two of the cells to begin, in [0, 1); another one sees other cells.
+        num_samples: Number of samples of one filter, G·K.
+        count: Approximate number of filters to copy from the whole batch, >= 1. At least one is copied from
+            each image.
+        phase: Start within the distance between two sampled cells, 0 <= phase < 1. Different phases select
+            different cells.
     """
     images, _, height, width = output.shape
     step = max(1, height * width * images // count)
     cells = range(int(phase * step) % (height * width), height * width, step)
-    # Copied, so that the whole map is not kept alive.
+    # A copy, so that the memory of the whole map can be freed.
     chosen = output.detach().flatten(2)[:, :, cells.start :: step].clone()
     logits = chosen[:, 2 * num_samples :] if chosen.shape[1] > 2 * num_samples else None
     return FilterSample(chosen[:, : 2 * num_samples], logits, cells, width, input_size)
 
 
 def offset_statistics(samples: Sequence[FilterSample], layer: nn.Conv2d) -> OffsetStatistics:
-    """Puts the samples of several forward passes together, on the CPU.
+    """Compute the statistics of filters sampled in one or more forward passes, on the CPU.
 
     Args:
-        samples: One or more, of images of any size; none with an empty batch.
-        layer: The layer they come from; its kernel, stride, padding and dilation are read.
+        samples: At least one sample. The sizes of the images may differ, but no batch may be empty.
+        layer: The layer from which the samples come. Its kernel size, stride, padding and dilation are read.
 
     Returns:
-        Statistics over all samples alike; lengths and effective dilation are nan where an offset is nan.
+        Statistics in which every filter has the same weight. If an offset is nan, the lengths and effective
+        dilation are nan.
     """
     kernel_size, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
     taps = kernel_size[0] * kernel_size[1]
@@ -135,7 +142,7 @@ def offset_statistics(samples: Sequence[FilterSample], layer: nn.Conv2d) -> Offs
 
 
 def _undeformed_taps(sample: FilterSample, layer: nn.Conv2d) -> Tensor:
-    """Where an undeformed filter would read, (K, P, 2) in cells of the layer's input."""
+    """Return the positions (y, x) that undeformed filters sample, (K, P, 2), in cells of the input."""
     (kernel_h, kernel_w), padding = _pair(layer.kernel_size), _pair(layer.padding)
     stride, dilation = _pair(layer.stride), _pair(layer.dilation)
     cells, taps = torch.tensor(sample.cells), torch.arange(kernel_h * kernel_w)
@@ -147,7 +154,7 @@ def _undeformed_taps(sample: FilterSample, layer: nn.Conv2d) -> Tensor:
 
 
 def _outside(positions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whether each (..., 2) position lies in no cell of the image; cells reach half a cell around centres."""
+    """Return whether each (..., 2) position lies outside all cells; a cell extends 0.5 from its centre."""
     inside = (positions >= -0.5) & (positions <= torch.tensor(size) - 0.5)
     return ~inside.all(-1)
 
