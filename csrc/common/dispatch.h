@@ -1,5 +1,6 @@
-// The choice of a kernel by dtype, and PyTorch's own operators, called through its dispatcher: they use the processor's
-// best library, PyTorch's stream and its settings (TF32 where torch.set_float32_matmul_precision allows it).
+// Chooses kernels by dtype, and calls PyTorch's own operators through its dispatcher. PyTorch's operators use the best
+// library for the device, PyTorch's current stream and its settings (such as TF32, if
+// torch.set_float32_matmul_precision allows it).
 
 #pragma once
 
@@ -17,7 +18,7 @@
 
 namespace deformlab {
 
-// Calls call(scalar_t{}) with the type that tensors of `dtype` store.
+// Calls call(scalar_t{}), where scalar_t is the type that tensors of `dtype` store.
 template <typename Call>
 auto dispatch_stored(const char* name, ScalarType dtype, const Call& call) {
   switch (dtype) {
@@ -34,8 +35,8 @@ auto dispatch_stored(const char* name, ScalarType dtype, const Call& call) {
   }
 }
 
-// Calls call(acc_t{}) with the type that `dtype` is computed in, for kernels that convert 16-bit floats to float32 and
-// back.
+// Calls call(acc_t{}), where acc_t is the type used to compute with `dtype`. For kernels that convert 16-bit floats to
+// float32 and back.
 template <typename Call>
 auto dispatch_computed(const char* name, ScalarType dtype, const Call& call) {
   if (dtype == ScalarType::Double) {
@@ -52,7 +53,7 @@ inline void multiply(const Tensor& a, const Tensor& b, const Tensor& result) {
   using torch::stable::detail::from;
   std::array<StableIValue, 3> stack{from(a), from(b), from(result)};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
-  torch::stable::detail::to<Tensor>(stack[0]);  // takes over the handle that the call returns
+  torch::stable::detail::to<Tensor>(stack[0]);  // takes ownership of the handle that the call returns
 }
 
 // result = a transposed(b) + bias in one pass
@@ -63,7 +64,7 @@ inline void linear(const Tensor& a, const Tensor& b, const std::optional<Tensor>
   torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-// The sorted values and the index that each had; equal values keep their order.
+// Returns the sorted values and the original index of each. Equal values keep their order.
 inline std::pair<Tensor, Tensor> sort_stably(const Tensor& values) {
   using torch::stable::detail::from, torch::stable::detail::to;
   std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};

@@ -1,5 +1,5 @@
-// The numbers that kernels compute with. This header needs nothing of PyTorch, so that it can be compiled for any
-// vector unit.
+// The number types of the kernels. This header does not depend on PyTorch, so that it can be compiled for any vector
+// unit.
 
 #pragma once
 
@@ -17,11 +17,11 @@ namespace deformlab {
 DEFORMLAB_INLINE int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 DEFORMLAB_INLINE int64_t round_up(int64_t value, int64_t multiple) { return divide_up(value, multiple) * multiple; }
 
-// The type that a stored type is computed in: float32 for 16-bit floats. Coordinates have it, too.
+// The type used to compute with a stored type: float32 for 16-bit floats. Coordinates have this type as well.
 template <typename scalar_t>
 using accumulate_t = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
 
-// bfloat16 as CPU kernels store it. GPU kernels use c10::BFloat16.
+// The bfloat16 type of the CPU kernels. GPU kernels use c10::BFloat16.
 struct BFloat16 {
   uint16_t bits;
 };

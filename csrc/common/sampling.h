@@ -1,5 +1,5 @@
-// Bilinear sampling and its derivatives, one source for CPU and GPU.
-// Deformable ConvNets, section 2.1, equations 3 and 4. The header needs nothing of PyTorch.
+// Bilinear sampling and its derivatives, for both CPU and GPU.
+// Source: Deformable ConvNets (arXiv 1703.06211), section 2.1, equations 3 and 4. Does not depend on PyTorch.
 
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace deformlab {
 
-// The four cells around a position, in the order top left, top right, bottom left, bottom right.
+// The four cells around a position, in the order: top left, top right, bottom left, bottom right.
 template <typename T>
 struct BilinearPoint {
   int32_t cell[4];  // y * W + x, or -1 for a cell outside the image
@@ -29,14 +29,15 @@ struct BilinearPoint {
   }
 };
 
-// Finds the cells around (y, x) in an image of height x width cells. Returns false for a sample that counts as outside:
-// it is zero, and so is every gradient through it.
+// Finds the cells around (y, x) in an image of H x W cells. Returns false if the sample counts as outside: it is then
+// zero and passes no gradient.
 //
-// Outside is what is a whole cell or more away from the image, and cells that do not exist count as zeros: the authors'
-// v2 operator. With `clamp`, outside is all above the first row or left of the first column, and the last row and
-// column continue beyond the image: the authors' v1 operator.
+// Without `clamp` (the authors' v2 operator), positions one cell or more away from the image are outside, and missing
+// cells count as zeros. With `clamp` (the authors' v1 operator), positions above the first row or left of the first
+// column are also outside, and the last row and column are repeated beyond the image.
 //
-// NaN fails every comparison, and no position becomes an integer before it is known to be near the image.
+// NaN fails every comparison and is therefore outside. A position is converted to an integer only after this check, so
+// the conversion cannot overflow.
 template <typename T>
 DEFORMLAB_INLINE bool locate(int64_t H, int64_t W, bool clamp, T y, T x, BilinearPoint<T>& point) {
   if (!(y > -1 && y < static_cast<T>(H) && x > -1 && x < static_cast<T>(W))) {
@@ -51,7 +52,7 @@ DEFORMLAB_INLINE bool locate(int64_t H, int64_t W, bool clamp, T y, T x, Bilinea
     if (y0 < 0 || x0 < 0) {
       return false;
     }
-    // The last row is followed by itself: samples keep its value, and their derivative is zero.
+    // The last row is repeated once: samples below it keep its value, and their derivative is zero.
     const int32_t below = y0 + 1 < height ? width : 0, beside = x0 + 1 < width ? 1 : 0;
     point.cell[0] = corner;
     point.cell[1] = corner + beside;

@@ -1,6 +1,7 @@
-// PyTorch's tensors as the operators see them: types, memory formats, matrices of rows.
+// Helper functions for PyTorch's tensors: types, memory formats, and views as matrices.
 //
-// Operators read (N, C, H, W) in two memory formats, contiguous and channels_last, and keep the format they are given.
+// Operators accept (N, C, H, W) in two memory formats, contiguous and channels_last, and keep the format of their
+// input.
 
 #pragma once
 
@@ -39,7 +40,7 @@ inline Tensor as_type(const Tensor& tensor, ScalarType dtype) {
   return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
 }
 
-// Uninitialised memory on the CPU.
+// Returns an uninitialised tensor on the CPU.
 template <typename scalar_t>
 Tensor new_tensor(std::initializer_list<int64_t> sizes, MemoryFormat format = MemoryFormat::Contiguous) {
   return torch::stable::empty(
@@ -47,12 +48,12 @@ Tensor new_tensor(std::initializer_list<int64_t> sizes, MemoryFormat format = Me
       torch::stable::Device(torch::headeronly::DeviceType::CPU), std::nullopt, format);
 }
 
-// Uninitialised memory on the device of `like`.
+// Returns an uninitialised tensor on the device of `like`.
 inline Tensor new_tensor(const Tensor& like, ScalarType dtype, std::initializer_list<int64_t> sizes) {
   return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
 }
 
-// True where (N, C, H, W) lies in memory as (N, H, W, C). False for a tensor that is contiguous as well.
+// Returns whether (N, C, H, W) is stored as (N, H, W, C). False for a tensor that is also contiguous.
 inline bool is_channels_last(const Tensor& tensor) {
   if (tensor.is_contiguous()) {
     return false;
@@ -73,14 +74,14 @@ inline MemoryFormat format_of(const Tensor& tensor) {
   return is_channels_last(tensor) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
 }
 
-// The tensor as `scalar_t`, in one of the two memory formats.
+// Returns the tensor with elements of type `scalar_t`, in one of the two memory formats.
 template <typename scalar_t>
 Tensor in_either_format(const Tensor& tensor) {
   const Tensor typed = as_type(tensor, dtype_of<scalar_t>());
   return is_channels_last(typed) ? typed : torch::stable::contiguous(typed);
 }
 
-// A view of (N, C, H, W) as (N, H, W, C), and back.
+// View (N, C, H, W) as (N, H, W, C), and the reverse.
 inline Tensor channels_to_end(const Tensor& tensor) {
   Tensor swapped = torch::stable::transpose(const_cast<Tensor&>(tensor), 1, 2);
   return torch::stable::transpose(swapped, 2, 3);
@@ -90,12 +91,12 @@ inline Tensor channels_to_front(const Tensor& tensor) {
   return torch::stable::transpose(swapped, 1, 2);
 }
 
-// (N, C, H, W) as contiguous (N, H, W, C): the tensor's own memory where it is channels_last, else a copy.
+// Returns (N, C, H, W) as contiguous (N, H, W, C): a view if the tensor is channels_last, otherwise a copy.
 inline Tensor channels_last(const Tensor& tensor) {
   return torch::stable::contiguous(channels_to_end(tensor));
 }
 
-// Contiguous (N, H, W, C) as (N, C, H, W) in the type and memory format of `like`.
+// Returns contiguous (N, H, W, C) as (N, C, H, W) in the type and memory format of `like`.
 inline Tensor in_format_of(const Tensor& like, const Tensor& nhwc) {
   const Tensor result = channels_to_front(as_type(nhwc, like.scalar_type()));
   return is_channels_last(like) ? result : torch::stable::contiguous(result);

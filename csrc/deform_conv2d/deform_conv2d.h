@@ -1,4 +1,4 @@
-// What deform_conv2d is on every device: schemas, sizes, and the checks of both passes.
+// The parts of deform_conv2d that all devices share: schemas, sizes, and the checks of both passes.
 
 #pragma once
 
@@ -23,9 +23,9 @@ constexpr const char* kForwardSchema =
   "int[] stride, int[] padding, int[] dilation, bool clamp, "                                 \
   "bool needs_input, bool needs_offset, bool needs_weight, bool needs_mask) "                 \
   "-> (Tensor, Tensor, Tensor, Tensor)"
-// A gradient that is not needed comes back as an empty tensor.
+// A gradient that is not needed is returned as an empty tensor.
 constexpr const char* kBackwardSchema = "deform_conv2d_backward" DEFORM_CONV2D_BACKWARD_SIGNATURE;
-// The same on a GPU, with sums in an order that does not change from run to run; slower.
+// The same for GPUs, with sums in an order that is the same in every run. It is slower.
 constexpr const char* kDeterministicBackwardSchema =
     "deform_conv2d_backward.deterministic" DEFORM_CONV2D_BACKWARD_SIGNATURE;
 #undef DEFORM_CONV2D_BACKWARD_SIGNATURE
@@ -42,8 +42,8 @@ struct Needs {
 constexpr const char* kCallThroughPython =
     "deform_conv2d: call it through deformlab.ops, which checks its arguments";
 
-// The sizes of a call, from its tensors. The checks only guard memory: deformlab.ops has already told users what is
-// wrong with their arguments.
+// Derives the sizes of a call from its tensors. The checks only prevent out-of-bounds memory accesses: deformlab.ops
+// has already checked the arguments and raised helpful errors.
 inline ConvShape shape_of(
     const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& mask,
     const Sizes& stride, const Sizes& padding, const Sizes& dilation, bool clamp) {
@@ -58,7 +58,7 @@ inline ConvShape shape_of(
   s.stride_h = stride[0], s.stride_w = stride[1];
   s.padding_h = padding[0], s.padding_w = padding[1];
   s.dilation_h = dilation[0], s.dilation_w = dilation[1];
-  // Products of these with a position stay within 64 bits.
+  // With this limit, products of these numbers and a position fit into 64 bits.
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   for (const int64_t number : {s.P, s.Q, s.kernel_h, s.kernel_w, s.stride_h, s.stride_w, s.padding_h, s.padding_w,
                                s.dilation_h, s.dilation_w}) {

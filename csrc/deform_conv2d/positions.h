@@ -1,4 +1,4 @@
-// Where the taps of a deformable convolution look, one source for CPU and GPU. The header needs nothing of PyTorch.
+// The positions that the taps of a deformable convolution sample, for both CPU and GPU. Does not depend on PyTorch.
 
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace deformlab::deform_conv2d {
 
-// Sizes of a call. The G offset groups and the `groups` weight groups each split the C channels in order.
+// Sizes of a call. The G offset groups split the C channels in order, and so do the `groups` weight groups.
 struct ConvShape {
   int64_t N, C, H, W;    // input
   int64_t O, P, Q;       // output channels, height, width
@@ -21,15 +21,16 @@ struct ConvShape {
   DEFORMLAB_INLINE int64_t pixels() const { return N * P * Q; }
 };
 
-// The position that tap k of offset group g of an output pixel reads, and the indices of its offset and mask.
-// `offset` is (N, 2·G·K, P, Q), (dy, dx) interleaved per tap; the mask is (N, G·K, P, Q).
+// The position that one tap samples for one output pixel, and the indices of its offset and mask.
 template <typename T>
 struct TapPosition {
   T y, x;
   int64_t mask_index;
-  int64_t offset_index;  // of dy; dx is P·Q further
+  int64_t offset_index;  // of dy; that of dx is greater by P·Q
 };
 
+// Computes the position of tap k of offset group g at output pixel (p, q) of image n. `offset` is (N, 2·G·K, P, Q),
+// with (dy, dx) interleaved per tap; the mask is (N, G·K, P, Q).
 template <typename T>
 DEFORMLAB_INLINE TapPosition<T> tap_position(
     const ConvShape& shape, const T* offset, int64_t n, int64_t p, int64_t q, int64_t g, int64_t k) {

@@ -45,7 +45,8 @@ Capability capability() {
   return value;
 }
 
-// PyTorch's library takes bfloat16 wherever there is AVX-512, but without these instructions it converts every product.
+// PyTorch's matrix products accept bfloat16 on every processor with AVX-512. If the processor has no bfloat16
+// instructions, they convert the operands of every product.
 bool multiplies_bfloat16() {
   static const bool value = [] {
     const char* const choice = std::getenv("DEFORMLAB_CPU_BFLOAT16");
@@ -68,7 +69,7 @@ bool multiplies_bfloat16() {
 
 }  // namespace deformlab
 
-// The capability as the number that it has in `Capability`.
+// Returns the number of the capability in `Capability`.
 STABLE_TORCH_LIBRARY_FRAGMENT(deformlab, library) {
   library.def("_cpu_capability() -> int");
 }

@@ -1,4 +1,4 @@
-// CPU kernels work on rows of channels. Here are the copies from and to PyTorch's two memory formats.
+// Copies between PyTorch's two memory formats and rows of channels, on which the CPU kernels work.
 
 #pragma once
 
@@ -15,8 +15,8 @@ namespace deformlab {
 
 // target[column * target_stride + row] = source[row * source_stride + column]
 //
-// Goes through a small buffer so that each cache line on either side is touched once: rows of an image are often a
-// power of two apart, and a column of them would fall into one set of the cache.
+// The copy goes through a small buffer, so that each cache line of source and target is accessed only once. Rows of an
+// image are often a power of two apart; without the buffer, the elements of a column would compete for one cache set.
 template <typename source_t, typename target_t>
 void transpose_block(
     const source_t* source, int64_t source_stride, target_t* target, int64_t target_stride, int64_t rows,
@@ -39,7 +39,7 @@ void transpose_block(
     for (int64_t column = 0; column < columns; column += kBlock) {
       const int64_t row_count = std::min(kBlock, rows - row), column_count = std::min(kBlock, columns - column);
       if (row_count == kBlock && column_count == kBlock) {
-        using Whole = std::integral_constant<int64_t, kBlock>;  // a count that the compiler knows
+        using Whole = std::integral_constant<int64_t, kBlock>;  // a count known at compile time
         move(row, column, Whole{}, Whole{});
       } else {
         move(row, column, row_count, column_count);
@@ -48,7 +48,7 @@ void transpose_block(
   }
 }
 
-// A (N, C, area) tensor in either memory format. Its pixels are numbered through the batch.
+// A (N, C, area) tensor in either memory format. Its pixels are numbered consecutively through the batch.
 template <typename T>
 struct Planes {
   T* data;
@@ -56,13 +56,13 @@ struct Planes {
   bool channels_last;
 };
 
-// The planes of a 4-D tensor in either memory format. Those of a weight have one pixel per tap.
+// Returns the planes of a 4-D tensor in either memory format. For a weight, the taps take the place of the pixels.
 template <typename T>
 Planes<T> planes_of(const Tensor& tensor) {
   return {data<T>(tensor), tensor.size(1), tensor.size(2) * tensor.size(3), is_channels_last(tensor)};
 }
 
-// Calls visit(first pixel, count, image) for each run of pixels [begin, end) within one image.
+// Splits the pixels [begin, end) at image boundaries and calls visit(first pixel, count, image) for each part.
 template <typename Visit>
 void for_each_image(int64_t area, int64_t begin, int64_t end, const Visit& visit) {
   for (int64_t pixel = begin, next; pixel < end; pixel = next) {
@@ -112,7 +112,7 @@ void write_rows(
   });
 }
 
-// Calls visit(first, last) in parallel for runs of pixels [0, pixels) that are long enough for the copies above.
+// Splits the pixels [0, pixels) into runs long enough for the copies above and calls visit(first, last) in parallel.
 template <typename Visit>
 void parallel_pixels(int64_t pixels, const Visit& visit) {
   constexpr int64_t kPixels = 32;

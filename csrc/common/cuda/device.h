@@ -1,4 +1,4 @@
-// What the operators need from CUDA. Tests define DEFORMLAB_ON_HOST and run the same kernels on the CPU.
+// The parts of CUDA that the operators use. Tests define DEFORMLAB_ON_HOST to run the same kernels on the CPU.
 
 #pragma once
 
@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-// Where the operators are registered, and for which dispatch key.
+// The library in which the operators are registered, and the dispatch key.
 #define DEFORMLAB_LIBRARY deformlab
 #define DEFORMLAB_DEVICE CUDA
 
@@ -26,7 +26,7 @@ constexpr bool kHasVectorAtomics = true;
 constexpr bool kHasVectorAtomics = false;
 #endif
 
-// Makes a device current while it lives; knows PyTorch's stream there.
+// Makes a device the current one during its lifetime, and launches kernels on PyTorch's current stream of that device.
 class DeviceScope {
  public:
   explicit DeviceScope(int32_t device) : guard_(device), device_(device) {
@@ -43,7 +43,7 @@ class DeviceScope {
 
   int64_t cache_bytes() const { return attribute(cudaDevAttrL2CacheSize); }
 
-  // Rows below which the tiles of a matrix product leave multiprocessors idle.
+  // A matrix product with fewer rows has too few tiles to occupy all multiprocessors.
   int64_t min_rows() const { return 16 * attribute(cudaDevAttrMultiProcessorCount); }
 
  private:

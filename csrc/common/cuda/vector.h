@@ -1,4 +1,4 @@
-// Neighbouring channels in one access of 16 bytes.
+// Loads, stores and atomic additions of neighbouring channels, up to 16 bytes at a time.
 
 #pragma once
 
@@ -35,7 +35,7 @@ __device__ __forceinline__ void store(scalar_t* target, const accumulate_t<scala
   *reinterpret_cast<Vector<scalar_t, kSize>*>(target) = vector;
 }
 
-// Adds atomically, element by element.
+// Adds a vector to memory. Each element is added atomically.
 template <int kSize, typename acc_t>
 __device__ __forceinline__ void atomic_add(acc_t* target, const acc_t (&value)[kSize]) {
   constexpr int kWidth = kHasVectorAtomics && std::is_same_v<acc_t, float> && kSize % 4 == 0 ? 4 : 1;

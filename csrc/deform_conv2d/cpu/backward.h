@@ -1,14 +1,14 @@
-// The backward pass in float32 and float64, with products of our own. A thread takes a slice of the input channels
-// through all output pixels, tile after tile and tap after tap:
+// The backward pass in float32 and float64, with our own matrix products. Each thread processes a slice of the input
+// channels for all output pixels, tile by tile and tap by tap:
 //   1. gradient of the columns = gradient of the output x weights,
-//   2. one look at the input gives what the offset and the mask get, and samples the columns anew,
-//   3. gradient of the weights += gradient of the output, transposed, x columns,
-//   4. the gradient of the columns goes back to the cells that were read.
-// Columns and their gradient stay in the second-level cache of that thread's core, and threads wait for each other
-// once per stretch of pixels only.
+//   2. one pass over the input computes the sums for the gradients of offset and mask, and samples the columns again,
+//   3. gradient of the weights += transposed gradient of the output x columns,
+//   4. the gradient of the columns is added to the gradient of the cells that were read.
+// The columns and their gradient stay in the second-level cache of the thread's core. Threads synchronise only once per
+// stretch of pixels.
 //
-// Every element of a gradient is summed in one order, of slices, pixels and taps, so any number of threads gives the
-// same bits, without atomics.
+// Every element of a gradient is summed in a fixed order of slices, pixels and taps. The result is therefore the same,
+// bit for bit, for any number of threads, and no atomic operations are needed.
 
 #pragma once
 
@@ -25,24 +25,24 @@
 
 namespace deformlab::deform_conv2d {
 
-// Consecutive chunks of channels that are worked on at the same time.
+// Consecutive slices of channels that are processed at the same time.
 struct Flight {
   std::vector<Chunk> slices;
-  int64_t first_g, offset_groups;  // that have channels in it
+  int64_t first_g, offset_groups;  // the offset groups that have channels in the flight
 
   int64_t count() const { return static_cast<int64_t>(slices.size()); }
   int64_t first_group() const { return slices.front().first_group; }
   int64_t groups() const { return slices.back().first_group + slices.back().groups - first_group(); }
 
-  // Channels of slice i in offset group g are a part; no two have the same number.
+  // The channels of slice i that are in offset group g form a part. Each part has a unique number.
   int64_t part(int64_t i, int64_t g) const { return i + g - first_g; }
   int64_t parts() const { return count() + offset_groups - 1; }
 
-  // Fewer slices than threads: taps and cells are shared out as well.
+  // Whether there are fewer slices than threads. Taps and cells are then distributed among the threads as well.
   bool is_short() const { return count() < static_cast<int64_t>(torch::stable::get_num_threads()); }
 };
 
-// Slices do not depend on the number of threads: sums over them are the same for any.
+// The slices do not depend on the number of threads, so neither do the sums over them.
 inline std::vector<Flight> flights_of(const ConvShape& s) {
   constexpr int64_t kSliceChannels = 64, kSlices = 4;
   const int64_t threads = torch::stable::get_num_threads();
@@ -59,19 +59,19 @@ inline std::vector<Flight> flights_of(const ConvShape& s) {
   return flights;
 }
 
-// How much scratch memory the backward pass takes, and how many pixels it works on at a time.
+// How much scratch memory the backward pass needs, and how many pixels it processes at a time.
 template <typename T>
 struct BackwardSize {
   BackwardSize(
       const ConvShape& s, const std::vector<Flight>& flights, const Needs& needs, const Kernels<T>& kernels)
       : outputs(s.O / s.groups) {
-    const Chunk& slice = flights.front().slices.front();  // no other is larger
+    const Chunk& slice = flights.front().slices.front();  // no other slice is larger
     channels = slice.size();
     slice_groups = slice.groups;
     per_group = slice.per_group;
     padded_channels = round_up(per_group, kernels.block_columns);
     padded_outputs = round_up(outputs, kernels.block_rows);
-    // A power of two between rows would put them all into one set of the cache.
+    // If the distance between rows were a power of two, all rows would compete for one cache set.
     column_stride = slice_groups * padded_channels + 16;
     image = s.N * s.H * s.W * channels;
     for (const Flight& flight : flights) {
@@ -90,18 +90,18 @@ struct BackwardSize {
         even_share(stretch, std::clamp(kTileBytes / column_bytes, kLeast, kMost)), kernels.block_rows);
   }
 
-  // The same for all, at most `most`.
+  // Returns the size of a part if `count` is split into as few equal parts of at most `most` as possible.
   static int64_t even_share(int64_t count, int64_t most) {
     return divide_up(count, std::max<int64_t>(1, divide_up(count, most)));
   }
 
   int64_t buffer() const { return tile * column_stride; }
-  int64_t filters() const { return slice_groups * padded_outputs * padded_channels; }  // of one tap
+  int64_t filters() const { return slice_groups * padded_outputs * padded_channels; }  // for one tap
 
-  int64_t outputs, padded_outputs;                                        // of a weight group
-  int64_t channels, slice_groups, per_group, padded_channels, image;      // of a slice
-  int64_t slices = 0, groups = 0, offset_groups = 0, parts = 0, buffers = 0;  // of a flight
-  int64_t stretch, tile;                                                  // pixels
+  int64_t outputs, padded_outputs;                                        // per weight group
+  int64_t channels, slice_groups, per_group, padded_channels, image;      // per slice
+  int64_t slices = 0, groups = 0, offset_groups = 0, parts = 0, buffers = 0;  // per flight
+  int64_t stretch, tile;                                                  // in pixels
   int64_t column_stride;
 };
 
@@ -145,7 +145,7 @@ class Backward {
   }
 
  private:
-  // Pixels of a stretch, counted from its first.
+  // A range of pixels, relative to the first pixel of the stretch.
   struct Tile {
     int64_t begin, end;
   };
@@ -191,7 +191,8 @@ class Backward {
     }
   }
 
-  // For more threads than slices: each tap has columns of its own, and bands of cells get their gradient apart.
+  // Used if there are more threads than slices. Each tap has separate columns, and the gradients of different bands of
+  // cells are added by different threads.
   void share_out_taps(const Flight& flight, int64_t pixels) {
     const int64_t bands = divide_up(torch::stable::get_num_threads(), flight.count()), cells = s_.N * s_.H * s_.W;
     const int64_t band = divide_up(cells, bands);
@@ -212,7 +213,7 @@ class Backward {
     });
   }
 
-  // Steps 1 to 3 of slice i and tap k.
+  // Steps 1 to 3 for slice i and tap k.
   void differentiate_tap(const Flight& flight, int64_t i, int64_t k, const Tile& tile, int64_t buffer) {
     const Chunk& slice = flight.slices[i];
     if (needs_.columns()) {
@@ -237,7 +238,7 @@ class Backward {
     }
   }
 
-  // Step 1, for so many pixels at a time that the gradient of the output stays in the second-level cache.
+  // Step 1, for few enough pixels at a time that the gradient of the output stays in the second-level cache.
   void multiply_with_weights(
       const Chunk& slice, const PackedWeights<T>& weights, int64_t k, const Tile& tile, T* grad_columns) {
     const int64_t size = round_up(64, kernels_.block_rows);
@@ -261,7 +262,7 @@ class Backward {
     }
   }
 
-  // Step 3, for so many outputs at a time.
+  // Step 3, for a limited number of output channels at a time.
   void add_to_weights(const Chunk& slice, const Tile& tile, const T* columns, T* grad_weight) {
     const int64_t size = round_up(96, kernels_.block_rows);
     for (int64_t group = 0; group < slice.groups; ++group) {
@@ -284,7 +285,7 @@ class Backward {
     }
   }
 
-  // Step 4, for cells [first_cell, last_cell) of the batch.
+  // Step 4, for the cells [first_cell, last_cell) of the batch.
   void scatter(
       const Flight& flight, int64_t i, int64_t k, const Tile& tile, int64_t buffer, int64_t first_cell,
       int64_t last_cell) {
@@ -349,8 +350,8 @@ class Backward {
     });
   }
 
-  // Calls visit(item, begin, end) in parallel for blocks of [0, count) of each item, so that a slice's memory comes
-  // to the thread that works on it.
+  // Splits [0, count) of each item into blocks and calls visit(item, begin, end) for them in parallel. Blocks are
+  // ordered by item, so that the memory of a slice is close to the thread that works on it.
   template <typename Visit>
   static void for_each_block(int64_t items, int64_t count, const Visit& visit) {
     constexpr int64_t kBlock = 64;
@@ -394,13 +395,13 @@ class Backward {
   std::vector<Flight> flights_;
   BackwardSize<T> size_;
   std::vector<T> zeros_;
-  // Of a stretch of pixels.
+  // For one stretch of pixels.
   OutputGradient<T> grad_;
   std::vector<Tap<T>> taps_;
   Tensor sums_;  // (part, tap, pixel, 4)
-  // Of a slice and a tile.
+  // For one slice and one tile.
   Tensor columns_, grad_columns_;
-  // Of a slice: rows of channels, and filters as (tap, group, output, channel).
+  // For one slice: images as rows of channels, and filters as (tap, group, output, channel).
   Tensor images_, grad_images_, grad_weight_;
   std::vector<PackedWeights<T>> weights_;
 };

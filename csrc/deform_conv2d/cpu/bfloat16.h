@@ -1,6 +1,6 @@
-// Both passes in bfloat16 on processors with instructions for its products: whole tiles of columns go through
-// PyTorch's library. Columns, products and the gradient of the columns are rounded to bfloat16; sums over tiles and
-// over cells are in float32. One weight group only.
+// Both passes in bfloat16, for processors with bfloat16 instructions. PyTorch multiplies complete tiles of columns.
+// Columns, products and the gradient of the columns are rounded to bfloat16; sums over tiles and over cells are in
+// float32. Only one weight group is supported.
 
 #pragma once
 
@@ -18,7 +18,7 @@
 
 namespace deformlab::deform_conv2d {
 
-// A matrix somewhere in memory.
+// A view of memory as a matrix.
 struct Matrix {
   const BFloat16* data;
   int64_t rows, columns;
@@ -43,8 +43,8 @@ struct Share {
   int64_t first_cell, last_cell;  // of the batch
 };
 
-// Calls visit(share, k, g) for each tap k and offset group g of channels [begin, end), one share after the other in
-// each thread: slices of the channels and, where there are more threads than slices, of the cells too.
+// Splits the channels [begin, end) into slices, and the cells into bands if there are more threads than slices. Calls
+// visit(share, k, g) for each such share, tap k and offset group g; the shares run in parallel.
 template <typename Visit>
 void parallel_scatter(const ConvShape& s, int64_t begin, int64_t end, const Visit& visit) {
   constexpr int64_t kLeastChannels = 16;
@@ -144,7 +144,7 @@ class BFloat16Tiles {
   }
 
  private:
-  // The pixels of a tensor as rows of channels: its own memory, or a copy.
+  // The pixels of a tensor as rows of channels: the tensor's memory if it is channels_last, otherwise a copy.
   struct AsRows {
     AsRows(int64_t pixels, const Planes<const BFloat16>& planes)
         : copy(new_tensor<BFloat16>({planes.channels_last ? 0 : pixels, planes.C})),
@@ -175,8 +175,8 @@ class BFloat16Tiles {
     });
   }
 
-  // Fills in what all reads have in common and shares the tile out among the threads. Where there is a gradient of the
-  // columns, the positions get theirs.
+  // Completes `results` with the members that all reads share, and distributes the tile among the threads. If
+  // `results` has a gradient of the columns, the gradients of the positions are added to `positions`.
   void read(
       int64_t begin, int64_t end, const Read<BFloat16>& results,
       const PositionGradients<float>* positions = nullptr) {
@@ -218,7 +218,8 @@ class BFloat16Tiles {
     }
   }
 
-  // As many as keep the columns in a last-level cache; enough for the library to run at full speed.
+  // Few enough pixels that the columns stay in the last-level cache, and enough that PyTorch's products run at full
+  // speed.
   int64_t tile_pixels() const {
     constexpr int64_t kBytes = 19'000'000, kMost = 1024, kLeast = 32;
     const int64_t most = std::clamp(kBytes / (row_ * static_cast<int64_t>(sizeof(BFloat16))), kLeast, kMost);

@@ -1,5 +1,5 @@
-// The convolution as a sum over chunks of input channels, in whose order each output is summed. Copies of the input
-// and of the weights exist for few chunks at a time, which bounds the scratch memory.
+// Splits the convolution into a sum over chunks of input channels. Each output is summed in the order of the chunks.
+// Input and weights are copied for only a few chunks at a time, which limits the scratch memory.
 
 #pragma once
 
@@ -10,17 +10,17 @@
 
 namespace deformlab::deform_conv2d {
 
-// A part of one weight group, or several whole ones.
+// A part of one weight group, or several complete weight groups.
 struct Chunk {
   int64_t begin, end;          // input channels
   int64_t first_group, groups; // weight groups
-  int64_t per_group;           // channels that the chunk has of each of them
-  int64_t first_in_group;      // the first of those, counted in its group
+  int64_t per_group;           // channels of the chunk in each of these groups
+  int64_t first_in_group;      // index of the first of them within its group
 
   int64_t size() const { return end - begin; }
 };
 
-// Chunks of at most `most_channels`, the first of which is as large as any other.
+// Returns chunks of at most `most_channels` channels. No chunk is larger than the first one.
 inline std::vector<Chunk> chunks_of(const ConvShape& s, int64_t most_channels) {
   const int64_t group_channels = s.C / s.groups;
   std::vector<Chunk> chunks;
@@ -43,7 +43,7 @@ inline std::vector<Chunk> chunks_of(const ConvShape& s, int64_t most_channels) {
   return chunks;
 }
 
-// Calls visit(g, first channel, one past the last) for each offset group that has channels in [begin, end).
+// Calls visit(g, first channel, one past the last channel) for each offset group that has channels in [begin, end).
 template <typename Visit>
 void for_each_offset_group(const ConvShape& s, int64_t begin, int64_t end, const Visit& visit) {
   const int64_t size = s.C / s.G;

@@ -20,7 +20,7 @@
 namespace deformlab::deform_conv2d {
 namespace {
 
-// The arguments of both passes as the kernels read them, kept alive.
+// The arguments of both passes in the formats that the kernels read. Owns their memory.
 template <typename scalar_t>
 struct Operands {
   using acc_t = accumulate_t<scalar_t>;
@@ -101,7 +101,7 @@ Gradients backward(
   return gradients;
 }
 
-// 16-bit floats go by way of float32, except bfloat16 where the processor multiplies it faster.
+// Computes 16-bit floats in float32, except for bfloat16 on processors that multiply it faster.
 template <typename Call>
 auto dispatch(const ConvShape& s, ScalarType dtype, const Call& call) {
   if (dtype == ScalarType::BFloat16 && s.groups == 1 && multiplies_bfloat16()) {
@@ -138,7 +138,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
       as_type(gradients.mask, mask ? mask->scalar_type() : input.scalar_type())};
 }
 
-// Autograd and fake kernels are registered in Python.
+// Derivatives and fake kernels are registered in Python.
 STABLE_TORCH_LIBRARY_FRAGMENT(deformlab, library) {
   library.def(kForwardSchema);
   library.def(kBackwardSchema);

@@ -1,5 +1,6 @@
-// The forward pass in float32 and float64, with products of our own: every tap is sampled and multiplied while it is
-// in the second-level cache. Each output is summed in one order, so any number of threads gives the same bits.
+// The forward pass in float32 and float64, with our own matrix products. The samples of each tap are multiplied while
+// they are in the second-level cache. Each output is summed in a fixed order, so the result is the same, bit for bit,
+// for any number of threads.
 
 #pragma once
 
@@ -14,11 +15,12 @@
 
 namespace deformlab::deform_conv2d {
 
-// About this many pixels of one tap: their columns and sums then fit into a second-level cache together.
+// The approximate number of output pixels per tile. Their columns for one tap and their sums fit into a second-level
+// cache.
 constexpr int64_t kForwardPixels = 112;
 constexpr int64_t kForwardChannels = 256;
 
-// A chunk's channels of the input as rows: a copy, or the input itself where its channels are last.
+// The channels of a chunk of the input, as rows: a view of the input if it is channels_last, otherwise a copy.
 template <typename T>
 class InputChunk {
  public:
@@ -75,7 +77,7 @@ class Forward {
           filters_.of(chunk),
           {group_outputs * filters_.output, filters_.channel, filters_.output, filters_.tap}, chunk.groups,
           chunk.per_group, group_outputs);
-      // A thread that has finished its tile takes the next one: no core waits for a slower one.
+      // A thread that has finished its tile takes the next one, so that no core waits for a slower one.
       std::atomic<int64_t> next{0};
       torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
         convolve(chunk, image, weights, tile, next);
@@ -84,13 +86,13 @@ class Forward {
   }
 
  private:
-  // Tiles of so many output pixels, as long as there is a next one.
+  // Processes tiles of `tile` output pixels until none is left.
   void convolve(
       const Chunk& chunk, const Image<const T>& image, const PackedWeights<T>& weights, int64_t tile,
       std::atomic<int64_t>& next) {
     const int64_t group_outputs = s_.O / s_.groups;
     const int64_t padded = round_up(group_outputs, kernels_.block_columns);
-    // A power of two between rows would put them all into one set of the cache.
+    // If the distance between rows were a power of two, all rows would compete for one cache set.
     const int64_t column_stride = chunk.size() + 16, sum_stride = chunk.groups * padded + 16;
     std::vector<T> columns(tile * column_stride), sums(tile * sum_stride);
     std::vector<Tap<T>> taps(tile);

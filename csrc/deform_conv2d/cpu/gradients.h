@@ -1,4 +1,4 @@
-// The results of the backward pass, and the step from sums over channels to the gradients of offset and mask.
+// The results of the backward pass, and the gradients of offset and mask from sums over channels.
 
 #pragma once
 
@@ -8,11 +8,13 @@
 
 namespace deformlab::deform_conv2d {
 
-// Gradients that are not needed are empty tensors. The outputs of an operator must not share memory, so each is its own.
+// Gradients that are not needed are empty tensors. Each is a separate tensor, because the outputs of an operator must
+// not share memory.
 struct Gradients {
   Tensor input, offset, weight, mask;
 };
 
+// Adds to the gradients of offset and mask.
 template <typename acc_t>
 class PositionGradients {
  public:
@@ -23,8 +25,8 @@ class PositionGradients {
 
   bool wanted() const { return offset_ || mask_; }
 
-  // `sums` has, for each cell around the tap, the sum over channels of the column's gradient times the cell. It is not
-  // read where the tap is outside.
+  // `sums` has, for each of the four cells around the tap, the sum over channels of the column's gradient times the
+  // value of the cell. It is not read if the tap is outside.
   void add(const Tap<acc_t>& tap, const acc_t sums[4]) const {
     if (!tap.inside) {
       return;

@@ -1,4 +1,4 @@
-// The choice among the vector units.
+// Chooses the table of kernels for the vector unit of this process.
 
 #include "kernels.h"
 

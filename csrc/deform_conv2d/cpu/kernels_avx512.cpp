@@ -1,5 +1,5 @@
-// The inner loops for x86-64 processors with AVX-512 (F, BW, CD, DQ, VL). With DEFORMLAB_EMULATE_AVX512 they are
-// compiled for AVX2, two registers to a vector: slower, but any machine can then test them.
+// The inner loops for x86-64 processors with AVX-512 (F, BW, CD, DQ, VL). With DEFORMLAB_EMULATE_AVX512, they are
+// compiled for AVX2 with two registers per vector. This is slower, but allows testing them on machines without AVX-512.
 
 #if defined(__x86_64__)
 

@@ -1,4 +1,4 @@
-// The inner loops for the baseline of the architecture that this is compiled for.
+// The inner loops for the baseline of the architecture for which the library is compiled.
 
 #include "kernels.h"
 
@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kVectorBytes = 16;
 constexpr int kBlockRows = 6;
 #if defined(__aarch64__)
-constexpr int kBlockVectors = 4;  // of 32 registers
+constexpr int kBlockVectors = 4;  // the architecture has 32 vector registers
 #else
 constexpr int kBlockVectors = 2;
 #endif

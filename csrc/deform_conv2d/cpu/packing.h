@@ -1,4 +1,4 @@
-// Filters and gradients of the output, copied to where the matrix products read them without gaps.
+// Copies of the filters and of the gradient of the output, which the matrix products read without gaps.
 
 #pragma once
 
@@ -9,7 +9,8 @@
 
 namespace deformlab::deform_conv2d {
 
-// For each tap and weight group a matrix (depth, width), in panels as wide as a block. Zeros fill up the last panel.
+// One matrix (depth, width) for each tap and weight group, stored in panels that are as wide as a block. The last panel
+// is padded with zeros.
 template <typename T>
 class PackedWeights {
  public:
@@ -18,7 +19,7 @@ class PackedWeights {
         block_(block),
         memory_(new_tensor<T>({taps * (groups * depth * round_up(width, block) + kDepth * block)})) {}
 
-  // Where an element of the source is, counted from the first.
+  // Distances between elements of the source.
   struct Strides {
     int64_t group, depth, width, tap;
   };
@@ -59,15 +60,15 @@ class PackedWeights {
   int64_t panel() const { return panel_; }
 
  private:
-  // What is read and written together stays in the first-level cache; the distance between taps keeps it from falling
-  // into one set of it.
+  // Depth of the blocks in which elements are copied: a block stays in the first-level cache. It also pads the distance
+  // between taps, so that the taps do not compete for one cache set.
   static constexpr int64_t kDepth = 16;
 
   int64_t taps_, block_, panel_ = 0, matrix_ = 0, tap_ = 0;
   Tensor memory_;
 };
 
-// The filters (O, C / groups, K), or their channels last.
+// The filters (O, C / groups, K), in either memory format.
 template <typename T>
 struct Filters {
   Filters(const ConvShape& s, const Planes<const T>& planes)
@@ -86,13 +87,13 @@ struct Filters {
   int64_t group_outputs;
 };
 
-// The gradient of the output for a stretch of its pixels, twice: as rows of channels, and transposed, in panels of one
-// block's outputs. Zeros fill up the last panel of a group.
+// Two copies of the gradient of the output for a stretch of its pixels: as rows of channels, and transposed, in panels
+// that are as wide as a block. The last panel of a group is padded with zeros.
 template <typename T>
 class OutputGradient {
  public:
-  // For at most `pixels` pixels and `groups` weight groups of `outputs` each; `block` outputs make a panel, and as
-  // many rows after the last pixel may be read.
+  // Allocates memory for at most `pixels` pixels and `groups` weight groups of `outputs` output channels each. A panel
+  // has `block` outputs, and `block` rows beyond the last pixel may be read.
   OutputGradient(
       const Planes<const T>& source, int64_t pixels, int64_t groups, int64_t outputs, int64_t block, bool panels)
       : source_(source),
@@ -104,7 +105,7 @@ class OutputGradient {
         rows_(new_tensor<T>({(pixels + block) * stride_})),
         panels_(new_tensor<T>({panels ? groups * padded_outputs_ * pixels : 0})) {}
 
-  // Memory per pixel.
+  // Returns the number of bytes per pixel.
   static int64_t bytes(int64_t groups, int64_t outputs, int64_t block, bool panels) {
     return (row_stride(groups, outputs) + (panels ? groups * round_up(outputs, block) : 0)) * sizeof(T);
   }
@@ -130,20 +131,20 @@ class OutputGradient {
     });
   }
 
-  // Pixels are counted from the first one loaded, groups from the first of all.
+  // `pixel` is relative to the first loaded pixel; `group` is not relative to the first loaded group.
   const T* row(int64_t pixel, int64_t group) const {
     return data<T>(rows_) + pixel * stride_ + (group - first_group_) * outputs_;
   }
   int64_t stride() const { return stride_; }
 
-  // Output `first` of a group is a multiple of the block.
+  // `first`, an output of the group, is a multiple of the block.
   const T* panel(int64_t pixel, int64_t group, int64_t first) const {
     return data<T>(panels_) + ((group - first_group_) * padded_outputs_ + first) * pixels_ + pixel * block_;
   }
   int64_t panel_size() const { return pixels_ * block_; }
 
  private:
-  // A power of two between rows would put them all into one set of the cache.
+  // If the distance between rows were a power of two, all rows would compete for one cache set.
   static int64_t row_stride(int64_t groups, int64_t outputs) { return groups * outputs + 16; }
 
   Planes<const T> source_;

@@ -1,8 +1,10 @@
-// The passes over sampling positions: sample the columns; from their gradients, those of offset, mask and input.
+// The kernels over sampling positions: one samples the columns; another one computes the gradients of offset, mask and
+// input from the gradient of the columns.
 //
-// A chunk is a run of output pixels, numbered through the batch. Its columns are (weight group, pixel, tap, channel of
-// the group). A block works out 128 sampling positions, one per thread, in shared memory; then rows of threads take a
-// position each and its threads neighbouring channels, which lie next to each other in memory (NHWC).
+// A chunk is a run of consecutive output pixels, numbered through the batch. Its columns have the shape (weight group,
+// pixel, tap, channel of the group). A block first computes 128 sampling positions, one per thread, in shared memory.
+// Then each row of threads processes one position at a time, and the threads of a row process neighbouring channels,
+// which are adjacent in memory (NHWC).
 
 #pragma once
 
@@ -11,8 +13,8 @@
 
 namespace deformlab::deform_conv2d {
 
-constexpr int kThreads = 128;  // of a block, which works on as many sampling positions
-constexpr int kBlocks = 8;     // on a multiprocessor at least: loads of some hide behind those of others
+constexpr int kThreads = 128;  // threads, and sampling positions, per block
+constexpr int kBlocks = 8;     // minimum number of blocks per multiprocessor, to hide the latency of loads
 constexpr int kWarp = 32;
 
 template <typename scalar_t>
@@ -29,19 +31,20 @@ struct Chunk {
   int64_t begin, pixels;
 };
 
-// One sampling position as all the channels of its offset group share it.
+// One sampling position, which all channels of its offset group share.
 template <typename acc_t>
 struct Point {
   BilinearPoint<acc_t> bilinear;
   bool inside;
-  acc_t factor;             // the mask's value
+  acc_t factor;             // the value of the mask, or 1
   int64_t image;            // index of the image's first value in (N, H, W, C)
   int64_t column;           // see first_column
   int first_channel;        // of the offset group
   int64_t offset_index, mask_index;
 };
 
-// Points of a chunk are numbered (pixel, tap, offset group). A point's first value in its weight group's columns:
+// Returns the index of a point's first value in the columns of its weight group. Points of a chunk are numbered in the
+// order (pixel, tap, offset group).
 template <typename scalar_t>
 __device__ __forceinline__ int64_t first_column(const Sampling<scalar_t>& s, int64_t point) {
   return point / s.shape.G * s.weight_group_channels;
@@ -66,7 +69,7 @@ __device__ __forceinline__ Point<accumulate_t<scalar_t>> point_at(
   return point;
 }
 
-// Where a channel of the point that starts at `column` lies in the columns of all weight groups.
+// Returns the index, in the columns of all weight groups, of one channel of the point whose first value is at `column`.
 template <typename scalar_t>
 __device__ __forceinline__ int64_t column_index(
     const Sampling<scalar_t>& s, const Chunk& chunk, int64_t column, int channel) {
@@ -77,7 +80,7 @@ __device__ __forceinline__ int64_t column_index(
   return group * chunk.pixels * s.shape.K() * s.weight_group_channels + column + channel % s.weight_group_channels;
 }
 
-// The block's points in shared memory; those past the end count as outside.
+// Computes the points of the block into shared memory. Returns how many there are; the last block may have fewer.
 template <typename scalar_t>
 __device__ __forceinline__ int locate_points(
     const Sampling<scalar_t>& s, const Chunk& chunk, Point<accumulate_t<scalar_t>>* points) {
@@ -131,15 +134,15 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// Where gradients go; null where nobody wants one.
+// The results of sample_gradients. A gradient that is not needed is null.
 template <typename acc_t>
 struct SampleGradients {
-  acc_t* input;   // (N, H, W, C): added to
-  acc_t* offset;  // (N, 2·G·K, P, Q): written
-  acc_t* mask;    // (N, G·K, P, Q): written
+  acc_t* input;   // (N, H, W, C), added to
+  acc_t* offset;  // (N, 2·G·K, P, Q), overwritten
+  acc_t* mask;    // (N, G·K, P, Q), overwritten
 };
 
-// A row of threads has a power of two of them, at most a warp, so that shuffles sum up what its threads found.
+// The number of threads in a row is a power of two and at most a warp, so that shuffles can add up their sums.
 template <typename scalar_t, int kVector>
 __global__ void __launch_bounds__(kThreads, kBlocks) sample_gradients(
     const Sampling<scalar_t> s, const Chunk chunk, const scalar_t* grad_columns,

@@ -1,8 +1,8 @@
 // deform_conv2d on a GPU, forward and backward.
 //
-// Output pixels of the whole batch are numbered through and worked on in chunks: sample the chunk's columns, then one
-// matrix product per weight group. The columns of a chunk stay in the L2 cache, and the full column matrix (K times
-// the input) never exists.
+// The output pixels of the whole batch are numbered consecutively and processed in chunks: the columns of a chunk are
+// sampled, then multiplied by the weights, with one matrix product per weight group. The columns of a chunk stay in the
+// L2 cache, and the full column matrix (K times the size of the input) is never stored.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -48,7 +48,7 @@ class Operator {
         sampling_.offset_group_channels % kFullVector<scalar_t> == 0 &&
         reinterpret_cast<uintptr_t>(sampling_.input) % 16 == 0;
     const int64_t pixel_bytes = shape.C * shape.K() * static_cast<int64_t>(sizeof(scalar_t));
-    // The other half of the cache is for what is read and for the products.
+    // The other half of the cache is left for the input and the products.
     const int64_t most = std::max(device_.min_rows(), device_.cache_bytes() / 2 / pixel_bytes);
     const int64_t chunks = std::max<int64_t>(1, divide_up(shape.pixels(), most));
     chunk_pixels_ = divide_up(shape.pixels(), chunks);
@@ -107,7 +107,7 @@ class Operator {
       const auto group_grads = [&](int64_t group) {
         return columns_of(chunk_grads, group * group_outputs_, group_outputs_);
       };
-      // The columns' memory holds their gradients first, then the columns themselves.
+      // The same memory first contains the gradient of the columns, then the columns.
       if (needs.columns()) {
         for (int64_t group = 0; group < s.groups; ++group) {
           multiply(group_grads(group), rows_of(weight_, group * group_outputs_, group_outputs_),
@@ -157,7 +157,7 @@ class Operator {
         points_in(chunk), kThreads, sampling_, chunk, data<scalar_t>(columns_));
   }
 
-  // Adds what the chunk's columns, which hold gradients, bring to the input's.
+  // Adds the chunk's contribution to the gradient of the input. `columns_` contains the gradient of the columns.
   void gather_input(const Chunk& chunk, const Tensor& grad_input) const {
     const int64_t points = points_in(chunk);
     const Tensor cells = new_tensor(columns_, ScalarType::Long, {4 * points});
@@ -173,7 +173,7 @@ class Operator {
 
   int64_t points_in(const Chunk& chunk) const { return chunk.pixels * shape_.K() * shape_.G; }
 
-  // Threads side by side on the channels of an offset group.
+  // Returns how many threads share the channels of one sampling position.
   int lanes() const {
     const int accesses = sampling_.offset_group_channels / (vectorises_ ? kFullVector<scalar_t> : 1);
     int lanes = 1;
@@ -183,7 +183,7 @@ class Operator {
     return lanes;
   }
 
-  // Launches the first kernel where whole vectors of channels fit, else the second.
+  // Launches the first kernel if the channels can be accessed as full vectors, otherwise the second.
   template <auto kVectors, auto kSingles, typename... Arguments>
   void launch(int64_t items, int items_per_block, Arguments... arguments) const {
     const unsigned columns = lanes();
@@ -243,7 +243,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward_deterministic(
       {needs_input, needs_offset, needs_weight, needs_mask && mask.has_value()}, true);
 }
 
-// The forward and backward schemas are those that the CPU's library registers.
+// The CPU library registers the other schemas.
 STABLE_TORCH_LIBRARY_FRAGMENT(DEFORMLAB_LIBRARY, library) {
   library.def(kDeterministicBackwardSchema);
 }

@@ -1,7 +1,7 @@
-// The input gradient without atomics, in an order that does not change: for torch.use_deterministic_algorithms.
+// The gradient of the input without atomics and in a fixed order, for torch.use_deterministic_algorithms.
 //
-// A chunk's samples touch four cells each. Sorted by cell, the touches of one cell lie next to each other, and one row
-// of threads adds them up in the order of the points.
+// Each sample of a chunk touches four cells. The touches are sorted by cell, so that the touches of one cell are
+// adjacent. One row of threads then adds them up, in the order of the points.
 
 #pragma once
 
@@ -11,7 +11,8 @@ namespace deformlab::deform_conv2d {
 
 constexpr int64_t kNoCell = INT64_MAX;  // sorts behind every cell
 
-// For touch 4·point + j: the cell, numbered through batch and offset groups, and the sample's weight there.
+// Lists touch 4·point + j for each point and its four cells j: the cell, numbered through the batch and the offset
+// groups, and the weight of the sample there.
 template <typename scalar_t>
 __global__ void __launch_bounds__(kThreads, kBlocks) list_touched_cells(
     const Sampling<scalar_t> s, const Chunk chunk, int64_t* cells, accumulate_t<scalar_t>* weights) {
@@ -31,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) list_touched_cells(
   }
 }
 
-// `cells` is sorted and `touches` says which touch each came from.
+// Adds up the touches of each cell. `cells` is sorted, and `touches` has the index of the touch of each element.
 template <typename scalar_t, int kVector>
 __global__ void __launch_bounds__(kThreads, kBlocks) gather_input_gradient(
     const Sampling<scalar_t> s, const Chunk chunk, const scalar_t* grad_columns, const int64_t* cells,
