@@ -60,22 +60,22 @@ def test_a_figure_is_saved_for_pages_and_for_papers_with_the_same_bytes_each_tim
 
 
 @pytest.mark.parametrize("vision", [np.eye(3), PROTANOPIA, DEUTERANOPIA], ids=["all", "no red", "no green"])
-def test_the_colour_blind_can_tell_the_colours_apart(vision):
+def test_colour_blind_readers_can_distinguish_the_colours(vision):
     seen = {colour: seen_as_lab(colour, np.asarray(vision)) for colour in COLOURS}
     # Two colours side by side differ from about 2 on; several times as much is clear in thin lines.
     nearest = min(np.linalg.norm(seen[a] - seen[b]) for a, b in combinations(COLOURS, 2))
     assert nearest > 15
 
 
-def test_lines_differ_without_colour():
+def test_lines_can_be_distinguished_without_colour():
     looks = [(line_style(i)["linestyle"], line_style(i)["marker"]) for i in range(len(LINES))]
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in combinations(looks, 2))
 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "$x$", "_a", "a$"])
-def test_figures_show_names_as_they_are(tmp_path, name):
+def test_figures_show_names_literally(tmp_path, name):
     figure = drawn(name)
-    (shown,) = [words.get_text() for words in figure.legends[0].get_texts()]
+    (shown,) = [text.get_text() for text in figure.legends[0].get_texts()]
     assert shown.replace(r"\$", "$").strip() == name
     save_figure(figure, str(tmp_path), "scores")
 

@@ -1,8 +1,9 @@
-"""The style of every figure of deformlab: colours, line styles, widths, legends and the files they become.
+"""The style of all figures: colours, line styles, widths, legends and file formats.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart. Line style and marker repeat what the
-colour says, so that figures can be read in black and white. Figures of a report all have the width of a
-column: their text is legible on a phone and in print. More panels make a figure longer, not smaller.
+The colours are those of Okabe and Ito, which colour-blind readers can distinguish. Each colour also has its
+own line style and marker, so that figures can be read in black and white. All figures of a report have the
+width of a column, so that their text is legible on a phone and in print. A figure with more panels is longer,
+not smaller.
 """
 
 from collections.abc import Sequence
@@ -30,33 +31,43 @@ __all__ = [
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES: tuple = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# For values over an image: lightness rises evenly, also for colour-blind readers and on paper.
+# For values drawn over an image: lightness increases evenly, also for colour-blind readers and in black and
+# white.
 COLOUR_MAP = "cividis"
 WIDTH = 5.2  # inches
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write a figure as PNG (for pages) and PDF (for papers); the same figure gives the same bytes.
+    """Write a figure as PNG (for pages) and PDF (for papers). The same figure gives the same bytes each time.
+
+    Args:
+        figure: The figure. Its layout is fixed afterwards.
+        folder: An existing folder.
+        name: Name of the files without an extension.
 
     Returns:
-        `<folder>/<name>.png` and `<folder>/<name>.pdf`.
+        The paths `<folder>/<name>.png` and `<folder>/<name>.pdf`.
     """
     paths = [Path(folder) / f"{name}.png", Path(folder) / f"{name}.pdf"]
     figure.savefig(paths[0], dpi=200)
-    # The layout is the same in both files; computing it takes as long as drawing.
+    # Both files have the same layout. Do not compute it again, which would take as long as drawing.
     figure.set_layout_engine("none")
     figure.savefig(paths[1], metadata={"CreationDate": None, "ModDate": None})
     return paths
 
 
-def plain(words: str) -> str:
-    """Text that matplotlib shows as it is: no formulas from dollars, no hidden labels from underscores."""
-    words = words.replace("$", r"\$")
-    return f" {words}" if words.startswith("_") else words
+def plain(text: str) -> str:
+    """Return text that matplotlib shows literally.
+
+    Without this, matplotlib reads text between dollar signs as a formula and hides labels that start with an
+    underscore.
+    """
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour, line style and marker number `index`, for `Axes.plot` and `Axes.errorbar`."""
+    """Return colour, line style and marker of line number `index`, for `Axes.plot` and `Axes.errorbar`."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": LINES[index % len(LINES)],
@@ -65,13 +76,16 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def panels(count: int, height: float, legend_lines: int = 0, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, two in a row, with room for a legend below.
+    """Make a figure of `count` panels, two in a row, with room for a legend below.
 
     Args:
-        count: At least 1; a single panel has the whole width.
-        height: Of a row, in inches.
-        legend_lines: Lines of the legend.
-        options: For `Figure.subplots`.
+        count: Number of panels, at least 1. A single panel has the full width.
+        height: Height of a row, in inches.
+        legend_lines: Number of lines of the legend.
+        options: Options of `Figure.subplots`.
+
+    Returns:
+        The figure and its panels.
     """
     columns = min(count, 2)
     rows = ceil(count / columns)
@@ -85,13 +99,13 @@ def panels(count: int, height: float, legend_lines: int = 0, **options: Any) -> 
 def legend_below(
     figure: Figure, first: Sequence[str] = (), columns: int = 1, fontsize: str = "small"
 ) -> None:
-    """One legend below all panels, with each label once.
+    """Draw one legend below all panels, in which each label occurs once.
 
     Args:
-        figure: Without labels it gets no legend.
-        first: Labels that come first.
-        columns: Columns of the legend.
-        fontsize: As matplotlib names it.
+        figure: The figure. If none of its lines has a label, no legend is drawn.
+        first: Labels that come first in the legend.
+        columns: Number of columns of the legend.
+        fontsize: A font size as in matplotlib.
     """
     handles = {
         label: handle
@@ -112,7 +126,7 @@ def legend_below(
 
 
 def finish_axes(axes: Axes) -> None:
-    """Remove the frame and draw faint lines to read values by."""
+    """Remove the top and right edges of the frame, and draw faint horizontal lines for reading values."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)

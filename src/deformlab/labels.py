@@ -1,6 +1,6 @@
-"""The values of label maps that mean the same in every data set."""
+"""Values of label maps that have the same meaning in every data set."""
 
 __all__ = ["IGNORED"]
 
 IGNORED = 255
-"""Pixels with this label count in no loss and in no score."""
+"""Label of ignored pixels, which count neither in the loss nor in any score."""

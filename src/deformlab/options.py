@@ -1,4 +1,4 @@
-"""The check that every dataclass of options makes: a choice must be one of those that its type names."""
+"""Checks the options of a dataclass whose legal values are listed in their types."""
 
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -8,13 +8,13 @@ __all__ = ["check_choices"]
 
 
 def check_choices(options: Any) -> None:
-    """Refuses a value that is not one of its field's `Literal`.
+    """Refuse a dataclass in which the value of a `Literal` field is not one of the literals.
 
     Args:
-        options: A dataclass instance.
+        options: An instance of the dataclass.
 
     Raises:
-        ConfigError: It names the field, its legal values and the value.
+        ConfigError: A value is not legal. The message names the field, its legal values and the value.
     """
     for name, kind in get_type_hints(type(options)).items():
         value = getattr(options, name)

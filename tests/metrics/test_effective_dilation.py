@@ -22,7 +22,7 @@ def test_an_undeformed_filter_has_exactly_its_dilation(dilation, kernel_size, dt
     assert (effective_dilation(offset, kernel_size, dilation) == dilation).all()
 
 
-def test_a_translated_filter_is_not_deformed():
+def test_a_translated_filter_has_the_effective_dilation_of_an_undeformed_one():
     assert effective_dilation(offsets_of([(0.5, -1.25)] * 9), 3, 2).item() == 2
 
 
@@ -46,7 +46,7 @@ def test_dy_comes_before_dx():
     assert effective_dilation(offsets_of(taps[:3] + taps[3:6]), (2, 3), 1).item() == pytest.approx(10 / 7)
 
 
-def test_a_dilation_per_direction_is_weighted_by_its_pairs():
+def test_different_dilations_of_rows_and_columns_are_weighted_by_their_number_of_pairs():
     assert effective_dilation(torch.zeros(1, 18, 1, 1), 3, (2, 6)).item() == 4
     assert effective_dilation(torch.zeros(1, 6, 1, 1), (1, 3), (2, 6)).item() == 6
 
@@ -88,14 +88,14 @@ def test_a_bad_argument_is_named(shape, kernel_size, dilation, message):
         effective_dilation(torch.zeros(shape), kernel_size, dilation)
 
 
-def test_equal_modulation_weights_nothing():
+def test_equal_modulation_does_not_change_effective_dilation():
     offset = torch.randn(2, 36, 3, 4)
     expected = effective_dilation(offset, 3, 2).double()
     modulation = torch.full((2, 18, 3, 4), 0.25)
     torch.testing.assert_close(effective_dilation_where_it_counts(offset, modulation, 3, 2), expected)
 
 
-def test_a_pair_counts_as_much_as_both_its_taps():
+def test_a_pair_is_weighted_by_the_modulation_of_both_taps():
     # As in `test_by_hand`; pairs (0, 1), (0, 2), (1, 3), (2, 3) weigh 1·2, 1·0.5, 2·4 and 0.5·4.
     offset = offsets_of([(0, 0), (0, 0), (0, 0), (3, 4)])
     modulation = torch.tensor([1, 2, 0.5, 4]).reshape(1, 4, 1, 1)
@@ -103,7 +103,7 @@ def test_a_pair_counts_as_much_as_both_its_taps():
     assert effective_dilation_where_it_counts(offset, modulation, 2, 1).item() == pytest.approx(expected)
 
 
-def test_a_tap_that_is_modulated_away_is_not_looked_at():
+def test_a_tap_with_modulation_0_does_not_count():
     offset = torch.zeros(1, 18, 1, 1)
     offset[0, 16:] = 100  # the last tap is far off
     modulation = torch.ones(1, 9, 1, 1)
@@ -111,7 +111,7 @@ def test_a_tap_that_is_modulated_away_is_not_looked_at():
     assert effective_dilation_where_it_counts(offset, modulation, 3, 2).item() == 2
 
 
-def test_a_filter_that_is_modulated_away_as_a_whole_has_its_plain_effective_dilation():
+def test_a_filter_with_modulation_0_everywhere_has_its_unweighted_effective_dilation():
     offset = torch.randn(1, 18, 2, 2)
     weighted = effective_dilation_where_it_counts(offset, torch.zeros(1, 9, 2, 2), 3, 2)
     assert torch.equal(weighted, effective_dilation(offset, 3, 2).double())

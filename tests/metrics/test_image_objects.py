@@ -44,7 +44,7 @@ def test_a_false_positive_between_two_objects_counts_for_both():
     assert counts.false_positives.tolist() == [1, 1]
 
 
-def test_random_maps_equal_a_loop_over_objects():
+def test_random_maps_agree_with_a_loop_over_objects():
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
         label = (

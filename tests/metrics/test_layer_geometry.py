@@ -1,4 +1,4 @@
-"""How far from the border of its map a filter has to be to know nothing of it."""
+"""Distances from the border of a feature map, and the margin of interior filters."""
 
 import pytest
 import torch
@@ -26,13 +26,13 @@ def test_distance_is_counted_from_the_nearest_border():
         ({"step": 3}, 1),
     ],
 )
-def test_the_margin_is_what_filter_and_offsets_reach_and_a_cell_more(changes, margin):
+def test_the_margin_is_the_reach_of_filter_and_offset_convolution_plus_one_cell(changes, margin):
     geometry = LayerGeometry((3, 3), (2, 2), stride=16)._replace(**changes)
     assert geometry.margin == margin
 
 
 @pytest.mark.parametrize(("dilation", "offset_dilation", "step"), [(2, None, 1), (1, 3, 1), (2, 1, 2)])
-def test_filters_inside_the_margin_do_not_see_the_zeros(dilation, offset_dilation, step):
+def test_interior_filters_do_not_read_the_zero_padding(dilation, offset_dilation, step):
     """With offsets below a cell, a border of other values than zeros changes nothing inside."""
     torch.manual_seed(0)
     layer = DeformConv2d(

@@ -30,7 +30,7 @@ def test_a_class_in_neither_map_is_left_out_of_the_mean():
     assert result.miou == 0.25
 
 
-def test_what_is_predicted_on_ignored_pixels_does_not_count():
+def test_predictions_on_ignored_pixels_do_not_count():
     metric = MeanIoU(3)
     metric.update(torch.tensor([[0, 2, 1]]), torch.tensor([[0, 255, 255]]))
     result = metric.compute()
@@ -44,7 +44,7 @@ def test_predicting_the_ignored_label_is_a_miss():
     assert metric.compute().iou[0] == 0.5
 
 
-def test_nothing_but_ignored_pixels_has_no_score():
+def test_the_score_is_nan_if_all_pixels_are_ignored():
     metric = MeanIoU(2)
     metric.update(torch.tensor([[0, 1]]), torch.tensor([[255, 255]]))
     assert metric.compute().miou.isnan()
@@ -179,7 +179,7 @@ def test_equals_the_official_evaluator_on_cityscapes(tmp_path):
         ([[0.1, 0.9]], [[0, 1]], "preds must be of an integer type, got torch.float32"),
     ],
 )
-def test_bad_maps_are_named_and_count_nothing(preds, target, message):
+def test_illegal_maps_are_named_and_not_counted(preds, target, message):
     metric = MeanIoU(19)
     with pytest.raises(ValueError, match=message):
         metric.update(torch.tensor(preds), torch.tensor(target))

@@ -1,4 +1,4 @@
-"""What a layer's offsets do, on offsets whose answer is known."""
+"""Statistics of a layer's offsets, for offsets whose statistics are known."""
 
 import math
 
@@ -20,7 +20,7 @@ def statistics(output: Tensor, layer: nn.Conv2d = PLAIN) -> OffsetStatistics:
     return offset_statistics([sample(output, taps=taps)], layer)
 
 
-def test_offsets_at_rest():
+def test_zero_offsets():
     found = statistics(torch.zeros(2, 18, 6, 8))
     assert found.filters == 2 * 6 * 8
     assert found.length_q05 == found.length_q95 == found.length_over_side == 0
@@ -29,7 +29,7 @@ def test_offsets_at_rest():
     assert found.modulation_high is None
 
 
-def test_the_padding_is_what_lies_outside_at_rest():
+def test_undeformed_samples_outside_the_image_are_those_in_the_padding():
     found = statistics(torch.zeros(1, 18, 6, 8))
     # Of a 3x3 filter's taps (5 + 6 + 5) / 18 of the rows and (7 + 8 + 7) / 24 of the columns are inside.
     assert found.outside == found.outside_undeformed == pytest.approx(1 - 16 / 18 * 22 / 24)
@@ -51,7 +51,7 @@ def test_quantiles_are_over_all_taps():
     assert (found.length_q50, found.length_q75, found.length_q95) == (0, 0, 9)
 
 
-def test_a_shift_by_the_map_leaves_nothing_inside():
+def test_a_shift_by_the_size_of_the_map_leaves_no_sample_inside():
     offset = torch.zeros(1, 18, 6, 8)
     offset[:, 1::2] = 9.0
     assert statistics(offset).outside == 1
@@ -60,7 +60,7 @@ def test_a_shift_by_the_map_leaves_nothing_inside():
     assert statistics(offset).outside == pytest.approx(1 - 16 / 18 * (8 + 7 + 6) / 24)
 
 
-def test_stride_padding_dilation_and_an_uneven_kernel_place_the_taps():
+def test_sampling_positions_follow_stride_padding_dilation_and_kernel_size():
     layer = nn.Conv2d(1, 1, (3, 1), stride=(2, 3), padding=(2, 0), dilation=(2, 1))
     output = torch.zeros(1, 6, 4, 3)
     found = offset_statistics([sample_filters(output, (7, 8), 3, 100, 0.0)], layer)
@@ -68,7 +68,7 @@ def test_stride_padding_dilation_and_an_uneven_kernel_place_the_taps():
     assert found.outside_undeformed == pytest.approx((1 + 0 + 1) / 12)
 
 
-def test_modulation_near_its_ends():
+def test_shares_of_low_and_high_modulation():
     output = torch.zeros(1, 27, 5, 5)
     output[:, 18:20], output[:, 20] = -9.0, 9.0
     found = statistics(output)
@@ -76,7 +76,7 @@ def test_modulation_near_its_ends():
     assert found.modulation_high == pytest.approx(1 / 9)
 
 
-def test_groups_count_alike():
+def test_all_offset_groups_have_the_same_weight():
     offset = torch.zeros(1, 36, 5, 5)
     offset[:, 18::2] = 4.0
     found = offset_statistics([sample(offset, taps=18)], PLAIN)
@@ -89,20 +89,20 @@ def test_a_1x1_kernel_has_offsets_but_no_dilation():
     assert found.effective_dilation is None
 
 
-def test_an_offset_that_is_nan_shows():
+def test_a_nan_offset_makes_the_lengths_nan_and_counts_as_outside():
     found = statistics(torch.full((1, 18, 5, 5), float("nan")))
     assert math.isnan(found.length_q50)
     assert found.outside == 1
 
 
-def test_passes_of_several_image_sizes_are_put_together():
+def test_forward_passes_of_different_image_sizes_are_combined():
     samples = [sample(torch.full((1, 18, 4, 4), 3.0)), sample(torch.full((3, 18, 8, 16), 3.0))]
     found = offset_statistics(samples, PLAIN)
     assert found.filters == 16 + 3 * 128
     assert found.length_over_side == pytest.approx(math.hypot(3, 3) / 8)
 
 
-def test_a_part_of_the_filters_stands_for_all():
+def test_a_sample_of_the_filters_represents_all():
     torch.manual_seed(0)
     output = torch.randn(4, 18, 32, 64) * torch.linspace(0, 3, 64)
     everything = statistics(output)
@@ -121,10 +121,10 @@ def test_a_few_filters_of_each_image_are_copied(phase):
     assert found.offset.untyped_storage().nbytes() < output.untyped_storage().nbytes()
 
 
-def test_a_large_batch_still_gives_a_filter_of_each_image():
+def test_at_least_one_filter_of_each_image_is_sampled():
     assert len(sample(torch.zeros(64, 18, 2, 2), count=10, phase=0.9).cells) == 1
 
 
-def test_half_precision_is_measured_in_single():
+def test_offsets_in_half_precision_are_evaluated_in_float32():
     found = statistics(torch.full((1, 18, 5, 5), 3.0, dtype=torch.bfloat16))
     assert found.length_q50 == pytest.approx(math.hypot(3, 3))

@@ -1,4 +1,5 @@
-"""EffectiveDilation and ObjectScores: whose filters, how they are counted; batches and processes agree."""
+"""EffectiveDilation and ObjectScores: filters are assigned to objects and counted, in any batches and
+processes."""
 
 import math
 
@@ -64,7 +65,7 @@ def test_every_filter_belongs_to_the_object_under_its_centre():
     ]
 
 
-def test_mean_and_std_are_those_of_the_filters():
+def test_mean_and_std_are_computed_over_the_filters():
     instances = scene()
     stretch = torch.ones(40, 40)
     stretch[instances[0] == 3] = 2
@@ -84,7 +85,7 @@ def test_a_plain_layer_has_exactly_its_dilation_everywhere():
     assert {(row.mean, row.std) for row in rows_of(metric)} == {(7, 0)}
 
 
-def test_interior_filters_and_rings_are_counted_apart():
+def test_interior_filters_and_rings_are_counted_separately():
     # Everything looks 4 cells far in the outermost ring, 6 in the next, 2 further inside.
     distance = distance_from_border(40, 40)
     stretch = torch.ones(40, 40)
@@ -121,7 +122,7 @@ def test_each_layer_has_its_own_margin():
     assert records.sums["interior"].total.sum(0).tolist() == [36 * 36, 2 * 4 * 4]
 
 
-def test_a_map_that_is_all_border_has_no_interior():
+def test_a_map_smaller_than_twice_its_margin_has_no_interior_filters():
     metric = metric_for(conv=THREE._replace(stride=8))
     metric.update({"conv": torch.zeros(1, 18, 5, 5)}, objects(scene()))
     assert {row.count for row in rows_of(metric, "interior")} == {0}
@@ -154,7 +155,7 @@ def test_a_filter_of_a_strided_layer_is_centred_on_its_multiple_of_the_stride():
     assert table(metric)["conv", "small"].count == 1
 
 
-def test_a_resized_image_moves_the_centres_with_it():
+def test_centres_follow_the_resizing_of_the_image():
     metric = metric_for(conv=THREE._replace(stride=16))
     instances = torch.zeros(1, 96, 96, dtype=torch.int64)
     instances[0, 49, 1] = 1  # pixel (16, 0) of the network's 32x32 is centred on (49, 1) of 96x96
@@ -162,7 +163,7 @@ def test_a_resized_image_moves_the_centres_with_it():
     assert table(metric)["conv", "small"].count == 1
 
 
-def test_a_map_that_the_stride_does_not_make_is_refused():
+def test_a_map_whose_size_does_not_fit_the_stride_is_refused():
     metric = metric_for(conv=THREE._replace(stride=16))
     with pytest.raises(ValueError, match="has 3x2 filters, but a stride of 16 on 33x33 pixels gives 3x3"):
         metric.update({"conv": torch.zeros(1, 18, 3, 2)}, objects(torch.zeros(1, 33, 33, dtype=torch.int64)))
@@ -176,7 +177,7 @@ def test_size_is_the_area_of_the_bounding_box_of_the_whole_mask():
     assert table(metric)["conv", "large"].count == 2
 
 
-def test_thresholds_themselves_are_medium():
+def test_objects_exactly_at_a_threshold_are_medium():
     instances = torch.zeros(1, 40, 40, dtype=torch.int64)
     instances[0, :10, :10] = 1
     instances[0, 20:40, 20:40] = 2
@@ -185,7 +186,7 @@ def test_thresholds_themselves_are_medium():
     assert table(metric)["conv", "medium"].count == 500
 
 
-def test_where_boxes_overlap_the_mask_decides():
+def test_the_mask_decides_if_boxes_overlap():
     instances = torch.zeros(1, 40, 40, dtype=torch.int64)
     instances[0, :30, :30] = 1
     instances[0, 10:15, 10:15] = 2
@@ -195,7 +196,7 @@ def test_where_boxes_overlap_the_mask_decides():
     assert table(metric)["conv", "large"].count == 900 - 25
 
 
-def test_filters_centred_on_an_ignored_pixel_belong_to_nothing():
+def test_filters_centred_on_an_ignored_pixel_do_not_count():
     instances = scene()
     label = torch.zeros(1, 40, 40, dtype=torch.int64)
     label[0, 15:35, 5:35] = 255
@@ -205,7 +206,7 @@ def test_filters_centred_on_an_ignored_pixel_belong_to_nothing():
     assert [row.count for row in rows_of(metric)] == [36, 200, 0, 1600 - 836 - 40]
 
 
-def test_an_image_that_is_ignored_as_a_whole_has_neither_records_nor_positions():
+def test_an_image_of_ignored_pixels_only_has_neither_records_nor_positions():
     instances = scene().repeat(3, 1, 1)
     label = torch.zeros_like(instances)
     label[1] = 255
@@ -218,7 +219,7 @@ def test_an_image_that_is_ignored_as_a_whole_has_neither_records_nor_positions()
     assert effect.images == 2
 
 
-def test_an_id_means_another_object_in_every_image():
+def test_the_same_id_in_two_images_means_two_objects():
     instances = torch.zeros(2, 40, 40, dtype=torch.int64)
     instances[0, :5, :5] = 1
     instances[1, :30, :30] = 1
@@ -228,7 +229,7 @@ def test_an_id_means_another_object_in_every_image():
     assert table(metric)["conv", "large"].count == 900
 
 
-def test_deform_groups_are_averaged_and_kept_apart():
+def test_offset_groups_are_averaged_and_also_recorded_separately():
     metric = metric_for(conv=LayerGeometry((3, 3), (2, 2), stride=1, deform_groups=2))
     metric.update({"conv": torch.cat([stretched(1.0), stretched(2.0)], dim=1)}, objects(scene()))
     assert {(row.mean, row.std, row.count) for row in rows_of(metric)} >= {(3, 0, 36)}
@@ -241,7 +242,7 @@ def test_deform_groups_are_averaged_and_kept_apart():
     ]
 
 
-def test_modulated_layers_are_also_weighted_by_modulation():
+def test_modulated_layers_also_have_a_mean_weighted_by_modulation():
     metric = metric_for(conv=LayerGeometry((3, 3), (2, 2), stride=1, modulated=True))
     offset, modulation = torch.zeros(1, 18, 40, 40), torch.ones(1, 9, 40, 40)
     offset[:, 16:], modulation[:, 8] = 100, 0
@@ -253,7 +254,7 @@ def test_modulated_layers_are_also_weighted_by_modulation():
         metric.update({"conv": offset}, objects(scene()))
 
 
-def test_rows_come_by_layer_in_order_and_by_size():
+def test_rows_are_ordered_by_layer_and_size():
     metric = metric_for(b=THREE._replace(stride=4), a=THREE)
     metric.update({"a": stretched(1.0), "b": stretched(2.0, (10, 10))}, objects(scene()))
     rows = rows_of(metric)
@@ -346,7 +347,7 @@ def test_images_one_by_one_and_eight_at_a_time_give_the_same_to_the_last_bit():
     assert_equal(measured(*metrics_of([[7, 2], [0, 1, 3], [6], [5, 4]], 8)), together)
 
 
-def test_parts_of_several_processes_give_the_same_to_the_last_bit():
+def test_states_of_several_processes_give_the_same_to_the_last_bit():
     first, second = metrics_of([[4, 0]]), metrics_of([[1], [3, 2]])
     for ours, others in zip(first, second, strict=True):
         ours.merge_state(others)
@@ -379,7 +380,7 @@ def test_objects_have_their_class_areas_and_scale():
     assert not records.scored
 
 
-def test_objects_that_are_not_told_apart_belong_to_nothing():
+def test_filters_on_objects_that_are_not_separated_do_not_count():
     instances = scene()
     instances[instances == 3] = -1
     metric = metric_for()
@@ -422,7 +423,7 @@ def filters_of(metric):
     return positions
 
 
-def test_interior_filters_are_kept_one_by_one():
+def test_interior_filters_are_recorded_individually():
     instances = scene()
     stretch = torch.rand(40, 40, generator=torch.Generator().manual_seed(0)) + 0.5
     label = torch.zeros_like(instances)
@@ -442,7 +443,7 @@ def test_interior_filters_are_kept_one_by_one():
     assert filters.label.tolist() == label[0, row, column].tolist()
 
 
-def test_the_filters_one_by_one_are_those_of_the_interiors_sums():
+def test_the_individual_filters_add_up_to_the_sums_of_the_interior():
     dilation, _ = metrics_of([[0, 1, 2, 3, 4]])
     records, positions = dilation.compute()
     for i, filters in enumerate(positions):
@@ -454,7 +455,7 @@ def test_the_filters_one_by_one_are_those_of_the_interiors_sums():
             assert filters.dilation[here].sum(dtype=float) == pytest.approx(total, rel=1e-6)
 
 
-def test_large_maps_are_kept_on_a_regular_grid():
+def test_filters_of_large_maps_are_recorded_on_a_regular_grid():
     metric = metric_for()
     metric.update({"conv": torch.zeros(1, 18, 96, 192)}, objects(torch.zeros(1, 96, 192, dtype=torch.int64)))
     row, column = np.divmod(filters_of(metric).position, 192)
@@ -464,7 +465,7 @@ def test_large_maps_are_kept_on_a_regular_grid():
     assert len(row) == 18 * 38
 
 
-def test_maps_of_different_size_are_told_apart():
+def test_maps_of_different_sizes_are_recorded_separately():
     metric = metric_for()
     for name, size in (("a", 12), ("b", 16), ("c", 12)):
         found = find_objects(torch.ones(1, size, size, dtype=torch.int64), None, [name])
@@ -485,7 +486,7 @@ def test_only_deformable_layers_are_compared_by_position():
     assert metric.compute().records.layers == ("atrous", "conv")
 
 
-def test_filters_belong_to_boxes_where_there_are_no_masks():
+def test_filters_are_assigned_to_boxes_if_there_are_no_masks():
     # The large box has the small one inside it; a box contains the pixels whose centres it contains.
     boxes = torch.tensor([[5.0, 15.0, 35.0, 35.0], [10.4, 20.6, 15.6, 24.4]])
     metric = EffectiveDilation({"conv": THREE}, (100, 400), assignment="box")
@@ -498,7 +499,7 @@ def test_filters_belong_to_boxes_where_there_are_no_masks():
     assert records.box_area.tolist() == [0, 600, 18]
 
 
-def test_masks_are_not_made_up_from_boxes():
+def test_boxes_are_not_used_as_masks():
     found = objects_from_boxes(torch.zeros(0, 4), None, "a", (40, 40))
     with pytest.raises(ValueError, match="image a has only boxes; set both assignment and area to box"):
         metric_for().update({"conv": torch.zeros(1, 18, 40, 40)}, [found])
@@ -506,7 +507,7 @@ def test_masks_are_not_made_up_from_boxes():
         ObjectScores().update([found], torch.zeros(1, 40, 40))
 
 
-def test_scores_are_joined_to_the_rows_of_filters():
+def test_scores_are_joined_with_the_rows_of_filters():
     instances = scene()
     label = torch.zeros_like(instances)
     label[instances == 3] = 1

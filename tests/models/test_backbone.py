@@ -11,7 +11,7 @@ from deformlab.models import BACKBONES, Backbone, BackboneConfig, DeepLab, build
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("name", ["resnet10", "resnet50"])
-def test_every_stage_has_the_channels_and_the_stride_that_it_says(name, output_stride):
+def test_every_stage_has_the_declared_channels_and_stride(name, output_stride):
     network = build_backbone(BackboneConfig(name, width=0.125, output_stride=output_stride)).eval()
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def plain_family(monkeypatch):
     return Plain
 
 
-def test_another_family_is_built_by_name_and_carries_a_head(plain_family):
+def test_another_family_is_built_by_name_and_works_with_a_head(plain_family):
     network = build_backbone(BackboneConfig("plain3"))
     assert isinstance(network, plain_family)
     assert list(network.tracked_layers()) == ["blocks.2"]

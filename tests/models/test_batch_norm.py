@@ -16,7 +16,7 @@ def norms(network):
     return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
-def test_frozen_uses_its_global_statistics_in_training_too():
+def test_frozen_batch_norm_uses_its_global_statistics_during_training():
     norm = FrozenBatchNorm2d(3).train()
     norm.running_mean.copy_(torch.tensor([1.0, 2, 3]))
     norm.running_var.fill_(4.0)
@@ -26,7 +26,7 @@ def test_frozen_uses_its_global_statistics_in_training_too():
     assert norm.running_mean.tolist() == [1, 2, 3]
 
 
-def test_frozen_lets_gradients_through_but_learns_nothing():
+def test_frozen_batch_norm_passes_gradients_on_but_is_not_trained():
     norm = FrozenBatchNorm2d(3)
     image = torch.randn(2, 3, 4, 4, requires_grad=True)
     norm(image).sum().backward()
@@ -38,7 +38,7 @@ def test_frozen_lets_gradients_through_but_learns_nothing():
     ("batch_norm", "kind"),
     [("trainable", nn.BatchNorm2d), ("frozen", FrozenBatchNorm2d), ("sync", nn.SyncBatchNorm)],
 )
-def test_the_option_chooses_every_norm(batch_norm, kind):
+def test_the_option_applies_to_every_norm(batch_norm, kind):
     network = resnet(batch_norm=batch_norm).train()
     assert {type(norm) for norm in norms(network)} == {kind}
     assert all(norm.training == (batch_norm != "frozen") for norm in norms(network))

@@ -1,4 +1,4 @@
-"""A whole network leaves Python by `torch.export`, for all batches and sizes at once."""
+"""Exporting a complete network with `torch.export`, for all batch sizes and image sizes at once."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`ResNet`: torchvision's network with an atrous or deformable end."""
+"""`ResNet`: torchvision's network with atrous or deformable last layers."""
 
 import hashlib
 
@@ -33,7 +33,7 @@ def deformable_names(network):
 
 
 @pytest.mark.parametrize("name", TORCHVISION_NAMES)
-def test_names_and_shapes_are_torchvisions(name):
+def test_parameters_have_the_names_and_shapes_of_torchvision(name):
     lines = [f"{key} {tuple(value.shape)}" for key, value in on_meta(name).state_dict().items()]
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == TORCHVISION_NAMES[name]
 
@@ -61,13 +61,13 @@ def test_output_stride_sets_the_size_of_the_feature_map(name, output_stride, con
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_dilation_is_that_of_every_3x3_of_layer4(output_stride):
+def test_dilation_applies_to_every_3x3_convolution_of_layer4(output_stride):
     layers = on_meta(output_stride=output_stride, dilation=6).conv3x3_layers()
     assert {layer.dilation for name, layer in layers.items() if name.startswith("layer4")} == {(6, 6)}
     assert {layer.dilation for name, layer in layers.items() if name.startswith("layer2")} == {(1, 1)}
 
 
-def test_layer3_keeps_its_reach_where_its_stride_is_gone():
+def test_layer3_is_dilated_if_it_has_no_stride():
     for output_stride, dilation in ((8, (2, 2)), (16, (1, 1)), (32, (1, 1))):
         layers = on_meta(output_stride=output_stride).conv3x3_layers()
         assert {layer.dilation for name, layer in layers.items() if name.startswith("layer3")} == {dilation}
@@ -93,7 +93,7 @@ def test_a_basic_block_counts_as_two_layers():
     assert deformable_names(network) == ["layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
 
 
-def test_all_makes_every_3x3_of_conv3_to_conv5_modulated():
+def test_all_makes_every_3x3_convolution_of_conv3_to_conv5_modulated():
     network = on_meta("resnet50", conv5="modulated", num_deformable_layers="all")
     names = deformable_names(network)
     # ResNet-50 has 4 + 6 + 3 of them; DCNv2's text says 12.
@@ -106,7 +106,7 @@ def test_atrous_has_no_deformable_layer():
     assert deformable_names(on_meta(conv5="atrous", num_deformable_layers=3)) == []
 
 
-def test_options_of_the_offsets_reach_the_layers():
+def test_offset_options_are_passed_to_the_layers():
     network = on_meta(
         conv5="modulated",
         dilation=4,
@@ -123,7 +123,7 @@ def test_options_of_the_offsets_reach_the_layers():
         assert layer.boundary == "clamp"
 
 
-def test_tracked_layers_are_the_deformable_ones_else_the_last_three():
+def test_tracked_layers_are_the_deformable_ones_or_else_the_last_three():
     assert list(on_meta(conv5="deformable", num_deformable_layers=1).tracked_layers()) == ["layer4.2.conv2"]
     last = ["layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"]
     assert list(on_meta(conv5="atrous").tracked_layers()) == last
@@ -137,7 +137,7 @@ def test_width_scales_all_channels_to_multiples_of_8():
     assert all(c % 8 == 0 for c in channels)
 
 
-def test_atrous_and_deformable_start_alike_from_the_same_seed():
+def test_atrous_and_deformable_networks_start_with_the_same_weights():
     image = torch.randn(1, 3, 48, 40, dtype=torch.float64)
     features = []
     for options in (
@@ -151,7 +151,7 @@ def test_atrous_and_deformable_start_alike_from_the_same_seed():
     torch.testing.assert_close(features[2], features[0])
 
 
-def test_bottlenecks_start_alike_too():
+def test_networks_of_bottlenecks_also_start_with_the_same_weights():
     image = torch.randn(1, 3, 48, 40, dtype=torch.float64)
     features = []
     for conv5 in ("atrous", "deformable"):
@@ -186,14 +186,14 @@ def test_bottlenecks_start_alike_too():
         ({"conv5": "deformable", "offset_dilation": 10**13}, "offset_dilation must be"),
     ],
 )
-def test_a_bad_option_is_one_line_that_names_it(options, message):
+def test_an_illegal_option_gives_one_line_that_names_it(options, message):
     with pytest.raises(ConfigError, match=message) as error:
         on_meta(**options)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("output_stride", "last"), [(8, 8), (16, 16), (32, 32)])
-def test_a_cell_of_the_last_layer_is_as_many_pixels_as_the_output_stride(output_stride, last):
+def test_cells_of_the_last_layer_are_the_output_stride_apart(output_stride, last):
     network = resnet("resnet10", width=0.125, output_stride=output_stride)
     assert network.pixels_per_cell("layer1.0.conv1") == 4
     assert network.pixels_per_cell("layer2.0.conv1") == 4

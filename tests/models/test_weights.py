@@ -91,7 +91,7 @@ def test_offsets_beside_their_layer_as_in_detectron2_load(tmp_path):
         assert torch.equal(network.state_dict()[name], value)
 
 
-def test_files_from_before_batch_norm_counted_its_batches_load(tmp_path):
+def test_files_without_the_batch_counts_of_batch_norm_load(tmp_path):
     state = {k: v for k, v in backbone().state_dict().items() if "num_batches_tracked" not in k}
     torch.save(state, tmp_path / "old.pth")
     assert load_backbone_weights(backbone(), tmp_path / "old.pth") == []
@@ -109,7 +109,7 @@ def test_imagenet_weights_are_taken_from_torch_hubs_folder(offline):
     assert network.layer4[1].conv2.weight.unique().tolist() == [0.5]
 
 
-def test_without_a_network_the_file_and_its_place_are_named(offline):
+def test_if_the_download_fails_the_error_names_the_file_and_the_folder(offline):
     with pytest.raises(CheckpointError) as error:
         load_backbone_weights(backbone("resnet18", width=1), "imagenet")
     assert_one_line(
@@ -181,7 +181,9 @@ def test_an_atrous_network_continues_as_a_deformable_one(tmp_path):
         ),
     ],
 )
-def test_another_architecture_is_refused_by_name(tmp_path, source, target, name):
+def test_a_checkpoint_of_another_architecture_is_refused_and_the_parameter_named(
+    tmp_path, source, target, name
+):
     model = target()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     path = save_task(tmp_path / "last.ckpt", source())
@@ -191,7 +193,7 @@ def test_another_architecture_is_refused_by_name(tmp_path, source, target, name)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_backbone_of_another_depth_is_refused_by_name(tmp_path):
+def test_a_backbone_of_another_depth_is_refused_and_the_parameter_named(tmp_path):
     path = save_classifier(tmp_path / "resnet.pth", backbone("resnet18"))
     with pytest.raises(CheckpointError) as error:
         load_backbone_weights(backbone(), path)
@@ -235,7 +237,7 @@ class TestBadFiles:
         assert_one_line(error, tmp_path / "evil.ckpt")
         assert not (tmp_path / "was-run").exists()
 
-    def test_something_else_than_weights(self, load, tmp_path):
+    def test_a_file_without_weights(self, load, tmp_path):
         torch.save([1, 2, 3], tmp_path / "list.pth")
         with pytest.raises(CheckpointError, match="contains no weights"):
             load(tmp_path / "list.pth")

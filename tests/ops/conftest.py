@@ -1,4 +1,4 @@
-"""What the operators' tests share: both implementations, and arguments that are asymmetric in every way."""
+"""Fixtures of the operators' tests: all implementations, and arguments that are asymmetric in every way."""
 
 import inspect
 import os
@@ -36,7 +36,7 @@ def operator(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
 
 @pytest.fixture(scope="session")
 def host_operators(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """All operators of the CUDA sources, compiled for the CPU with a stand-in for the device."""
+    """All operators of the CUDA sources, compiled for the CPU with an emulation of the device."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # several processes compile it once
         folder = folder.parent
@@ -63,7 +63,8 @@ def compile_for_the_host(library: Path) -> None:
     command = [
         *(compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
         *("-Wno-attributes", "-Wno-unknown-pragmas"),
-        # A GPU faults on unaligned vectors, a CPU does not; this needs no library.
+        # Unaligned vectors crash on a GPU but not on a CPU, so check the alignment. This needs no sanitizer
+        # library.
         *("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"),
         *("-DDEFORMLAB_ON_HOST", "-DTORCH_TARGET_VERSION=0x020a000000000000"),
         *(f"-I{root}", f"-I{root / 'tests/ops/cuda'}", "-isystem", str(torch_folder / "include")),
@@ -103,7 +104,7 @@ def _on_host(  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 def cuda_operator() -> Callable[..., Tensor]:
-    """The real thing on a GPU, between a copy there and a copy back."""
+    """deform_conv2d on a real GPU, with copies of the arguments to the GPU and of the result back."""
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     assert backend("cuda") == "native", native_status().reason
@@ -119,7 +120,7 @@ def cuda_operator() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def native() -> None:
-    """Skip where there is nothing compiled to test."""
+    """Skip the test if the native operators are not compiled."""
     if backend("cpu") != "native":
         pytest.skip("the native operators are not compiled")
 

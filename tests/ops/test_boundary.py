@@ -88,7 +88,7 @@ def test_sample_and_gradients_in_corners(operator, boundary, y, x, sample, deriv
 
 
 @pytest.mark.parametrize("modulated", [False, True])
-def test_clamped_gradients_are_those_of_finite_differences(operator, arguments, modulated):
+def test_gradients_of_clamped_samples_are_those_of_finite_differences(operator, arguments, modulated):
     args = arguments(batch=1, modulated=modulated)
     names = [name for name, value in args.items() if isinstance(value, torch.Tensor)]
     tensors = [args.pop(name).requires_grad_() for name in names]
@@ -131,7 +131,7 @@ def test_taps_on_the_padding_get_no_gradient_where_offsets_start_at_zero(operato
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e10, -1e10, 3e38])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_offsets_that_are_no_position_count_as_outside(operator, arguments, bad, dtype, boundary):
+def test_nan_infinite_and_huge_offsets_count_as_outside(operator, arguments, bad, dtype, boundary):
     args = arguments(dtype) | {"boundary": boundary}
     args["offset"].copy_(torch.tensor(bad))
     tensors = [args[name].requires_grad_() for name in ("input", "offset", "weight", "mask")]
@@ -143,7 +143,7 @@ def test_offsets_that_are_no_position_count_as_outside(operator, arguments, bad,
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e10])
-def test_an_offset_that_is_no_position_takes_only_its_own_sample_away(operator, arguments, bad, boundary):
+def test_a_nan_or_infinite_offset_affects_only_its_own_sample(operator, arguments, bad, boundary):
     names = ("input", "offset", "weight", "mask")
 
     def run(args):

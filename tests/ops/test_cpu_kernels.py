@@ -1,4 +1,5 @@
-"""The CPU's kernels: which vector unit they take, that each is right, and how much memory they need."""
+"""The CPU kernels: which vector unit they use, that each gives the right result, and how much memory they
+need."""
 
 import os
 import subprocess
@@ -30,7 +31,7 @@ def available() -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES[:-1])
-def test_every_vector_unit_and_both_ways_of_bfloat16_agree_with_the_reference(capability):
+def test_every_vector_unit_and_both_bfloat16_paths_agree_with_the_reference(capability):
     """The best unit is tested with everything else; here are the others."""
     if capability not in available()[:-1]:
         pytest.skip(f"this processor's kernels are {cpu_capability()}")

@@ -1,6 +1,6 @@
-"""deform_conv2d on a real GPU: sizes, types, streams and modes that only a device can show.
+"""deform_conv2d on a real GPU: sizes, dtypes, streams and modes that only a device can test.
 
-The specification itself runs there too: `pytest -m gpu tests/ops`.
+The tests of the specification also run on the GPU: `pytest -m gpu tests/ops`.
 """
 
 import pytest
@@ -114,7 +114,7 @@ def test_work_is_queued_on_the_current_stream(conv5):
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device")
-def test_tensors_on_another_device_than_the_current_one(conv5):
+def test_tensors_may_be_on_a_device_that_is_not_the_current_one(conv5):
     args = conv5(device="cuda:1")
     output = deform_conv2d(**args)
     assert output.device == args["input"].device
@@ -148,7 +148,7 @@ def test_traces_as_one_graph(conv5):
     torch.testing.assert_close(results(compiled, args), results(deform_conv2d, args), rtol=1e-4, atol=1e-4)
 
 
-def test_memory_for_columns_is_a_chunk(conv5):
+def test_columns_take_the_memory_of_one_chunk(conv5):
     args = conv5(torch.bfloat16, size=(256, 512))
     columns = 9 * args["input"].numel() * 2
     deform_conv2d(**args)

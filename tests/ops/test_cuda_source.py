@@ -1,6 +1,7 @@
-"""What the CUDA source does beyond the operator's specification, run on the host: types, vectors, order.
+"""Properties of the CUDA source beyond the operator's specification, run on the host: dtypes, vectors, order
+of sums.
 
-The specification itself runs on it too, in test_deform_conv2d.py ("cuda on host").
+The tests of the specification, in test_deform_conv2d.py, also run on this source ("cuda on host").
 """
 
 import pytest
@@ -92,7 +93,7 @@ def test_any_kernel_size(cuda_on_host, kernel):
     torch.testing.assert_close(run(cuda_on_host, tensors), run(reference.deform_conv2d, tensors))
 
 
-def test_input_that_is_not_aligned_for_vectors(cuda_on_host):
+def test_input_that_is_not_aligned_for_vectors_gives_the_same_result(cuda_on_host):
     tensors = make_arguments(torch.float32)
     memory = torch.empty(tensors["input"].numel() + 1)
     N, C, H, W = tensors["input"].shape
@@ -118,14 +119,14 @@ def test_channels_last_stays_channels_last(cuda_on_host):
 
 @pytest.mark.parametrize("channels", [16, 6])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_gradients_without_atomics_are_the_same(host_operators, channels, dtype):
+def test_gradients_without_atomics_agree_with_those_with_atomics(host_operators, channels, dtype):
     tensors = make_arguments(dtype, channels, groups=2, offset_groups=2)
     atomic = raw_backward(host_operators.deform_conv2d_backward, tensors)
     ordered = raw_backward(host_operators.deform_conv2d_backward.deterministic, tensors)
     torch.testing.assert_close(ordered, atomic)
 
 
-def test_gradients_without_atomics_where_all_taps_meet_in_one_cell(host_operators):
+def test_gradients_without_atomics_if_all_taps_sample_one_cell(host_operators):
     tensors = make_arguments(torch.float64, channels=3, size=(1, 1), kernel=1)
     tensors["offset"].uniform_(-2, 0)
     atomic = raw_backward(host_operators.deform_conv2d_backward, tensors)
@@ -136,7 +137,7 @@ def test_gradients_without_atomics_where_all_taps_meet_in_one_cell(host_operator
 
 @pytest.mark.parametrize("overload", ["default", "deterministic"])
 @pytest.mark.parametrize("wanted", range(4))
-def test_a_gradient_that_is_not_wanted_is_empty(host_operators, overload, wanted):
+def test_a_gradient_that_is_not_needed_is_empty(host_operators, overload, wanted):
     tensors = make_arguments(torch.float64)
     backward = getattr(host_operators.deform_conv2d_backward, overload)
     everything = raw_backward(backward, tensors)

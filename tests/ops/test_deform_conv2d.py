@@ -1,4 +1,4 @@
-"""What deform_conv2d computes, whichever implementation runs."""
+"""The results of deform_conv2d with each of its implementations."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_zero_offsets_give_conv2d(operator, arguments, modulated):
 
 
 @pytest.mark.parametrize(("dy", "dx"), [(1, 0), (0, -2), (-1, 1)])
-def test_whole_numbers_shift_the_input(operator, dy, dx):
+def test_whole_number_offsets_shift_the_input(operator, dy, dx):
     generator = torch.Generator().manual_seed(0)
     input = torch.randn(1, 3, 6, 7, generator=generator)
     weight = torch.randn(4, 3, 3, 3, generator=generator)
@@ -47,7 +47,7 @@ def test_whole_numbers_shift_the_input(operator, dy, dx):
 @pytest.mark.parametrize(
     ("modulated", "memory"), [(False, "contiguous"), (True, "contiguous"), (True, "permuted")]
 )
-def test_gradients_are_right(operator, arguments, modulated, memory):
+def test_gradients_are_those_of_finite_differences(operator, arguments, modulated, memory):
     args = arguments(batch=1, modulated=modulated)
     names = [name for name, value in args.items() if isinstance(value, torch.Tensor)]
     if memory == "permuted":
@@ -66,7 +66,7 @@ def test_mask_scales_each_sample_of_its_group(operator, arguments):
     torch.testing.assert_close(operator(**doubled), 2 * operator(**args))
 
 
-def test_nan_in_the_input_stays_where_it_is_seen(operator):
+def test_nan_in_the_input_only_affects_outputs_that_sample_it(operator):
     input = torch.ones(1, 1, 4, 4)
     input[0, 0, 0, 0] = math.nan
     offset = torch.zeros(1, 2, 4, 4)
@@ -86,7 +86,7 @@ def test_empty_batch(operator, arguments):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 33])
-def test_images_of_a_batch_do_not_know_of_each_other(operator, arguments, batch):
+def test_images_of_a_batch_do_not_affect_each_other(operator, arguments, batch):
     args = arguments(batch=batch)
     single = [
         operator(**(args | {name: args[name][n : n + 1] for name in ("input", "offset", "mask")}))
@@ -167,7 +167,7 @@ def test_output_has_the_memory_format_of_the_input(operator, arguments):
         assert operator(**args).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_any_strides_are_read_right(operator, arguments):
+def test_tensors_of_any_strides_are_read_correctly(operator, arguments):
     args = arguments()
     expected = operator(**args)
     for name in ("input", "offset", "weight", "mask"):

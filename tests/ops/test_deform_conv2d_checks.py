@@ -1,4 +1,4 @@
-"""Each illegal argument gives one line that names it, its value and what would be legal, wherever."""
+"""Each illegal argument gives one line that names the argument, its value and what is legal."""
 
 import pytest
 import torch
@@ -154,7 +154,7 @@ def test_bad_argument(arguments, bad, error, message):
     ids=lambda bad: next(iter(bad)),
 )
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_the_text_is_the_same_under_torch_compile(arguments, bad, dynamic):
+def test_the_error_message_is_the_same_under_torch_compile(arguments, bad, dynamic):
     args = arguments(torch.float32) | bad
     with pytest.raises((TypeError, ValueError)) as raised:
         deform_conv2d(**args)
@@ -172,7 +172,7 @@ def test_the_text_is_the_same_under_torch_compile(arguments, bad, dynamic):
 
 
 @pytest.mark.parametrize("name", ["input", "weight", "bias", "mask"])
-def test_what_is_no_tensor_is_named_under_autocast_too(arguments, name):
+def test_an_argument_that_is_not_a_tensor_is_named_under_autocast_too(arguments, name):
     args = arguments(torch.float32) | {name: [1.0]}
     with (
         torch.autocast("cpu", torch.bfloat16),

@@ -1,4 +1,4 @@
-"""The native operator inside PyTorch: tracing, autocast, types, what its gradients cost and promise."""
+"""The native operator inside PyTorch: tracing, autocast, dtypes, gradients and determinism."""
 
 from types import SimpleNamespace
 
@@ -101,8 +101,8 @@ def test_compiles_without_a_graph_break(arguments, boundary):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_what_torch_compile_makes_of_it_runs(arguments, memory_format):
-    """With the default backend, which insists on the strides that tracing promised."""
+def test_code_generated_by_torch_compile_runs(arguments, memory_format):
+    """With the default backend, which requires the strides that the fake kernels predicted."""
     args = arguments(torch.float32)
     args["input"] = args["input"].contiguous(memory_format=memory_format)
 
@@ -116,7 +116,7 @@ def test_what_torch_compile_makes_of_it_runs(arguments, memory_format):
 
 
 @pytest.mark.parametrize("offset_dtype", [torch.float32, torch.bfloat16])
-def test_autocast_casts_as_for_conv2d_and_leaves_the_offset(arguments, offset_dtype):
+def test_autocast_casts_as_for_conv2d_and_keeps_the_offset(arguments, offset_dtype):
     args = arguments(torch.float32) | {"boundary": "clamp"}
     args["offset"] = args["offset"].to(offset_dtype)
     in_bfloat16 = {
@@ -132,7 +132,7 @@ def test_autocast_casts_as_for_conv2d_and_leaves_the_offset(arguments, offset_dt
     ]
 
 
-def test_autocast_leaves_float64_as_for_conv2d(arguments):
+def test_autocast_keeps_float64_as_for_conv2d(arguments):
     args = arguments(torch.float64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = deform_conv2d(**args)
@@ -159,7 +159,7 @@ def test_backward_inside_autocast_keeps_float32(arguments, monkeypatch):
     assert autocast == [False, False]
 
 
-def test_gradients_that_nobody_wants_are_not_computed(arguments):
+def test_gradients_that_are_not_needed_are_not_computed(arguments):
     args = arguments(torch.float32)
     empty = torch.ops.deformlab.deform_conv2d_backward(
         torch.randn(2, 4, 2, 3),
@@ -176,7 +176,7 @@ def test_gradients_that_nobody_wants_are_not_computed(arguments):
     assert args["input"].grad is None
 
 
-def test_double_backward_is_refused_in_plain_words(arguments):
+def test_double_backward_is_refused_with_a_helpful_error(arguments):
     args = arguments(torch.float64)
     input = args["input"].requires_grad_()
     (gradient,) = torch.autograd.grad(deform_conv2d(**args).square().sum(), input, create_graph=True)
@@ -214,7 +214,9 @@ def test_the_reference_has_the_derivatives_that_are_refused():
     ("on_gpu", "wanted", "overload"),
     [(True, True, "deterministic"), (True, False, "default"), (False, True, "default")],
 )
-def test_deterministic_algorithms_choose_the_ordered_sums_of_the_gpu(monkeypatch, on_gpu, wanted, overload):
+def test_deterministic_algorithms_select_the_deterministic_backward_pass_on_a_gpu(
+    monkeypatch, on_gpu, wanted, overload
+):
     overloads = SimpleNamespace(default="default", deterministic="deterministic")
     monkeypatch.setattr(torch.ops.deformlab, "deform_conv2d_backward", overloads)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: wanted)
@@ -252,7 +254,7 @@ def test_any_number_of_threads_gives_the_same_bits(dtype, groups, offset_groups,
         assert all(torch.equal(other, expected) for other in others)
 
 
-def test_wrong_arguments_to_the_raw_operator_do_not_read_outside(arguments):
+def test_the_raw_operator_refuses_arguments_that_would_read_out_of_bounds(arguments):
     args = arguments(torch.float32)
     geometry = [list(args[name]) for name in ("stride", "padding", "dilation")]
     with pytest.raises(RuntimeError, match=r"call it through deformlab\.ops"):
@@ -262,7 +264,7 @@ def test_wrong_arguments_to_the_raw_operator_do_not_read_outside(arguments):
 
 
 @pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
-def test_numbers_that_would_overflow_a_position_are_refused_by_the_raw_operator(arguments, name):
+def test_the_raw_operator_refuses_numbers_that_would_overflow_a_position(arguments, name):
     args = arguments(torch.float32) | {name: (2**62, 2**62)}
     geometry = [list(args[each]) for each in ("stride", "padding", "dilation")]
     with pytest.raises(RuntimeError, match=r"call it through deformlab\.ops"):

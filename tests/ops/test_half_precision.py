@@ -1,4 +1,4 @@
-"""16-bit tensors have float32 coordinates: as good at the right of a wide image as at its left."""
+"""16-bit tensors are sampled at float32 coordinates, equally accurate on both sides of a wide image."""
 
 import pytest
 import torch
@@ -31,7 +31,9 @@ def wide():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rounded_offsets", [False, True])
-def test_errors_at_x_near_1000_are_those_of_a_plain_convolution(operator, wide, dtype, rounded_offsets):
+def test_errors_at_x_near_1000_are_no_larger_than_those_of_a_plain_convolution(
+    operator, wide, dtype, rounded_offsets
+):
     input, offset, weight = wide(dtype, dtype if rounded_offsets else torch.float32)
     plain = conv2d(input, weight, padding=1) - conv2d(input.double(), weight.double(), padding=1)
     exact = reference.deform_conv2d(input.double(), offset.double(), weight.double(), padding=1)
@@ -41,7 +43,9 @@ def test_errors_at_x_near_1000_are_those_of_a_plain_convolution(operator, wide, 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_whole_numbers_err_no_more_than_the_shifted_convolution(operator, wide, dtype):
+def test_errors_of_whole_number_offsets_are_no_larger_than_those_of_a_shifted_convolution(
+    operator, wide, dtype
+):
     input, offset, weight = wide(dtype, dtype)
     offset.zero_()[:, 1::2] = -5
     exact = conv2d(input.double(), weight.double(), padding=1)[..., :-5]

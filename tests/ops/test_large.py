@@ -1,7 +1,7 @@
-"""Sizes whose element numbers do not fit into 32 bits.
+"""Sizes with so many elements that indices do not fit into 32 bits.
 
-Memory that nobody writes to costs nothing, so most of these are quick. The others take minutes and gigabytes:
-pytest -m slow tests/ops/test_large.py
+Memory that is never written to is not allocated by the system, so most of these tests are fast. The others
+take minutes and gigabytes: pytest -m slow tests/ops/test_large.py
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Finding the compiled operators, and doing without them."""
+"""Loading the compiled operators, and running without them."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def test_devices_without_kernels_get_the_reference():
     assert backend("cuda") == ("native" if native_status().cuda else "reference")
 
 
-def test_without_the_library_the_reference_runs_and_says_so_once(monkeypatch, arguments):
+def test_without_the_library_the_reference_runs_and_warns_once(monkeypatch, arguments):
     status = NativeStatus(loaded=False, path=None, cuda=False, reason="nothing was compiled")
     monkeypatch.setattr(loader, "_STATUS", status)
     loader._warn_once.cache_clear()
@@ -45,7 +45,7 @@ def test_without_the_library_the_reference_runs_and_says_so_once(monkeypatch, ar
     assert torch.equal(output, reference.deform_conv2d(**args))
 
 
-def test_without_the_library_a_compiled_call_is_one_graph_and_says_nothing(monkeypatch, arguments):
+def test_without_the_library_a_compiled_call_is_one_graph_without_a_warning(monkeypatch, arguments):
     status = NativeStatus(loaded=False, path=None, cuda=False, reason="nothing was compiled")
     monkeypatch.setattr(loader, "_STATUS", status)
     loader._warn_once.cache_clear()
@@ -57,7 +57,7 @@ def test_without_the_library_a_compiled_call_is_one_graph_and_says_nothing(monke
     assert torch.equal(output, reference.deform_conv2d(**args))
 
 
-def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_path):
+def test_a_library_that_does_not_load_is_reported_as_the_reason(monkeypatch, tmp_path):
     broken = tmp_path / "_C.abi3.so"
     broken.write_bytes(b"no library")
     monkeypatch.setattr(loader, "_library_path", lambda name: broken)
@@ -70,7 +70,7 @@ def test_a_library_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_
 @pytest.mark.parametrize(
     ("operator", "argument"), [("deform_conv2d", "newer"), ("newer", None), ("deform_conv2d.newer", None)]
 )
-def test_a_library_from_older_sources_is_a_reason_and_no_crash(monkeypatch, native, operator, argument):
+def test_a_library_from_older_sources_is_reported_as_the_reason(monkeypatch, native, operator, argument):
     monkeypatch.setitem(loader._CPU_OPERATORS, operator, argument)
     status = loader._load()
     assert not status.loaded
@@ -79,12 +79,12 @@ def test_a_library_from_older_sources_is_a_reason_and_no_crash(monkeypatch, nati
     assert "\n" not in status.reason
 
 
-def test_missing_library_says_how_to_get_it(monkeypatch):
+def test_the_reason_for_a_missing_library_says_how_to_build_it(monkeypatch):
     monkeypatch.setattr(loader, "_library_path", lambda name: None)
     assert "pip install" in loader._load().reason
 
 
-def test_cuda_kernels_are_there_or_there_is_a_reason():
+def test_cuda_kernels_are_loaded_or_there_is_a_reason():
     status = native_status()
     assert (status.cuda_reason == "") == status.cuda or not status.loaded
 
@@ -92,7 +92,9 @@ def test_cuda_kernels_are_there_or_there_is_a_reason():
 @pytest.mark.parametrize(
     ("version", "reason"), [(None, "torch without CUDA"), ("13.0", "the nvcc of CUDA 13.0")]
 )
-def test_missing_cuda_kernels_are_a_reason_and_leave_the_cpu_its_own(monkeypatch, native, version, reason):
+def test_missing_cuda_kernels_are_reported_and_the_cpu_kernels_still_run(
+    monkeypatch, native, version, reason
+):
     monkeypatch.setattr(torch.version, "cuda", version)
     find = loader._library_path
     monkeypatch.setattr(loader, "_library_path", lambda name: None if name == "_C_cuda" else find(name))
@@ -102,7 +104,9 @@ def test_missing_cuda_kernels_are_a_reason_and_leave_the_cpu_its_own(monkeypatch
     assert backend("cpu") == "native"
 
 
-def test_cuda_kernels_that_do_not_load_leave_the_cpu_its_own(monkeypatch, native, tmp_path):
+def test_cuda_kernels_that_do_not_load_are_reported_and_the_cpu_kernels_still_run(
+    monkeypatch, native, tmp_path
+):
     broken = tmp_path / "_C_cuda.abi3.so"
     broken.write_bytes(b"no library")
     find = loader._library_path
@@ -114,7 +118,7 @@ def test_cuda_kernels_that_do_not_load_leave_the_cpu_its_own(monkeypatch, native
     assert "_C_cuda.abi3.so does not load in torch" in status.cuda_reason
 
 
-def test_operators_and_layers_work_where_nothing_but_torch_is_installed():
+def test_operators_and_layers_need_only_torch():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *project["optional-dependencies"]["onnx"], "torchvision"]
     imported_as = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}

@@ -1,4 +1,4 @@
-"""deform_conv2d written as ONNX's DeformConv gives our results in what runs the file."""
+"""deform_conv2d exported as ONNX's DeformConv gives the same results in the programs that run ONNX files."""
 
 import importlib.util
 import math
@@ -81,21 +81,21 @@ def test_groups_geometry_and_optional_tensors(arguments, names):
         np.testing.assert_allclose(run(model, tensors), network(*tensors), rtol=1e-5, atol=1e-5)
 
 
-def test_the_border_is_ours():
-    """Each cell reads a place where conventions differ: in one image along y, in the other along x."""
-    places = [-1.25, -1, -0.999, -0.75, -0.25, 0, 0.5, 4, 4.25, 4.75, 4.999, 5, 5.25, 1e10, -1e10]
-    no_numbers = [math.nan, math.inf, -math.inf]
+def test_the_exported_operator_agrees_with_ours_at_the_border():
+    """Each cell samples a position where conventions differ: along y in one image, along x in the other."""
+    positions = [-1.25, -1, -0.999, -0.75, -0.25, 0, 0.5, 4, 4.25, 4.75, 4.999, 5, 5.25, 1e10, -1e10]
+    not_finite = [math.nan, math.inf, -math.inf]
     image = torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     y, x = torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing="ij")
     offset = torch.zeros(2, 2, 5, 5)
     for axis, base in ((0, y), (1, x)):
-        target = torch.tensor([*places, *no_numbers, *[0.0] * 7]).reshape(5, 5)
+        target = torch.tensor([*positions, *not_finite, *[0.0] * 7]).reshape(5, 5)
         offset[axis, axis] = target - base
     weight = torch.ones(1, 1, 1, 1)
     network = Call(NAMES[:3])
     model = to_onnx(network, [image, offset, weight], opset_version=19)  # the oldest
     for run in RUNS:
-        if run is run_reference:  # it cannot turn them into whole numbers
+        if run is run_reference:  # it cannot convert nan and infinity to integers
             tensors = [image, torch.where(offset.isfinite(), offset, 0.0), weight]
         else:
             tensors = [image, offset, weight]
@@ -104,7 +104,7 @@ def test_the_border_is_ours():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_16_bit_types_keep_float32_coordinates(dtype):
-    """In 16 bits a position near 1000 could only be a multiple of 4, or of a half."""
+    """With 16 bits, a position near 1000 would be a multiple of 4 (bfloat16) or of 0.5 (float16)."""
     image = torch.arange(1024.0).remainder(2).expand(1, 1, 2, 1024).contiguous()
     offset = torch.tensor([0, 0.25]).reshape(1, 2, 1, 1).expand(1, 2, 2, 2).contiguous()
     tensors = [image, offset, torch.ones(1, 1, 1, 1)]
@@ -114,8 +114,8 @@ def test_16_bit_types_keep_float32_coordinates(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_16_bit_types_give_their_own_type_back(dtype):
-    """0.1 is what float32 makes of it, and the type's nearest value what the operator returns."""
+def test_the_output_of_16_bit_types_has_the_type_of_the_input(dtype):
+    """The sample is 0.1 in float32, and the operator returns the nearest value of the 16-bit type."""
     image = torch.tensor([[0.0, 1.0]]).expand(1, 1, 2, 2).contiguous()
     offset = torch.tensor([0, 0.1]).reshape(1, 2, 1, 1).expand(1, 2, 2, 1).contiguous()
     tensors = [image, offset, torch.ones(1, 1, 1, 1)]
@@ -126,7 +126,7 @@ def test_16_bit_types_give_their_own_type_back(dtype):
 
 
 def moved(network):
-    """The network with offsets that are not zero."""
+    """Give all offset convolutions random weights, so that offsets are not zero."""
     for module in network.modules():
         if isinstance(module, DeformConv2d):
             nn.init.normal_(module.conv_offset.weight, std=0.1)
@@ -137,7 +137,7 @@ ANY_SIZE = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.
 
 
 @torch.no_grad()
-def test_a_layer_runs_at_other_sizes_than_it_was_exported_at():
+def test_an_exported_layer_runs_at_other_sizes():
     torch.manual_seed(0)
     layer = moved(DeformConv2d(4, 6, 3, 2, 1, groups=2, deform_groups=2, modulated=True))
     model = to_onnx(layer, [torch.randn(2, 4, 8, 9)], dynamic_shapes=ANY_SIZE)
@@ -148,7 +148,7 @@ def test_a_layer_runs_at_other_sizes_than_it_was_exported_at():
 
 @pytest.mark.skipif(not HAS_RUNTIME, reason="the standard's own implementation takes minutes")
 @torch.no_grad()
-def test_a_whole_network_runs_at_other_sizes_than_it_was_exported_at():
+def test_an_exported_network_runs_at_other_sizes():
     torch.manual_seed(0)
     config = BackboneConfig("resnet10", width=0.125, output_stride=32, num_deformable_layers=2)
     network = moved(DeepLab(build_backbone(config), num_classes=5, head_channels=16))
@@ -165,7 +165,7 @@ def test_an_opset_without_the_operator_is_refused(arguments):
         to_onnx(Call(**args), tensors, opset_version=18)
 
 
-def test_a_boundary_that_the_standard_does_not_know_is_refused(arguments):
+def test_a_boundary_that_the_standard_does_not_define_is_refused(arguments):
     args = arguments(torch.float32)
     tensors = [args.pop(name) for name in NAMES]
     with pytest.raises(Exception, match=r"DeformConv has no boundary='clamp'; export with 'zeros'"):
@@ -178,7 +178,7 @@ def test_a_missing_package_is_named(monkeypatch):
         onnx_translation_table()
 
 
-def test_without_the_library_there_is_nothing_to_translate(monkeypatch):
+def test_without_the_library_the_translation_table_is_empty(monkeypatch):
     pytest.importorskip("onnxscript")
     monkeypatch.setattr(native, "_STATUS", NativeStatus(False, None, False, "nothing was compiled"))
     assert onnx_translation_table() == {}

@@ -1,4 +1,4 @@
-"""One binary for many versions: the compiled libraries ask for nothing but LibTorch's stable C interface."""
+"""One binary for many versions: the compiled libraries depend only on LibTorch's stable C interface."""
 
 import re
 import shutil
@@ -22,12 +22,12 @@ def wanted(request, native):
     return [re.sub(r"^\s*[Uvw] ", "", line) for line in lines]
 
 
-def test_only_the_stable_interface_of_torch_is_used(wanted):
+def test_the_libraries_use_only_the_stable_interface_of_torch(wanted):
     assert any(name.startswith("aoti_torch_") for name in wanted)
     # C++ names of torch change with every version; those of the C++ library do not begin so.
     cpp = r"\b(at|c10|caffe2|torch)::"
     assert [name for name in wanted if re.search(cpp, name)] == []
 
 
-def test_nothing_of_python_is_used(wanted):
+def test_the_libraries_do_not_use_python(wanted):
     assert [name for name in wanted if re.match(r"_?Py", name)] == []

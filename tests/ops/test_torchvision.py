@@ -1,4 +1,4 @@
-"""Agreement with torchvision: its frozen values everywhere, itself where it can be imported."""
+"""Agreement with torchvision: with frozen values, and with torchvision itself if it can be imported."""
 
 import importlib.util
 import inspect
@@ -17,7 +17,7 @@ frozen = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(frozen)
 
 
-def test_the_signature_is_torchvisions_and_boundary():
+def test_the_signature_is_that_of_torchvision_plus_boundary():
     theirs = ["input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask"]
     defaults = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "mask": None}
     *parameters, boundary = inspect.signature(deform_conv2d).parameters.values()

@@ -1,4 +1,4 @@
-"""torch.func over deform_conv2d: each transform gives what a loop over the examples gives."""
+"""torch.func over deform_conv2d: each transform agrees with a loop over the examples."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ BATCHED = [*((name,) for name in NAMES), ("input", "offset", "mask"), ("weight",
 
 
 @pytest.mark.parametrize("names", BATCHED, ids=",".join)
-def test_vmap_is_a_loop_over_the_examples(tensors, names):
+def test_vmap_agrees_with_a_loop_over_the_examples(tensors, names):
     values, operator = tensors
     stacked, axes, examples = many(values, names)
     expected = torch.stack([operator(*example) for example in examples])
@@ -49,7 +49,7 @@ def test_vmap_is_a_loop_over_the_examples(tensors, names):
 
 @pytest.mark.parametrize("wanted", [(0,), (1, 4), (2, 3), (0, 1, 2, 3, 4)])
 @pytest.mark.parametrize("names", BATCHED, ids=",".join)
-def test_gradients_per_example(tensors, names, wanted):
+def test_gradients_per_example_agree_with_a_loop(tensors, names, wanted):
     values, operator = tensors
     stacked, axes, examples = many(values, names)
     gradient = grad(lambda *tensors: operator(*tensors).square().sum(), wanted)
@@ -59,7 +59,7 @@ def test_gradients_per_example(tensors, names, wanted):
 
 
 @pytest.mark.parametrize("names", BATCHED, ids=",".join)
-def test_the_gradient_of_vmap_is_that_of_the_loop(tensors, names):
+def test_the_gradient_of_vmap_agrees_with_that_of_the_loop(tensors, names):
     values, operator = tensors
     stacked, axes, _ = many(values, names)
     all_of_them = (0, 1, 2, 3, 4)
@@ -87,21 +87,21 @@ def test_jacobian(tensors):
         torch.testing.assert_close(actual, other)
 
 
-def test_under_torch_compile_the_transforms_run_as_they_are(tensors):
+def test_under_torch_compile_the_transforms_run_in_eager_mode(tensors):
     values, operator = tensors
     gradient = grad(lambda *tensors: operator(*tensors).square().sum())
     compiled = torch.compile(gradient, backend="aot_eager")
     torch.testing.assert_close(compiled(*values), gradient(*values))
 
 
-def test_the_second_derivative_is_refused_in_plain_words(tensors):
+def test_the_second_derivative_is_refused_with_a_helpful_error(tensors):
     values, operator = tensors
     slope = grad(lambda input: operator(input, *values[1:]).square().sum())
     with pytest.raises(NotImplementedError, match=r"second derivatives use deformlab\.ops\.reference"):
         grad(lambda input: slope(input).sum())(values[0])
 
 
-def test_forward_mode_is_refused_instead_of_giving_no_tangent(tensors):
+def test_forward_mode_is_refused_instead_of_dropping_the_tangents(tensors):
     (input, *others), operator = tensors
     message = r"forward-mode differentiation is not supported; use reverse mode .*deformlab\.ops\.reference"
     with pytest.raises(NotImplementedError, match=message):

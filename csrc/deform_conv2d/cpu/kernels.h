@@ -60,7 +60,7 @@ struct Read {
   int64_t pixels;
   Rows<scalar_t> columns;         // result: the samples; may be null
   Rows<const scalar_t> gradient;  // gradient of the columns; may be null, then `sums` is not computed
-  acc_t* sums;                    // result (pixels, 4): for each cell around a tap, sum over channels of gradient x cell
+  acc_t* sums;                    // result (pixels, 4): for each cell around a tap, sum of gradient x cell
 };
 
 // Arguments of `scatter`, which adds the gradient of the columns to the gradient of the cells that were read.

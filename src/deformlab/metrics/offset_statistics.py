@@ -105,7 +105,7 @@ def offset_statistics(samples: Sequence[FilterSample], layer: nn.Conv2d) -> Offs
 
     Returns:
         Statistics in which every filter has the same weight. If an offset is nan, the lengths and effective
-        dilation are nan.
+        dilation are nan, and the sample counts as outside.
     """
     kernel_size, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
     taps = kernel_size[0] * kernel_size[1]
