@@ -1,5 +1,4 @@
-"""EffectiveDilation and ObjectScores: filters are assigned to objects and counted, in any batches and
-processes."""
+"""EffectiveDilation and ObjectScores: filters are assigned to objects and counted, in batches of any size."""
 
 import math
 

@@ -1,5 +1,4 @@
-"""The CPU kernels: which vector unit they use, that each gives the right result, and how much memory they
-need."""
+"""The CPU kernels: the vector unit that they use, the results of each unit, and the memory that they need."""
 
 import os
 import subprocess
@@ -32,7 +31,7 @@ def available() -> tuple[str, ...]:
 
 @pytest.mark.parametrize("capability", CAPABILITIES[:-1])
 def test_every_vector_unit_and_both_bfloat16_paths_agree_with_the_reference(capability):
-    """The best unit is tested with everything else; here are the others."""
+    """All other tests run on the best vector unit; this one runs on the others."""
     if capability not in available()[:-1]:
         pytest.skip(f"this processor's kernels are {cpu_capability()}")
     test = Path(__file__).with_name("test_deform_conv2d_op.py")

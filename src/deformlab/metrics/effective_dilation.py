@@ -1,8 +1,7 @@
 """Effective dilation: how far apart the taps of a filter are, per layer and object.
 
-Source: DCNv1 (arXiv 1703.06211), section 3 and table 2: "the mean of the distances between all adjacent pairs
-    of
-sampling locations".
+Source: DCNv1 (arXiv 1703.06211), section 3 and table 2: "the mean of the distances between all adjacent
+pairs of sampling locations".
 
 Shape letters: K objects of an image, (H_f, W_f) the size of a layer's output map (one filter per cell), V
 values that are summed per filter, M rings near the border of the map.
@@ -332,21 +331,21 @@ class EffectiveDilation(Metric):
     """Metric that records effective dilation per layer and object.
 
     A filter is one output position of one layer; `filter_centre` says where it is centred on the image. It
-    belongs to the object at its centre (`assignment`). A filter that is on no object belongs to the
-    background of the class of its pixel. Filters on ignored pixels, and on regions of several objects that
-    the labels do not separate, do not count. Values are averaged over the offset groups of a layer, and also
-    recorded for each group.
+    belongs to the object at its centre (`assignment`). A filter on no object counts as background of the
+    class of its pixel. Filters on ignored pixels, and on regions of several objects that the labels do not
+    separate, do not count. Values are averaged over the offset groups of a layer, and also recorded for each
+    group.
 
-    The metric sums over all filters and over interior filters (see `LayerGeometry.margin`), and it sums by
-    distance from the border. For deformable layers, it also records interior filters individually, on a grid
-    of at most 1,024 positions, so that filters can be compared at the same position
+    Effective dilation is summed over all filters, over interior filters (see `LayerGeometry.margin`), and by
+    distance from the border. For deformable layers, interior filters are also recorded individually, on a
+    grid of at most 1,024 positions, so that filters can be compared at the same position
     (`deformlab.records.size_effects`).
 
     The states are float64 sums per object and image, and the individual filters per image. Therefore any
     batch size and any number of processes give exactly the same result, and confidence intervals can be
     computed by resampling images.
 
-    Source of effective dilation: DCNv1 (arXiv 1703.06211), section 3 and table 2.
+    Source: DCNv1 (arXiv 1703.06211), section 3 and table 2.
 
     Args:
         layers: The geometry of each layer by name. Each kernel must have at least two taps.

@@ -84,8 +84,8 @@ def sample_filters(
         num_samples: Number of samples of one filter, G·K.
         count: Approximate number of filters to copy from the whole batch, >= 1. At least one is copied from
             each image.
-        phase: Start within the distance between two sampled cells, 0 <= phase < 1. Different phases select
-            different cells.
+        phase: Where to start, as a fraction of the distance between two sampled cells, 0 <= phase < 1.
+            Different phases select different cells.
     """
     images, _, height, width = output.shape
     step = max(1, height * width * images // count)
