@@ -51,7 +51,7 @@ class BesideTheLayer(nn.Module):
 
 
 def sample_and_convolve(x, predicted, modulated, weight, bias):
-    """What both packages do with the prediction: three equal parts for v2, the mask the last of them."""
+    """Use the prediction as both packages do: for v2, the last of its three equal parts is the mask."""
     mask = None
     offset = predicted
     if modulated:

@@ -26,7 +26,7 @@ def test_hits_misses_and_false_positives_of_an_object():
     objects = one_image((label == 1).long(), label)
     of_objects, of_classes = count_pixels(objects, prediction)
     assert [counts.tolist() for counts in of_objects] == [[8], [4], [5]]
-    # On no object: no pixel of class 1; its false positives are those of the whole image.
+    # Outside objects, class 1 has no pixels; its false positives are counted in the whole image.
     assert [counts[1].item() for counts in of_classes] == [0, 0, 8]
     assert [counts[0].item() for counts in of_classes] == [120 - 8 - 1, 120 - 8 - 1 - 8, 4]
 

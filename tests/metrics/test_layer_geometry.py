@@ -33,7 +33,7 @@ def test_the_margin_is_the_reach_of_filter_and_offset_convolution_plus_one_cell(
 
 @pytest.mark.parametrize(("dilation", "offset_dilation", "step"), [(2, None, 1), (1, 3, 1), (2, 1, 2)])
 def test_interior_filters_do_not_read_the_zero_padding(dilation, offset_dilation, step):
-    """With offsets below a cell, a border of other values than zeros changes nothing inside."""
+    """With offsets of less than one cell, the values of the padding do not change interior filters."""
     torch.manual_seed(0)
     layer = DeformConv2d(
         2, 1, 3, step, padding=dilation, dilation=dilation, offset_dilation=offset_dilation

@@ -1,4 +1,4 @@
-"""`MeanIoU`: counted as Cityscapes' official evaluator counts."""
+"""`MeanIoU`: agrees with the official evaluator of Cityscapes."""
 
 import math
 from pathlib import Path

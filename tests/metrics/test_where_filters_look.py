@@ -85,13 +85,13 @@ def test_a_plain_layer_has_exactly_its_dilation_everywhere():
 
 
 def test_interior_filters_and_rings_are_counted_separately():
-    # Everything looks 4 cells far in the outermost ring, 6 in the next, 2 further inside.
+    # Effective dilation is 4 in the outermost ring, 6 in the next ring and 2 further inside.
     distance = distance_from_border(40, 40)
     stretch = torch.ones(40, 40)
     stretch[distance == 0], stretch[distance == 1] = 2, 3
     instances = scene()
     label = torch.zeros_like(instances)
-    label[0, :, 0] = 255  # of the outermost ring's 156 filters 40 are ignored, of the next none
+    label[0, :, 0] = 255  # ignores 40 of the 156 filters of the outermost ring, and none of the next ring
     metric = metric_for()
     metric.update({"conv": stretched(stretch)}, objects(instances, label))
     everywhere, interior = table(metric), table(metric, "interior")
@@ -99,7 +99,7 @@ def test_interior_filters_and_rings_are_counted_separately():
     assert (everywhere["conv", "small"].count, interior["conv", "small"].count) == (36, 16)
     assert everywhere["conv", "small"].mean == pytest.approx((11 * 6 + 25 * 2) / 36)
     assert (interior["conv", "small"].mean, interior["conv", "small"].std) == (2, 0)
-    # All filters of the large one are interior.
+    # All filters on the large object are interior.
     assert (everywhere["conv", "large"].count, interior["conv", "large"].count) == (600, 600)
     records = metric.compute().records
     assert records.margins == (3,)

@@ -1,4 +1,4 @@
-"""`Backbone`: what every family offers, and how another one is added."""
+"""`Backbone`: the interface of all families of backbones, and how to add a family."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""How many parameters DeepLab has, beside DCNv1's table 4, and where the two differ.
+"""The number of DeepLab's parameters, compared with DCNv1's table 4.
 
 | ResNet-101, 19 classes             | plain       | deformable  |
 |------------------------------------|-------------|-------------|
@@ -10,11 +10,11 @@
 | total                              | 44,617,811  | 44,866,697  |
 | paper                              | 46.0 M      | 46.1 M      |
 
-The backbone is torchvision's to the number. What a count may or may not include does not reach the paper's
-46.0 M: batch norm's global statistics (105,344), 21 classes instead of 19 (2,050) and the authors' fixed
-bilinear upsampling filters (19·32·32 = 19,456) together give 44.7 M; the rest, 1.3 M, is unexplained. Nor
-can three offset convolutions of 3·3·512·18 + 18 be the paper's difference: 0.25 M is not 0.1 M, however the
-two totals were rounded.
+The backbone has exactly as many parameters as torchvision's. We cannot explain the paper's 46.0 M. With
+everything that one might also count, the total is 44.7 M: the global statistics of batch norm (105,344), 21
+classes instead of 19 (2,050) and the authors' fixed bilinear upsampling filters (19·32·32 = 19,456). The
+difference between the paper's two totals, 0.1 M, is also less than the 0.25 M of three offset convolutions of
+3·3·512·18 + 18 parameters, even allowing for rounding.
 """
 
 import pytest

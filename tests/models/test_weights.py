@@ -1,4 +1,4 @@
-"""Weights from files and torch hub; what is wrong with a file is one line that says how to mend it."""
+"""Weights from files and torch hub; a bad file gives one line that says how to fix it."""
 
 import urllib.error
 from pathlib import Path
@@ -19,7 +19,7 @@ def deeplab(num_classes=5, **options):
 
 
 def save_classifier(path, network):
-    """As torchvision's files are: the backbone's names and a classifier."""
+    """Save a file like torchvision's: the parameters of the backbone and a classifier."""
     state = dict(network.state_dict())
     state["fc.weight"], state["fc.bias"] = torch.zeros(1000, network.channels[-1]), torch.zeros(1000)
     torch.save(state, path)
@@ -27,7 +27,7 @@ def save_classifier(path, network):
 
 
 def save_task(path, model):
-    """As Lightning's checkpoints of the task are."""
+    """Save a file like a Lightning checkpoint of the task."""
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     state["loss.weight"] = torch.ones(5)
     torch.save({"state_dict": state, "epoch": 3, "hyper_parameters": {"name": "x"}}, path)
@@ -43,7 +43,7 @@ def assert_one_line(error, *parts):
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """Torch hub without a network, with a folder of its own."""
+    """Torch hub without internet access, with an empty folder."""
 
     def refuse(*args, **kwargs):
         raise urllib.error.URLError("Name or service not known")

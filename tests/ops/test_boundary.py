@@ -9,7 +9,8 @@ from deformlab.ops import reference
 
 BOUNDARIES = ("zeros", "clamp")
 EPS = 2.0**-20
-# An image of three cells, 1, 2 and 4. At y: the sample, its derivative in y, what each cell has in it.
+# For an image of three cells with the values 1, 2 and 4. For each y: the sample, its derivative with respect
+# to y, and the weight of each cell in it.
 SAMPLES = {
     "zeros": {
         -1 - EPS: (0, 0, (0, 0, 0)),
@@ -55,7 +56,7 @@ def test_sample_and_gradients_along_one_axis(operator, axis, boundary, y):
     sample, derivative, shares = SAMPLES[boundary][y]
     assert output == sample  # weight and mask cancel
     assert in_offset[0, axis, 0, 0] == derivative
-    # The other axis has one cell: beyond it there is nothing, or it goes on.
+    # Along the other axis, the image has one cell. Beyond it, the image is zero, or the cell is repeated.
     assert in_offset[0, 1 - axis, 0, 0] == (-sample if boundary == "zeros" else 0)
     assert in_input.flatten().tolist() == list(shares)
     assert in_weight == 0.5 * sample

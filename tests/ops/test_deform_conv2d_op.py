@@ -189,7 +189,7 @@ def test_double_backward_under_torch_compile_is_refused(arguments):
     input = args["input"].requires_grad_()
     output = torch.compile(deform_conv2d, backend="aot_eager")(**args)
     (gradient,) = torch.autograd.grad(output.square().sum(), input, create_graph=True)
-    # The compiler of torch 2.13 says so itself; that of 2.14 leaves it to us.
+    # The compiler of torch 2.13 raises an error itself; with torch 2.14, the operator raises it.
     with pytest.raises(
         RuntimeError, match=r"not currently support double backward|cannot be differentiated again"
     ):
@@ -234,7 +234,7 @@ def test_deterministic_algorithms_change_nothing_on_the_cpu(arguments):
     assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
 
 
-# float16 always goes by way of float32.
+# float16 is not tested, because it is always computed in float32.
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("groups", "offset_groups", "channels", "taps"),

@@ -23,7 +23,7 @@ def untouched_zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         pytest.skip("the system does not promise that much memory")
 
 
-# bfloat16 is seconds slower where its kernels go by way of a float32 copy.
+# With bfloat16, the test takes seconds longer on processors where the kernels convert the input to float32.
 @pytest.mark.parametrize(("batch", "dtype"), [(1, torch.float32), (2, torch.float32), (1, torch.bfloat16)])
 def test_input_of_more_than_2_to_the_31_elements(native, cuda_on_host, batch, dtype):
     size, channels = (5800 if batch == 1 else 4100), 64

@@ -13,14 +13,14 @@ EXAMPLES = 3
 
 @pytest.fixture
 def tensors(arguments):
-    """The tensors of one example, and the operator as a function of them alone."""
+    """The tensors of one example, and the operator as a function of only these tensors."""
     args = arguments()
     values = [args.pop(name) for name in NAMES]
     return values, lambda *tensors: deform_conv2d(**dict(zip(NAMES, tensors, strict=True)), **args)
 
 
 def many(tensors, names):
-    """Several examples of the tensors that are named, along axis 1; the axes; the examples one by one."""
+    """Stack several examples of the named tensors along axis 1; return also the axes and the examples."""
     axes = [1 if name in names else None for name in NAMES]
     stacked = [
         tensor if axis is None else torch.stack([(1 + i / 5) * tensor for i in range(EXAMPLES)], axis)

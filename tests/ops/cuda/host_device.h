@@ -1,5 +1,6 @@
-// Stands in for CUDA so that the kernels' own source runs on the CPU: blocks one after the other, the threads of a
-// block as fibers that a scheduler switches at barriers and shuffles. Exact, single-threaded, for test sizes.
+// Emulates CUDA so that the unchanged source of the kernels runs on the CPU. Blocks run one after the other; the
+// threads of a block are fibers, which a scheduler switches at barriers and shuffles. Exact and single-threaded, for
+// small tests.
 
 #pragma once
 
@@ -45,7 +46,7 @@ constexpr unsigned kWarp = 32;
 
 class Block {
  public:
-  // Runs one block. Threads that wait for others that never come are an error, as they are a hang on a GPU.
+  // Runs one block. It is an error if threads wait at a barrier that others never reach: on a GPU they would hang.
   void run(unsigned threads, const std::function<void()>& body) {
     body_ = &body;
     while (fibers_.size() < threads) {
@@ -101,8 +102,9 @@ class Block {
     block.fibers_[block.current_]->state = State::kDone;
   }
 
-  // Lets every ready thread go on to its next barrier, forwards and backwards in turn, so that results that depend on
-  // an order without a barrier show. Then opens the barriers that all have reached; false when all threads are done.
+  // Lets every ready thread run to its next barrier, in forward and reverse order by turns, to reveal results that
+  // depend on the order of threads. Then opens the barriers that all threads have reached. Returns false if all are
+  // done.
   bool step(unsigned threads) {
     backwards_ = !backwards_;
     for (unsigned i = 0; i < threads; ++i) {
@@ -204,7 +206,7 @@ class DeviceScope {
     }
   }
 
-  // Small, so that test sizes need several chunks.
+  // Small, so that the sizes of the tests need several chunks.
   int64_t cache_bytes() const { return 1 << 12; }
   int64_t min_rows() const { return 5; }
 };

@@ -1,4 +1,4 @@
-// The GPU operators' source, built for the CPU and registered under another name.
+// The source of the GPU operators, built for the CPU and registered under another name.
 
 #include "csrc/deform_conv2d/cuda/deform_conv2d.cu"
 
