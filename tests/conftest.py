@@ -1,5 +1,6 @@
 """A tiny configuration and a network trained with it, for the tests of training and the command line."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def no_weights_and_biases_account(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     for name in ("DEFORMLAB_TRIAL", "DEFORMLAB_SWEEP", "DEFORMLAB_ROLE", "DEFORMLAB_INIT_FROM"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def unpack_objects():
+    """Turns a run's `objects.csv.gz` into the `objects.csv` of older versions, which a test can edit."""
+
+    def unpack(run_dir: Path) -> Path:
+        compressed, path = run_dir / "objects.csv.gz", run_dir / "objects.csv"
+        path.write_bytes(gzip.decompress(compressed.read_bytes()))
+        compressed.unlink()
+        return path
+
+    return unpack
 
 
 @pytest.fixture

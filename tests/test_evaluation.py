@@ -9,7 +9,7 @@ import yaml
 from deformlab.cli import main
 from deformlab.run_folder.evaluations import read_evaluations
 
-OWN = ("result.json", "objects.csv", "positions.npz", "metrics.csv")
+OWN = ("result.json", "objects.csv.gz", "positions.npz", "metrics.csv")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_other_options_of_measuring_are_not_the_runs_own(run, own):
 
 
 def test_validating_the_run_itself_repeats_its_files(run, own):
-    (run / "objects.csv").write_text("damaged")
+    (run / "objects.csv.gz").write_text("damaged")
     assert main(["validate", "--run_dir", str(run)]) == 0
     assert {name: (run / name).read_bytes() for name in OWN} == own
 

@@ -1,5 +1,6 @@
 """Run folders as training writes them, with numbers made up for the tests."""
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,8 +115,10 @@ class Sweep:
 
     def forget_interior(self, folder):
         """Make a run's records those of an early version, without interior filters and positions."""
-        path = folder / "objects.csv"
-        header, *lines = (line.split(",") for line in path.read_text().splitlines())
+        packed, path = folder / "objects.csv.gz", folder / "objects.csv"
+        with gzip.open(packed, "rt", encoding="utf-8") as file:
+            header, *lines = (line.split(",") for line in file.read().splitlines())
+        packed.unlink()
         kept = [i for i, name in enumerate(header) if ":interior_" not in name and ":ring" not in name]
         path.write_text("".join(",".join(line[i] for i in kept) + "\n" for line in (header, *lines)))
         (folder / "positions.npz").unlink(missing_ok=True)

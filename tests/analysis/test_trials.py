@@ -258,14 +258,14 @@ def test_objects_of_other_data_than_the_scores_are_named_and_not_used(sweep):
     sweep.rewrite(folder, class_scores=ClassScores("iou", {"Sky": 0.7, "Road_mark": 0.3}))
     trials = read_trials(sweep.folder)
     (warning,) = trials.warnings
-    assert "objects.csv: is of other data or options than the scores: IoU of Sky is 60.0" in warning
+    assert "objects.csv.gz: is of other data or options than the scores: IoU of Sky is 60.0" in warning
     assert (trials.trials[0].layers, trials.by_object.trials) == ([], ())
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 4096, bytes(range(128, 256)) * 8, b"[]", b"[[", b'{"a": NaN}', b"nan,nan\n"]
 )
-@pytest.mark.parametrize("name", ["metrics.csv", "objects.csv", "positions.npz", "result.json"])
+@pytest.mark.parametrize("name", ["metrics.csv", "objects.csv.gz", "positions.npz", "result.json"])
 def test_a_damaged_file_is_a_line_and_the_other_runs_are_read(compared, name, content):
     (compared.folder / "deformable-2-seed1" / name).write_bytes(content)
     trials = read_trials(compared.folder)
@@ -275,11 +275,10 @@ def test_a_damaged_file_is_a_line_and_the_other_runs_are_read(compared, name, co
     assert "deformable-2" in names(trials)
 
 
-def test_a_class_with_the_name_of_all_classes_together_is_refused(sweep):
+def test_a_class_with_the_name_of_all_classes_together_is_refused(sweep, unpack_objects):
     folder = sweep.atrous(2, classes=["Sky", "all"])
-    (folder / "objects.csv").write_bytes((sweep.measure(sweep.atrous(4)) / "objects.csv").read_bytes())
-    text = (folder / "objects.csv").read_text().replace("Road_mark", "all")
-    (folder / "objects.csv").write_text(text)
+    text = unpack_objects(sweep.measure(sweep.atrous(4))).read_text()
+    (folder / "objects.csv").write_text(text.replace("Road_mark", "all"))
     (warning,) = read_trials(folder).warnings
     assert "a class is called all" in warning
 

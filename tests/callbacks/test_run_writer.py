@@ -16,7 +16,7 @@ def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
         "config.yaml",
         "metrics.csv",
         "result.json",
-        "objects.csv",
+        "objects.csv.gz",
         "positions.npz",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
@@ -75,7 +75,8 @@ def test_the_records_of_objects_are_of_the_same_validation_as_the_scores(trained
 def test_validate_gives_an_older_run_its_objects_and_removes_old_files(trained_run, tmp_path, capsys):
     older = tmp_path / "older"
     shutil.copytree(trained_run, older)
-    files, old_files = ("objects.csv", "positions.npz"), ("effective_dilation.csv", "objects.json")
+    files = ("objects.csv.gz", "positions.npz")
+    old_files = ("objects.csv", "effective_dilation.csv", "objects.json")
     for name in files:
         (older / name).unlink()
     for name in old_files:
@@ -157,7 +158,7 @@ def test_a_training_that_had_only_its_result_left_to_write_is_finished(trained_r
     assert {key: after[key] for key in ("score", "class_scores", "epochs")} == {
         key: before[key] for key in ("score", "class_scores", "epochs")
     }
-    assert (run_dir / "objects.csv").read_text() == (trained_run / "objects.csv").read_text()
+    assert (run_dir / "objects.csv.gz").read_bytes() == (trained_run / "objects.csv.gz").read_bytes()
 
 
 def test_a_failed_training_is_marked_with_its_reason(tiny_config, tmp_path, capsys):
@@ -223,14 +224,14 @@ def test_however_a_training_ends_its_network_is_measured(tiny_config, tmp_path, 
 
 def test_a_network_that_was_trained_but_not_measured_is_measured(trained_run, tiny_config, tmp_path):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
-    for name in ("result.json", "objects.csv", "positions.npz"):
+    for name in ("result.json", "objects.csv.gz", "positions.npz"):
         (run_dir / name).unlink()
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main(arguments) == 0
     ours, theirs = (json.loads((run / "result.json").read_text()) for run in (run_dir, trained_run))
     for key in ("status", "score", "class_scores", "epochs", "measurement", "data"):
         assert ours[key] == theirs[key]
-    assert (run_dir / "objects.csv").read_text() == (trained_run / "objects.csv").read_text()
+    assert (run_dir / "objects.csv.gz").read_bytes() == (trained_run / "objects.csv.gz").read_bytes()
 
 
 @pytest.mark.parametrize(

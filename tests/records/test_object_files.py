@@ -1,11 +1,13 @@
 import csv
+import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deformlab.errors import RunFolderError
 from deformlab.records import REGIONS, ObjectMeasurement, PositionRecords, SizeRule
-from deformlab.run_folder import read_objects, write_objects
+from deformlab.run_folder import objects_path, read_objects, write_objects
 
 CLASSES = ("road", "car", "pole")
 
@@ -26,7 +28,14 @@ def positions_of(records, dilation=(1.5, 2, 2.5)):
 
 def written(records, folder, positions=()):
     write_objects(folder, ObjectMeasurement(records, tuple(positions)), CLASSES)
-    return folder / "objects.csv"
+    return folder / "objects.csv.gz"
+
+
+@pytest.fixture
+def table(tmp_path, records, unpack_objects):
+    """The records as a table that a test can edit, without a digest of it."""
+    written(records, tmp_path)
+    return unpack_objects(tmp_path)
 
 
 def assert_same_records(ours, expected):
@@ -71,7 +80,7 @@ def test_unpredicted_scores_stay_unknown(tmp_path, make_records):
 
 
 def test_the_file_is_a_table_that_others_can_read(tmp_path, records):
-    header, first, *_ = written(records, tmp_path).read_text().splitlines()
+    header, first, *_ = gzip.decompress(written(records, tmp_path).read_bytes()).decode().splitlines()
     assert header == (
         "image,object,class,box_area,mask_area,scale,pixels,hits,false_positives,"
         "conv:filters,conv:sum,conv:sum_of_squares,"
@@ -81,23 +90,50 @@ def test_the_file_is_a_table_that_others_can_read(tmp_path, records):
     assert first == "a,0,road,0,0,1,100,90,10,4,8,18,1,1,1,2,4,1,3"
 
 
-def test_columns_of_measurement_version_2_are_read(tmp_path, records):
+def test_pandas_reads_the_file_as_it_is(tmp_path, records):
+    table = pd.read_csv(written(records, tmp_path))
+    assert table["conv:sum"].tolist() == pytest.approx(records.sums["all"].total[:, 0])
+
+
+def test_the_file_has_neither_a_time_nor_a_name(tmp_path, records):
     path = written(records, tmp_path)
-    path.write_text(path.read_text().replace(":interior_", ":inside_"))
-    (tmp_path / "positions.npz").unlink()
+    content = path.read_bytes()
+    assert content[:10] == b"\x1f\x8b\x08\0" + bytes(4) + b"\x02\xff"
+    assert written(records, tmp_path / "other").read_bytes() == content
+
+
+def test_the_table_of_an_older_version_is_read_and_replaced(tmp_path, records, unpack_objects):
+    written(records, tmp_path, [positions_of(records)])
+    older = unpack_objects(tmp_path)
+    assert objects_path(tmp_path) == older
+    again = read_objects(tmp_path, CLASSES)
+    assert_same_records(again.records, records)
+    assert len(again.positions) == 1
+    path = written(records, tmp_path, [positions_of(records)])
+    assert objects_path(tmp_path) == path
+    assert not older.exists()
+
+
+def test_of_two_tables_the_compressed_one_counts(tmp_path, records):
+    written(records, tmp_path)
+    (tmp_path / "objects.csv").write_text("of an older validation")
     assert_same_records(read_objects(tmp_path, CLASSES).records, records)
 
 
-def test_a_file_without_interior_filters_is_read_and_says_so(tmp_path, records):
-    path = written(records, tmp_path)
-    path.write_text("".join(",".join(line.split(",")[:12]) + "\n" for line in path.read_text().splitlines()))
-    (tmp_path / "positions.npz").unlink()
-    old = path.read_text()
+def test_columns_of_measurement_version_2_are_read(tmp_path, records, table):
+    table.write_text(table.read_text().replace(":interior_", ":inside_"))
+    assert_same_records(read_objects(tmp_path, CLASSES).records, records)
+
+
+def test_a_file_without_interior_filters_is_read_and_says_so(tmp_path, records, table):
+    lines = [",".join(line.split(",")[:12]) for line in table.read_text().splitlines()]
+    table.write_text("".join(line + "\n" for line in lines))
+    old = table.read_bytes()
     again = read_objects(tmp_path, CLASSES).records
     assert (records.has_interior, again.has_interior) == (True, False)
     assert np.array_equal(again.sums["all"].total, records.sums["all"].total)
     assert again.sums["interior"].filters.sum() == again.ring_filters.size == 0
-    assert written(again, tmp_path).read_text() == old
+    assert gzip.decompress(written(again, tmp_path).read_bytes()) == old
 
 
 def test_positions_are_read_as_they_were_written(tmp_path, records):
@@ -119,15 +155,39 @@ def test_a_network_without_deformable_layers_has_no_positions(tmp_path, records)
     written(records, tmp_path, [positions_of(records)])
     written(records, tmp_path)
     assert read_objects(tmp_path, CLASSES).positions == ()
+    assert not (tmp_path / "positions.npz").exists()
 
 
-@pytest.mark.parametrize("deformable", [False, True])
-def test_a_table_without_its_last_row_is_refused(tmp_path, records, deformable):
-    written(records, tmp_path, [positions_of(records)] if deformable else [])
-    path = tmp_path / "objects.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv"):
+def test_a_table_without_its_last_row_is_refused(tmp_path, records, unpack_objects):
+    written(records, tmp_path, [positions_of(records)])
+    path = unpack_objects(tmp_path)
+    shorter = "".join(path.read_text().splitlines(keepends=True)[:-1])
+    path.write_text(shorter)
+    with pytest.raises(RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv;"):
         read_objects(tmp_path, CLASSES)
+    (tmp_path / "objects.csv.gz").write_bytes(gzip.compress(shorter.encode()))
+    with pytest.raises(
+        RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv\.gz"
+    ):
+        read_objects(tmp_path, CLASSES)
+
+
+@pytest.mark.parametrize("cut", [1, 8, 9, 60])
+def test_a_compressed_table_that_is_cut_is_one_line(tmp_path, records, cut):
+    path = written(records, tmp_path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(RunFolderError, match=r"objects\.csv\.gz: not readable as CSV") as error:
+        read_objects(tmp_path, CLASSES)
+    assert "\n" not in str(error.value)
+
+
+def test_every_changed_byte_of_the_compressed_rows_is_noticed(tmp_path, records):
+    path = written(records, tmp_path)
+    content = path.read_bytes()
+    for position in range(10, len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :])
+        with pytest.raises(RunFolderError, match=r"objects\.csv\.gz: "):
+            read_objects(tmp_path, CLASSES)
 
 
 def test_positions_of_another_validation_are_refused(tmp_path, records):
@@ -135,7 +195,9 @@ def test_positions_of_another_validation_are_refused(tmp_path, records):
     kept = (tmp_path / "positions.npz").read_bytes()
     written(records._replace(hits=records.hits * 0), tmp_path, [positions_of(records)])
     (tmp_path / "positions.npz").write_bytes(kept)
-    with pytest.raises(RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv"):
+    with pytest.raises(
+        RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv\.gz"
+    ):
         read_objects(tmp_path, CLASSES)
 
 
@@ -178,7 +240,7 @@ def test_positions_that_cannot_be_are_one_line(tmp_path, records, changed, messa
 
 def test_positions_of_other_images_are_refused(tmp_path, records):
     written(records, tmp_path, [positions_of(records)._replace(images=np.array(["a", "x"]))])
-    with pytest.raises(RunFolderError, match=r"images or layers that are not in objects\.csv"):
+    with pytest.raises(RunFolderError, match=r"images or layers that are not in objects\.csv\.gz"):
         read_objects(tmp_path, CLASSES)
 
 
@@ -195,9 +257,10 @@ def test_positions_of_other_images_are_refused(tmp_path, records):
         ("image,object,class\na,1\n", "line 2 has 2 values for 3 columns"),
     ],
 )
-def test_a_broken_file_is_one_line(tmp_path, text, message):
-    path = tmp_path / "objects.csv"
-    path.write_text(text)
+@pytest.mark.parametrize("name", ["objects.csv", "objects.csv.gz"])
+def test_a_broken_file_is_one_line(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     with pytest.raises(RunFolderError, match=message) as error:
         read_objects(tmp_path, CLASSES)
     assert "\n" not in str(error.value)
@@ -212,20 +275,18 @@ def test_a_missing_file_is_one_line(tmp_path):
 @pytest.mark.parametrize("name", ["=cmd.png", "+a", "@x", "'quoted", "-1", "a,b\n"])
 def test_names_of_images_and_classes_are_no_formulas_and_are_read_as_they_were(tmp_path, make_records, name):
     classes = ("road", f"={name}")
-    path = tmp_path / "objects.csv"
-    write_objects(
-        tmp_path, ObjectMeasurement(make_records([{"image": name, "object": 1, "label": 1}])), classes
-    )
-    first = next(csv.reader(path.open(newline="").read().splitlines(keepends=True)[1:]))
+    measurement = ObjectMeasurement(make_records([{"image": name, "object": 1, "label": 1}]))
+    write_objects(tmp_path, measurement, classes)
+    with gzip.open(tmp_path / "objects.csv.gz", "rt", newline="") as file:
+        _, first = csv.reader(file)
     assert not first[0].startswith(("=", "+", "@"))
     assert first[2].startswith("'=")
     again = read_objects(tmp_path, classes).records
     assert (again.image.tolist(), again.label.tolist()) == ([name], [1])
 
 
-def test_a_file_that_is_cut_within_a_row_is_one_line(tmp_path, records):
-    path = written(records, tmp_path)
-    path.write_text(path.read_text()[:-20])
+def test_a_file_that_is_cut_within_a_row_is_one_line(tmp_path, table):
+    table.write_text(table.read_text()[:-20])
     with pytest.raises(RunFolderError, match=r"has \d+ values for \d+ columns"):
         read_objects(tmp_path, CLASSES)
 
@@ -247,18 +308,16 @@ def test_a_file_that_is_cut_within_a_row_is_one_line(tmp_path, records):
         ("conv:ring0_filters", "7", "neither interior nor in a ring"),
     ],
 )
-def test_a_number_that_cannot_be_is_one_line(tmp_path, records, column, value, message):
-    path = written(records, tmp_path)
-    header, first, *others = (line.split(",") for line in path.read_text().splitlines())
+def test_a_number_that_cannot_be_is_one_line(tmp_path, table, column, value, message):
+    header, first, *others = (line.split(",") for line in table.read_text().splitlines())
     first[header.index(column)] = value
-    path.write_text("".join(",".join(line) + "\n" for line in (header, first, *others)))
+    table.write_text("".join(",".join(line) + "\n" for line in (header, first, *others)))
     with pytest.raises(RunFolderError, match=message) as error:
         read_objects(tmp_path, CLASSES)
     assert "\n" not in str(error.value)
 
 
-def test_a_row_that_is_there_twice_is_one_line(tmp_path, records):
-    path = written(records, tmp_path)
-    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+def test_a_row_that_is_there_twice_is_one_line(tmp_path, table):
+    table.write_text(table.read_text() + table.read_text().splitlines()[1] + "\n")
     with pytest.raises(RunFolderError, match="two rows are of the same image, object and class"):
         read_objects(tmp_path, CLASSES)

@@ -11,7 +11,7 @@ from typing import Any
 from deformlab.analysis.trial_set import TrialSet, some_of
 from deformlab.analysis.trials import Run, Trial
 from deformlab.errors import DeformlabError
-from deformlab.run_folder import MEASUREMENT_VERSION, SCORES, Evaluation, read_config
+from deformlab.run_folder import MEASUREMENT_VERSION, SCORES, Evaluation, objects_path, read_config
 
 # Settings that every trial of a sweep over conv5 is expected to share.
 SHARED = ("backbone", "width", "output_stride", "num_classes")
@@ -207,7 +207,7 @@ def _measurement(trials: Sequence[Trial]) -> list[str]:
 def _not_by_object(trials: TrialSet) -> list[str]:
     """A line for each way in which trials are missing in the tables by object."""
     runs = [run for trial in trials.trials for run in trial.runs]
-    without = [run.folder.name for run in runs if not (run.folder / "objects.csv").is_file()]
+    without = [run.folder.name for run in runs if not objects_path(run.folder).is_file()]
     lines = []
     if without:
         how_many = (

@@ -19,6 +19,7 @@ from deformlab.run_folder import (
     CONV5_KINDS,
     Evaluation,
     Result,
+    objects_path,
     read_curves,
     read_evaluations,
     read_finished_result,
@@ -188,7 +189,7 @@ def read_run(folder: Path) -> tuple[Run, list[str]]:
         run = replace(run, curves=read_curves(folder, run.result))
     except RunFolderError as error:
         problems.append(f"not in the learning curves: {error}")
-    if (folder / "objects.csv").is_file():
+    if objects_path(folder).is_file():
         try:
             measured = read_objects(folder, run.result.classes)
             _require_usable_records(run, measured.records)
@@ -216,7 +217,7 @@ def _require_usable_records(run: Run, records: ObjectRecords) -> None:
     Raises:
         RunFolderError: It differs, or the records have no layer, or a class is called `ALL`.
     """
-    path = run.folder / "objects.csv"
+    path = objects_path(run.folder)
     if not records.layers:
         raise RunFolderError(f"{path}: has no layers; validate the run again")
     if ALL in run.result.classes:

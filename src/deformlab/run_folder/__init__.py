@@ -9,7 +9,7 @@ the old content. Nothing here imports torch before a checkpoint is written or re
 | metrics.csv | `write_metrics` | `read_curves`, `read_progress` |
 | offsets.csv | `write_offsets` | `read_offsets` |
 | result.json | `write_result`, `mark_status` | `read_result`, `read_finished_result`, `read_status` |
-| objects.csv, positions.npz | `write_objects` | `read_objects` |
+| objects.csv.gz, positions.npz | `write_objects` | `read_objects` |
 | evaluations/NAME.json | `write_evaluation` | `read_evaluations` |
 | checkpoints/*.ckpt | `write_checkpoint` | `RecordedTraining.read`, `check_checkpoint` |
 | log.txt | `begin_log` | `last_log_lines` |
@@ -49,7 +49,7 @@ from deformlab.run_folder.metrics import (
     write_metrics,
     write_offsets,
 )
-from deformlab.run_folder.objects import ObjectMeasurement, read_objects, write_objects
+from deformlab.run_folder.objects import ObjectMeasurement, objects_path, read_objects, write_objects
 from deformlab.run_folder.result import (
     CONV5_KINDS,
     MEASUREMENT_VERSION,
@@ -101,6 +101,7 @@ __all__ = [
     "last_log_lines",
     "mark_status",
     "metrics_before",
+    "objects_path",
     "offsets_before",
     "read_config",
     "read_csv",

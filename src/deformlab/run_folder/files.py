@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +14,16 @@ from typing import IO, Any
 from deformlab.errors import RunFolderError
 from deformlab.run_folder.fields import first_line
 
-__all__ = ["csv_cell", "csv_text", "from_csv_cell", "read_csv", "read_json", "replacing", "write_atomically"]
+__all__ = [
+    "compressed",
+    "csv_cell",
+    "csv_text",
+    "from_csv_cell",
+    "read_csv",
+    "read_json",
+    "replacing",
+    "write_atomically",
+]
 
 # Spreadsheets take a cell that begins with one of these for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -51,20 +62,33 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             os.close(folder)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a text file (UTF-8), so that a reader sees the old text or the new one, never half of it.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces a file, so that a reader sees the old content or the new one, never half of it.
+
+    Args:
+        path: The file.
+        content: Text is written as UTF-8.
 
     Raises:
         RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
     """
     try:
         with replacing(path) as file:
-            file.write(text.encode())
+            file.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise RunFolderError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another folder, then run "
             "the same command again"
         ) from error
+
+
+def compressed(content: bytes) -> bytes:
+    """The content of a .gz file; equal contents give equal bytes, whenever they are written."""
+    buffer = io.BytesIO()
+    # Neither a file name nor a time in the header, unlike `gzip.compress` on every Python.
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
+        file.write(content)
+    return buffer.getvalue()
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -93,15 +117,16 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a CSV file.
 
     Args:
-        path: The file.
+        path: The file; compressed with gzip if its name ends in `.gz`.
         columns: Columns that it must have.
 
     Raises:
-        RunFolderError: The file is missing, is not UTF-8 or not CSV, lacks a column, has no rows, or has a
+        RunFolderError: The file is missing, is not gzip, UTF-8 or CSV, lacks a column, has no rows, or has a
             row of another length than its header.
     """
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with opened(path, "rt", newline="", encoding="utf-8") as file:
             reader = csv.reader(file, strict=True)
             header = [from_csv_cell(cell) for cell in next(reader, [])]
             absent = [name for name in columns if name not in header]
@@ -116,7 +141,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 rows.append(dict(zip(header, map(from_csv_cell, cells), strict=True)))
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise RunFolderError(f"{path}: not readable as CSV ({first_line(error)})") from error
     if not rows:
         raise RunFolderError(f"{path}: has no rows")

@@ -1,10 +1,11 @@
-"""What a validation measured of objects: `objects.csv` and `positions.npz` of a run folder.
+"""What a validation measured of objects: `objects.csv.gz` and `positions.npz` of a run folder.
 
-`objects.csv` has one row per object and image, and one per image and class for what is on no object
-(`ObjectRecords`). Columns: `image`, `object` (0: on no object), `class`, `box_area`, `mask_area`, `scale`,
-`pixels`, `hits` and `false_positives` (empty where nothing was predicted). Then for each layer, over all of
-the row's filters: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of their effective dilation;
-`<layer>:weighted_sum` where the layer is modulated; `<layer>:group<g>_sum` and
+`objects.csv.gz` is a CSV file compressed with gzip: `pandas.read_csv(path)` reads it as it is, `zcat` prints
+it, and `gunzip` makes it a file for a spreadsheet. It has one row per object and image, and one per image and
+class for the background (`ObjectRecords`). Columns: `image`, `object` (0: background), `class`, `box_area`,
+`mask_area`, `scale`, `pixels`, `hits` and `false_positives` (empty where nothing was predicted). Then for
+each layer, over all of the row's filters: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of
+their effective dilation; `<layer>:weighted_sum` where the layer is modulated; `<layer>:group<g>_sum` and
 `<layer>:group<g>_sum_of_squares` where it has several offset groups. The same with `interior_` before the
 name over interior filters. And `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` over the filters at
 distance r from the border of the map, for each r of the layer's margin. Rings and interior filters together
@@ -12,20 +13,22 @@ are all filters.
 
 `positions.npz` has interior filters one by one for each deformable layer (`PositionRecords`): `layers`,
 `images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and `:label`.
-`objects_sha256` says which `objects.csv` it belongs to, so that a table that lost its last rows is noticed;
-networks without deformable layers have the file for that reason. Equal measurements give equal bytes.
+`objects_sha256`, the digest of the uncompressed table, says which table it belongs to. Networks without
+deformable layers have no `positions.npz`. Equal measurements give equal bytes.
 
 Older files are read as follows:
 
 | measurement version | difference |
 |---|---|
+| 3, first runs | `objects.csv`, not compressed; `positions.npz` even without deformable layers. |
+| 2 and before | `objects.csv`, not compressed. No `positions.npz`. |
 | 2, first runs | No columns of interior filters and rings: `ObjectRecords.has_interior` is false. |
 | 2 | `inside_` instead of `interior_` in the names of columns. |
-| before 3 | No `positions.npz`. |
 """
 
 import contextlib
 import csv
+import gzip
 import hashlib
 import io
 import itertools
@@ -46,11 +49,14 @@ from deformlab.records import (
     ObjectRecords,
     PositionRecords,
 )
-from deformlab.run_folder.files import csv_cell, read_csv, replacing, write_atomically
+from deformlab.run_folder.files import compressed, csv_cell, read_csv, write_atomically
 
-__all__ = ["OBJECTS", "POSITIONS", "ObjectMeasurement", "read_objects", "write_objects"]
+__all__ = ["OBJECTS", "POSITIONS", "ObjectMeasurement", "objects_path", "read_objects", "write_objects"]
 
-OBJECTS = "objects.csv"
+OBJECTS = "objects.csv.gz"
+# Older versions wrote these.
+_UNCOMPRESSED_OBJECTS = "objects.csv"
+_REPLACED = (_UNCOMPRESSED_OBJECTS, "effective_dilation.csv", "objects.json")
 POSITIONS = "positions.npz"
 _MEASURE_AGAIN = "validate the run again"
 # Begins the names of a layer's columns, after the layer's name.
@@ -71,8 +77,23 @@ _Floats = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
 
 
+def objects_path(run_dir: Path) -> Path:
+    """The table of objects of a run folder; `objects.csv.gz` if it has none.
+
+    Args:
+        run_dir: The run folder.
+
+    Returns:
+        `objects.csv` only if there is no `objects.csv.gz`: an older version wrote it.
+    """
+    path, older = run_dir / OBJECTS, run_dir / _UNCOMPRESSED_OBJECTS
+    return older if older.is_file() and not path.is_file() else path
+
+
 def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequence[str]) -> None:
-    """Writes `objects.csv` and `positions.npz`.
+    """Writes `objects.csv.gz` and, if the network has deformable layers, `positions.npz`.
+
+    Files that older versions wrote in their place are removed.
 
     Args:
         run_dir: The run folder; made if it is not there.
@@ -82,19 +103,14 @@ def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequen
     Raises:
         RunFolderError: The disk is full or the folder cannot be written.
     """
-    text = _text(measurement.records, classes)
-    path = run_dir / POSITIONS
-    try:
-        with replacing(path) as file:
-            np.savez_compressed(file, **_arrays(measurement.positions, text))  # type: ignore[arg-type]
-    except OSError as error:
-        raise RunFolderError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another folder, then run "
-            "the same command again"
-        ) from error
-    write_atomically(run_dir / OBJECTS, text)
-    # Older versions wrote these; they are of an older validation now.
-    for name in ("effective_dilation.csv", "objects.json"):
+    table = _text(measurement.records, classes).encode()
+    if measurement.positions:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **_arrays(measurement.positions, table))  # type: ignore[arg-type]
+        write_atomically(run_dir / POSITIONS, buffer.getvalue())
+    write_atomically(run_dir / OBJECTS, compressed(table))
+    # They are of an older validation now.
+    for name in (*_REPLACED, *([] if measurement.positions else [POSITIONS])):
         (run_dir / name).unlink(missing_ok=True)
 
 
@@ -109,10 +125,10 @@ def read_objects(run_dir: Path, classes: Sequence[str]) -> ObjectMeasurement:
         Without positions where there is no `positions.npz`.
 
     Raises:
-        RunFolderError: `objects.csv` is missing, or a file is damaged, has a class that is not in `classes`,
-            or has numbers that no validation gives; or the two files are of different validations.
+        RunFolderError: The table of objects is missing, or a file is damaged, has a class that is not in
+            `classes`, or has numbers that no validation gives; or the two files are of different validations.
     """
-    path = run_dir / OBJECTS
+    path = objects_path(run_dir)
     rows = read_csv(path, ("image", "object", "class"))
     columns = {_current_name(name): [row[name] for row in rows] for name in rows[0]}
     try:
@@ -122,7 +138,7 @@ def read_objects(run_dir: Path, classes: Sequence[str]) -> ObjectMeasurement:
         raise RunFolderError(f"{path}: lacks the column or class {error}; {_MEASURE_AGAIN}") from None
     except (ValueError, OverflowError) as error:
         raise RunFolderError(f"{path}: not readable as a table of objects ({_first_line(error)})") from None
-    return ObjectMeasurement(records, _read_positions(run_dir, records))
+    return ObjectMeasurement(records, _read_positions(run_dir / POSITIONS, path, records))
 
 
 def _text(records: ObjectRecords, classes: Sequence[str]) -> str:
@@ -331,12 +347,12 @@ def _floats(column: Sequence[str]) -> _Floats:
     return numbers
 
 
-def _arrays(positions: Sequence[PositionRecords], objects: str) -> dict[str, np.ndarray]:
-    """The arrays of `positions.npz`; `objects` is the text of `objects.csv`."""
+def _arrays(positions: Sequence[PositionRecords], table: bytes) -> dict[str, np.ndarray]:
+    """The arrays of `positions.npz`; `table` is the table of objects before it is compressed."""
     arrays = {
-        "objects_sha256": np.array(_digest(objects.encode())),
+        "objects_sha256": np.array(_digest(table)),
         "layers": np.array([part.layer for part in positions], dtype=np.str_),
-        "images": positions[0].images if positions else np.array([], dtype=np.str_),
+        "images": positions[0].images,
     }
     for part in positions:
         arrays[f"{part.layer}:map_size"] = part.map_size.astype(np.int32)
@@ -345,8 +361,8 @@ def _arrays(positions: Sequence[PositionRecords], objects: str) -> dict[str, np.
     return arrays
 
 
-def _read_positions(run_dir: Path, records: ObjectRecords) -> tuple[PositionRecords, ...]:
-    path = run_dir / POSITIONS
+def _read_positions(path: Path, objects: Path, records: ObjectRecords) -> tuple[PositionRecords, ...]:
+    """The filters in `positions.npz`, which must belong to the table that `records` were read from."""
     if not path.is_file():
         return ()
     try:
@@ -355,11 +371,14 @@ def _read_positions(run_dir: Path, records: ObjectRecords) -> tuple[PositionReco
             positions = tuple(_layer_positions(arrays, layer) for layer in arrays["layers"].tolist())
     except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunFolderError(f"{path}: not readable as positions of filters ({_first_line(error)})") from None
-    if found != _digest((run_dir / OBJECTS).read_bytes()):
-        raise RunFolderError(f"{path}: is of another validation than {OBJECTS}; {_MEASURE_AGAIN}")
+    content = objects.read_bytes()
+    if found != _digest(gzip.decompress(content) if objects.suffix == ".gz" else content):
+        raise RunFolderError(f"{path}: is of another validation than {objects.name}; {_MEASURE_AGAIN}")
     for part in positions:
         if not set(part.images.tolist()) <= set(records.images) or part.layer not in records.layers:
-            raise RunFolderError(f"{path}: has images or layers that are not in {OBJECTS}; {_MEASURE_AGAIN}")
+            raise RunFolderError(
+                f"{path}: has images or layers that are not in {objects.name}; {_MEASURE_AGAIN}"
+            )
     return positions
 
 
