@@ -1,34 +1,48 @@
 """Copies what is worth keeping of a sweep into a folder that can be committed, and writes its report there.
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
+    python scripts/collect_results.py experiments/results/camvid
 
-Kept are configurations, metrics, results, records of objects and positions, and offsets. Left behind are
-checkpoints, logs and the prediction pictures, which show images of the data set. Paths of the machine become
-relative to the sweep.
+The second form brings committed results up to date after a change of the report or of the run folder. A run
+that belongs to no sweep is collected in the same way, without a report.
+
+| | kept | left behind |
+|---|---|---|
+| run | configuration, metrics, result, records of objects and positions, offsets, evaluations | \
+checkpoints, logs, pictures of predictions: they show images of the data set |
+| report | `report.md`, the plots that it shows, tables as CSV | \
+page, plots as PDF, tables as Markdown and LaTeX: `deformlab report` writes them |
+
+Records of objects are written as this version writes them. Paths of the machine become relative to the sweep.
 """
 
 import argparse
 import shutil
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deformlab.analysis import write_report
+from deformlab.analysis import Report, write_report
 from deformlab.errors import DeformlabError, RunFolderError
 from deformlab.run_folder import (
     checkpoint_folder,
+    objects_path,
     read_config,
     read_evaluations,
+    read_objects,
+    read_result,
     read_status,
     read_trial_list,
     write_config,
     write_evaluation,
+    write_objects,
 )
 
-KEPT = ("metrics.csv", "result.json")
-# Older runs lack some of the first ones; only they have the last two.
-KEPT_IF_THERE = ("objects.csv", "positions.npz", "offsets.csv", "objects.json", "effective_dilation.csv")
+COPIED = ("metrics.csv", "result.json")
+# Older runs lack the first one; only they have the last two.
+COPIED_IF_THERE = ("offsets.csv", "objects.json", "effective_dilation.csv")
 
 
 def collect(sweep: Path, destination: Path) -> list[str]:
@@ -36,66 +50,140 @@ def collect(sweep: Path, destination: Path) -> list[str]:
 
     Args:
         sweep: Folder of a sweep.
-        destination: Folder to write; what is there of the same names is replaced.
+        destination: Folder to write; run folders of the same names in it are replaced. May be `sweep` itself
+            if it was collected before.
 
     Returns:
         The names of the trial folders.
 
     Raises:
-        RunFolderError: The folder is no sweep's, or a trial of it is not finished.
+        RunFolderError: The folder is no sweep's, or a trial of it is not finished; or `destination` has a
+            folder of the same name that was not collected.
     """
     names = read_trial_list(sweep)
     if names is None:
         raise RunFolderError(f"{sweep}: there is no trials.json; name the folder that deformlab sweep wrote")
     for name in names:
-        status = read_status(sweep / name)
-        if status is None or status.status != "finished":
-            raise RunFolderError(f"{sweep / name}: is not finished; run the sweep again to continue it")
-    destination.mkdir(parents=True, exist_ok=True)
-    for file in ("sweep.yaml", "trials.json"):
-        shutil.copyfile(sweep / file, destination / file)
+        _check(sweep / name, destination / name)
     for name in names:
-        (destination / name).mkdir(exist_ok=True)
-        there = [file for file in KEPT_IF_THERE if (sweep / name / file).is_file()]
-        for file in (*KEPT, *there):
-            shutil.copyfile(sweep / name / file, destination / name / file)
-        evaluations, problems = read_evaluations(sweep / name)
+        collect_run(sweep / name, destination / name)
+    for file in ("sweep.yaml", "trials.json"):
+        if sweep.resolve() != destination.resolve():
+            shutil.copyfile(sweep / file, destination / file)
+    return names
+
+
+def collect_run(run: Path, destination: Path) -> None:
+    """Copies a finished run.
+
+    Args:
+        run: The run folder.
+        destination: Folder to write; replaced if it is there. May be `run` itself if it was collected before.
+
+    Raises:
+        RunFolderError: The run is not finished, or a file of it is damaged; or `destination` is there and was
+            not collected.
+    """
+    _check(run, destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".collected-", dir=destination.parent) as folder:
+        kept = Path(folder, destination.name)
+        kept.mkdir()
+        _copy_objects(run, run, kept)
+        for file in (*COPIED, *(name for name in COPIED_IF_THERE if (run / name).is_file())):
+            shutil.copyfile(run / file, kept / file)
+        evaluations, problems = read_evaluations(run)
         if problems:
             raise RunFolderError(problems[0])
         for evaluation in evaluations:
-            write_evaluation(destination / name, replace(evaluation, data=evaluation.data | {"root": None}))
+            write_evaluation(kept, replace(evaluation, data=evaluation.data | {"root": None}))
             records = Path("evaluations", evaluation.name)
-            for file in ("objects.csv", "positions.npz"):
-                if (sweep / name / records / file).is_file():
-                    (destination / name / records).mkdir(exist_ok=True)
-                    shutil.copyfile(sweep / name / records / file, destination / name / records / file)
-        write_config(destination / name, without_machine_paths(read_config(sweep / name), sweep))
-    return names
+            _copy_objects(run, run / records, kept / records)
+        write_config(kept, without_machine_paths(read_config(run), run.parent))
+        if destination.exists():
+            shutil.rmtree(destination)
+        kept.rename(destination)
+
+
+def collect_report(sweep: Path) -> list[Path]:
+    """Writes the report of a collected sweep anew into its folder `report`, without what is left behind.
+
+    Args:
+        sweep: Folder of a collected sweep.
+
+    Returns:
+        The files.
+
+    Raises:
+        RunFolderError: The folder has no finished run, or a file of it is damaged.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = write_report(sweep, folder)
+        if (sweep / "report").exists():
+            shutil.rmtree(sweep / "report")
+        files = []
+        for path in kept_of_report(report):
+            files.append(sweep / "report" / path.relative_to(folder))
+            files[-1].parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, files[-1])
+    return files
+
+
+def kept_of_report(report: Report) -> list[Path]:
+    """The files of a report that are worth keeping."""
+    return [path for path in report.files if path.name == "report.md" or path.suffix in (".csv", ".png")]
 
 
 def without_machine_paths(config: dict[str, Any], sweep: Path) -> dict[str, Any]:
     """A configuration whose data root is to be given and whose other runs lie in `runs/<sweep>`."""
     model = dict(config["model"])
     weights = Path(str(model.get("init_weights")))
-    if weights.parent.name == checkpoint_folder(Path()).name:
+    if weights.parent.name == checkpoint_folder(Path()).name and weights.parts[0] != "runs":
         model["init_weights"] = Path("runs", sweep.name, *weights.parts[-3:]).as_posix()
     return config | {"model": model, "data": config["data"] | {"root": None}}
 
 
+def _check(run: Path, destination: Path) -> None:
+    """Refuses a run that is not finished, and a destination that was not collected and would be lost."""
+    status = read_status(run)
+    if status is None or status.status != "finished":
+        raise RunFolderError(f"{run}: is not finished; run the sweep again to continue it")
+    is_collected = (destination / "result.json").is_file() and not checkpoint_folder(destination).exists()
+    if destination.exists() and not is_collected:
+        raise RunFolderError(
+            f"{destination}: is there and was not collected by this script; name another destination"
+        )
+
+
+def _copy_objects(run: Path, source: Path, destination: Path) -> None:
+    """Copies the records of objects of a run or of one of its evaluations, if it has any."""
+    if objects_path(source).is_file():
+        classes = read_result(run).classes
+        write_objects(destination, read_objects(source, classes), classes)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sweep", type=Path, help="folder of a finished sweep")
+    parser.add_argument("sweep", type=Path, help="folder of a finished sweep or run")
     parser.add_argument(
-        "destination", type=Path, help="folder to commit, for example experiments/results/camvid"
+        "destination",
+        type=Path,
+        nargs="?",
+        help="folder to commit, for example experiments/results/camvid; default: the folder itself",
     )
     options = parser.parse_args()
+    sweep, destination = options.sweep, options.destination or options.sweep
     try:
-        names = collect(options.sweep, options.destination)
-        report = write_report(options.destination)
-    except DeformlabError as error:
+        if (sweep / "result.json").is_file():
+            collect_run(sweep, destination)
+            print(f"one run in {destination}")
+        else:
+            names = collect(sweep, destination)
+            files = collect_report(destination)
+            print(f"{len(names)} trials in {destination}; report: {files[0]}")
+    except (DeformlabError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
-    print(f"{len(names)} trials in {options.destination}; report: {report.page}")
     return 0
 
 

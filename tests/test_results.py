@@ -2,27 +2,50 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from deformlab.analysis import write_report
 
-RESULTS = Path(__file__).parents[1] / "experiments" / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "experiments" / "results"
 # Asks what budget, start and depth change, and is warned of it.
 UNEQUAL = "object_size_causes"
 # Trained before objects were recorded.
 WITHOUT_OBJECTS = ("camvid", "offset_learning_rate")
 SWEEPS = sorted(path.parent for path in RESULTS.glob("*/trials.json"))
+# A clone brings all results along.
+MOST_FILES, MOST_BYTES = 300, 10_000_000
 
 
-def test_there_is_a_real_run():
-    assert RESULTS / "camvid" in SWEEPS
+@pytest.fixture(scope="module", params=SWEEPS, ids=lambda path: path.name)
+def regenerated(request, tmp_path_factory):
+    """A committed sweep and the report that its run folders give now, written elsewhere."""
+    folder = tmp_path_factory.mktemp(request.param.name)
+    return request.param, write_report(request.param, folder), folder
 
 
-@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.name)
-def test_committed_runs_can_be_reported_without_an_unknown_warning(sweep, tmp_path):
-    report = write_report(sweep, tmp_path)
+def committed(folder: Path) -> list[Path]:
+    """The files in a folder, without those that git ignores or does not know yet."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git repository")
+    return [folder / name for name in listed.split("\0") if name]
+
+
+def test_every_study_is_reported():
+    studies = {path.name for path in RESULTS.iterdir() if (path / "report").is_dir()}
+    assert studies == {path.name for path in SWEEPS}
+    assert "camvid" in studies
+
+
+def test_committed_runs_can_be_reported_without_an_unknown_warning(regenerated):
+    sweep, report, _ = regenerated
     warnings = [line for line in report.warnings if sweep.name != UNEQUAL or not line.startswith("trials ")]
     known = (
         "no run was measured by object" if sweep.name in WITHOUT_OBJECTS else "measured by an older version"
@@ -31,22 +54,44 @@ def test_committed_runs_can_be_reported_without_an_unknown_warning(sweep, tmp_pa
     assert len(warnings) <= 1
 
 
-@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.name)
-def test_the_tables_come_from_the_run_folders(sweep, tmp_path):
-    write_report(sweep, tmp_path)
-    committed = {path.name: path.read_text() for path in (sweep / "report" / "tables").iterdir()}
-    assert committed == {path.name: path.read_text() for path in (tmp_path / "tables").iterdir()}
+def test_every_table_comes_from_the_run_folders(regenerated):
+    sweep, _, folder = regenerated
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in (of / "tables").glob("*.csv")}
+        for of in (sweep / "report", folder)
+    )
+    assert ours == theirs
+    assert ours
 
 
-@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.name)
-def test_no_image_of_a_data_set_and_no_checkpoint_is_committed(sweep):
-    endings = {path.suffix for path in sweep.rglob("*") if path.is_file() and "plots" not in path.parts}
-    assert endings <= {".yaml", ".json", ".csv", ".npz", ".md", ".tex"}
+def test_the_report_comes_from_the_run_folders(regenerated):
+    sweep, _, folder = regenerated
+    assert (sweep / "report" / "report.md").read_bytes() == (folder / "report.md").read_bytes()
+
+
+def test_every_plot_of_a_report_is_committed_and_no_other(regenerated):
+    sweep, _, folder = regenerated
+    plots = {path.name for path in committed(sweep / "report") if path.parent.name == "plots"}
+    assert plots == {path.name for path in (folder / "plots").glob("*.png")}
+    assert all(f"](plots/{name})" in (folder / "report.md").read_text() for name in plots)
+
+
+def test_no_image_of_a_data_set_no_checkpoint_and_no_page_is_committed():
+    files = committed(RESULTS)
+    endings = {path.suffix for path in files if path.parent.name != "plots"}
+    assert endings <= {".yaml", ".json", ".csv", ".gz", ".npz", ".md"}
+    assert {path.suffix for path in files if path.parent.name == "plots"} == {".png"}
+
+
+def test_results_are_small_enough_to_clone():
+    files = [path for path in committed(RESULTS) if path.exists()]
+    assert len(files) < MOST_FILES
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
 
 
 def test_the_readme_has_the_numbers_of_the_committed_tables():
     tables = RESULTS / "camvid" / "report" / "tables"
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     scores = list(csv.DictReader((tables / "table3_atrous_against_deformable.csv").open()))
     shown = [row for row in scores if row["Trial"] != "deformable-2-beta1"]
     line = " | ".join(f"{float(row['mIoU (%)']):.1f} ± {float(row['mIoU (%) std']):.1f}" for row in shown)
@@ -74,7 +119,7 @@ def test_the_readme_has_the_measured_cost_of_a_training_step():
         return {row["precision"]: row["deformable"]["ratio"] for row in measured["rows"]}
 
     new, old = ratios("avx2"), ratios("avx512")
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert f"takes {new['32-true']:.2f} times that of the atrous one in float32" in readme
     assert f"it took {old['bf16-mixed']:.2f} times in bf16 and {old['32-true']:.2f} times" in readme
 
@@ -95,7 +140,7 @@ def test_the_readme_has_the_measured_cost_of_bfloat16_without_avx512():
         for name in ("dense_ms", "deformable_ms")
     }
     dense, ours = slower["dense_ms"], slower["deformable_ms"]
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert f"convolution is {min(dense):.1f} to {max(dense):.0f} times slower than its float32 one" in readme
     assert f"the operator itself takes {min(ours):.1f} to {max(ours):.1f} times as long" in readme
     assert len(ours) == 2 * 11  # of twelve rows: the sentence about the missing one holds
