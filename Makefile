@@ -2,6 +2,7 @@
 # make demo     the dilation sweep on generated images: tables, findings and a report in a few minutes
 # make test     all tests
 # make lint     ruff and mypy
+# make docs     the documentation site, strictly: every warning is an error
 # make cuda     compiles the CUDA sources, where nvcc is there (needs no GPU)
 # make sanitize random calls of the operators under the address and undefined-behaviour sanitizers
 # make rehearse what scripts/on_gpu.sh does on a machine with a GPU, on the CPU and tiny inputs
@@ -14,7 +15,7 @@ NATIVE_SOURCES := setup.py $(shell find csrc -type f)
 # One build tool for all: isolation would fetch another torch, and another one than is used later.
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test lint format cuda sanitize rehearse package clean
+.PHONY: setup demo test lint format docs cuda sanitize rehearse package clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed
@@ -46,6 +47,12 @@ lint: setup
 format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup
+	@test -x $(BIN)/sphinx-build || \
+		{ echo "Sphinx needs Python 3.11 or later; name one: make clean, then make PYTHON=python3.11 docs"; exit 1; }
+	@$(BIN)/sphinx-build -W --keep-going -n -q -b html -d build/docs-cache docs build/docs
+	@echo "The documentation: $(CURDIR)/build/docs/index.html"
 
 cuda: setup
 	@bash scripts/compile_cuda.sh
