@@ -20,6 +20,7 @@ from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
 
 UNKNOWN_OBJECT = -1
+"""The id of objects that the annotators did not tell apart."""
 
 
 class Sample(TypedDict):

@@ -11,3 +11,4 @@ from deformlab.data.shapes import Shapes
 DATASETS: dict[str, type[SegmentationDataset]] = {
     dataset.name: dataset for dataset in (Shapes, CamVid, Cityscapes, PascalVOC, Coco, Folder)
 }
+"""The data sets by the name that configurations use."""

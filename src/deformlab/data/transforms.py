@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 # albumentations asks its package index for a newer version on import unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-# Statistics of ImageNet in [0, 1], RGB: what torchvision's checkpoints expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of ImageNet's pixels in [0, 1], RGB, as torchvision's checkpoints expect."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Their standard deviation."""
 
 
 @dataclass(frozen=True)

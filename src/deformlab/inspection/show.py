@@ -31,6 +31,7 @@ from deformlab.labels import IGNORED
 __all__ = ["KINDS", "Show", "run", "seen_as"]
 
 KINDS = ("sampling", "offsets", "dilation", "support", "prediction")
+"""The pictures that `deformlab show` draws, apart from `all` and `units`."""
 SUFFIXES = (".png", ".pdf")
 
 

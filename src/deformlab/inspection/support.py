@@ -177,7 +177,7 @@ def saliency_region(
     normalised image. In rounds, the blocks that are left are ordered by gradient times input, and runs of
     them are tried, from the least important on: at first half of all blocks at once, then half as many from
     round to round, then single blocks until none can be masked. A run stays masked if the response
-    f(masked) to what is left has |f(masked) - f(image)| <= error_bound · |f(image)|.
+    f(masked) to what is left has `|f(masked) - f(image)| <= error_bound · |f(image)|`.
 
     The result is minimal in that masking any further block would exceed the bound. It costs one forward pass
     per tried run, as a rule about as many as there are blocks, and one backward pass per round; there are

@@ -28,8 +28,8 @@ from deformlab.records.statistics import (
 
 _Floats = npt.NDArray[np.float64]
 _BACKGROUND = SIZES.index("background")
-# The name of all classes together.
 ALL = "all"
+"""The name of all classes together."""
 
 
 class SizeRow(NamedTuple):

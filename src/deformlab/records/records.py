@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# Object id of the filters and pixels that are on no object.
 BACKGROUND = 0
-# Which filters a number is about.
+"""Object id of the filters and pixels that are on no object."""
 Region = Literal["all", "interior"]
+"""Which filters a number is about."""
 REGIONS: tuple[Region, ...] = ("all", "interior")
+"""All regions."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

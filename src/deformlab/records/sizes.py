@@ -12,6 +12,7 @@ from deformlab.errors import ConfigError
 from deformlab.records.records import ObjectRecords
 
 SIZES = ("small", "medium", "large", "background")
+"""The sizes in the order of the tables."""
 
 
 @dataclass(frozen=True)

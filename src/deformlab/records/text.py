@@ -17,6 +17,7 @@ NO_OBJECTS = (
     "no objects: effective dilation and IoU are per class only; name the countable classes in things.txt to "
     "have them by object size"
 )
+"""What is shown instead of tables by object size if a data set has no objects."""
 
 
 def measurement_lines(measurement: ObjectMeasurement, rule: SizeRule, classes: Sequence[str]) -> list[str]:

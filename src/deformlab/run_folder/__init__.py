@@ -3,16 +3,14 @@
 Every file has one writer and one reader here. Files are replaced as a whole: a full disk or a crash leaves
 the old content. Nothing here imports torch before a checkpoint is written or read.
 
-| file | written by | read by |
-|---|---|---|
-| config.yaml | `write_config` | `read_config`, `read_evaluation_config` |
-| metrics.csv | `write_metrics` | `read_curves`, `read_progress` |
-| offsets.csv | `write_offsets` | `read_offsets` |
-| result.json | `write_result`, `mark_status` | `read_result`, `read_finished_result`, `read_status` |
-| objects.csv.gz, positions.npz | `write_objects` | `read_objects` |
-| evaluations/NAME.json | `write_evaluation` | `read_evaluations` |
-| checkpoints/*.ckpt | `write_checkpoint` | `RecordedTraining.read`, `check_checkpoint` |
-| log.txt | `begin_log` | `last_log_lines` |
+- `config.yaml`: `write_config`; `read_config`, `read_evaluation_config`
+- `metrics.csv`: `write_metrics`; `read_curves`, `read_progress`
+- `offsets.csv`: `write_offsets`; `read_offsets`
+- `result.json`: `write_result`, `mark_status`; `read_result`, `read_finished_result`, `read_status`
+- `objects.csv.gz`, `positions.npz`: `write_objects`; `read_objects`
+- `evaluations/NAME.json`: `write_evaluation`; `read_evaluations`
+- `checkpoints/*.ckpt`: `write_checkpoint`; `RecordedTraining.read`, `check_checkpoint`
+- `log.txt`: `begin_log`; `last_log_lines`
 
 Beside the run folders of a sweep, `trials.json` lists them: `write_trial_list`, `read_trial_list`.
 """
@@ -49,7 +47,7 @@ from deformlab.run_folder.metrics import (
     write_metrics,
     write_offsets,
 )
-from deformlab.run_folder.objects import ObjectMeasurement, objects_path, read_objects, write_objects
+from deformlab.run_folder.objects import ObjectMeasurement, read_objects, write_objects
 from deformlab.run_folder.result import (
     CONV5_KINDS,
     MEASUREMENT_VERSION,
@@ -101,7 +99,6 @@ __all__ = [
     "last_log_lines",
     "mark_status",
     "metrics_before",
-    "objects_path",
     "offsets_before",
     "read_config",
     "read_csv",

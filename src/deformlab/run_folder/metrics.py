@@ -39,6 +39,7 @@ OFFSET_COLUMNS = (
     *("outside", "outside_undeformed", "modulation_low", "modulation_high", "effective_dilation"),
     "runaway",
 )
+"""The columns of offsets.csv."""
 
 
 @dataclass(frozen=True)

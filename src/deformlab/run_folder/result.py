@@ -40,9 +40,11 @@ VERSION = 2
 #    record sums over interior filters; the sums over all filters are the same as before.
 # 3  Interior filters of deformable layers are also recorded one by one; the sums are the same as in 2.
 MEASUREMENT_VERSION = 3
+"""Version of the measurement; numbers of two versions cannot be compared."""
 
 State = Literal["running", "finished", "failed", "interrupted"]
 CONV5_KINDS = ("atrous", "deformable", "modulated")
+"""The kinds of conv5."""
 FILE = "result.json"
 
 

@@ -34,6 +34,7 @@ class ScoreFormat:
 
 
 SCORES = {"miou": ScoreFormat(label="mIoU", class_score="iou", class_label="IoU")}
+"""How each score is shown, by its name in files."""
 
 
 def format_score(value: float | None) -> str:

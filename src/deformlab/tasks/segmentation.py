@@ -133,7 +133,7 @@ class SemanticSegmentation(BaseTask):
             size: Height and width of the scores; None for the image's own.
 
         Returns:
-            Scores (N, C, *size) before the softmax.
+            Scores `(N, C, *size)` before the softmax.
         """
         return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
