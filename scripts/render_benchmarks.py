@@ -1,11 +1,11 @@
-"""Write the measured speed of the operators into the documents: tables between markers, and a figure.
+"""Write the measured speed into docs/speed.md, as tables between markers, and draw the figure of that page.
 
     python scripts/render_benchmarks.py
 
 Reads `operators*.json` (scripts/bench_ops.py) and `network*.json` (scripts/bench_network.py) from
 experiments/results/benchmarks, one of each per machine, and writes plots/operators.png and .pdf there. In
-README.md and docs/operators.md it replaces the text between `<!-- NAME: generated ... -->` and `<!-- end
-of NAME -->`. Limits and verdicts are those of scripts/speed_targets.py today.
+docs/speed.md it replaces the text between `<!-- NAME: generated ... -->` and `<!-- end of NAME -->`. Limits
+and verdicts are those of scripts/speed_targets.py today.
 """
 
 import json
@@ -24,6 +24,7 @@ from speed_targets import DIRECTIONS, LIMITED_SHAPES, Limit, Row
 from deformlab.figure_style import save_figure
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "experiments" / "results" / "benchmarks"
 SHAPE_NAMES = {
     "cityscapes": "conv5, Cityscapes",
@@ -38,26 +39,29 @@ GPU_TYPES = {
     "tf32": "float32 (TF32)",
     "autocast": "float32 under bfloat16 autocast",
 }
-UNMEASURED = "unmeasured"
+UNMEASURED = "not measured"
 HEAD = [
     "| shape | type | forward / conv2d | forward + backward / conv2d "
-    "| forward, times faster than torchvision | forward + backward, times faster |",
+    "| forward, torchvision / ours | forward + backward, torchvision / ours |",
     "|---|---|--:|--:|--:|--:|",
 ]
-DERIVATION = (
-    "On the CPU, the limit on the factor over torchvision is the factor of an operator that takes exactly "
-    "its limit against conv2d (torchvision's time / (conv2d's time x that limit), from the same row), so "
-    "both are met in the same rows."
-)
-
 Reading = tuple[float | None, Limit | None]
 
 
 def main() -> None:
-    operators = load("operators")
-    save_figure(operators_figure(operators), RESULTS / "plots", "operators")
-    replace(ROOT / "README.md", "speed table", speed_table(operators))
-    replace(ROOT / "docs" / "operators.md", "speed details", speed_details(operators, load("network")))
+    save_figure(operators_figure(load("operators")), RESULTS / "plots", "operators")
+    for name, content in sections().items():
+        replace(PAGE, name, content)
+
+
+def sections() -> dict[str, str]:
+    """The generated parts of the page by the names of their markers."""
+    operators, networks = load("operators"), load("network")
+    return {
+        "operator speed": operator_speed(operators),
+        "operator details": "\n\n".join(map(operator_details, operators)),
+        "network speed": network_speed(networks),
+    }
 
 
 def load(name: str) -> list[dict[str, Any]]:
@@ -78,11 +82,11 @@ def marked(name: str) -> re.Pattern[str]:
     return re.compile(rf"(<!-- {name}: generated [^>]*-->)\s+(.*?)\s*(<!-- end of {name} -->)", re.DOTALL)
 
 
-# The README's table: every machine, shape and type, as ranges over versions and memory formats
+# Operators: every machine, shape and type, as ranges over versions and memory formats
 
 
-def speed_table(results: list[dict[str, Any]]) -> str:
-    parts = [DERIVATION] if any(result["device"] == "cpu" for result in results) else []
+def operator_speed(results: list[dict[str, Any]]) -> str:
+    parts = []
     for result in results:
         device, rows = result["device"], result["rows"]
         shapes = [shape for shape in SHAPE_NAMES if any(row["shape"] == shape for row in rows)]
@@ -91,7 +95,7 @@ def speed_table(results: list[dict[str, Any]]) -> str:
         ]
         parts.append("\n".join([heading(result), "", *HEAD, *lines]))
     if not any(result["device"] == "cuda" for result in results):
-        lines = ["GPU: no kernel has been timed on one; these are the limits that it will be held to.", ""]
+        lines = ["**GPU**: no kernel has been timed on a GPU yet. The limits are:", ""]
         for device, dtype in speed_targets.AGAINST_DENSE:
             if device == "cuda":
                 cells = [cell([reading]) for reading in speed_readings(device, unmeasured_row(dtype))]
@@ -111,7 +115,7 @@ def speed_line(device: str, rows: list[Row], shape: str, dtype: str) -> str:
     columns = zip(*(speed_readings(device, row) for row in chosen or [unmeasured_row(dtype)]), strict=True)
     cells = [cell(list(column)) for column in columns]
     if (device, dtype) == ("cpu", "bfloat16"):
-        cells[2:] = ["it has none", "it has none"]
+        cells[2:] = ["no bfloat16 there", "no bfloat16 there"]
     label = f"{SHAPE_NAMES[shape]} {SHAPES[shape]}"
     return "| " + " | ".join([label, GPU_TYPES[dtype] if device == "cuda" else dtype, *cells]) + " |"
 
@@ -158,6 +162,8 @@ def span(values: list[float], text: Callable[[float], str]) -> str:
 
 
 def number(value: float) -> str:
+    if value < 0.095:
+        return f"{value:.2g}"
     return f"{value:.2f}" if value < 9.995 else f"{value:.0f}"
 
 
@@ -166,18 +172,7 @@ def found(row: Row, part: str, direction: str, name: str) -> float | None:
     return value
 
 
-# The details of docs/operators.md: scratch memory and scaling at the Cityscapes shape, and whole networks
-
-
-def speed_details(operators: list[dict[str, Any]], networks: list[dict[str, Any]]) -> str:
-    parts = [operator_details(result) for result in operators]
-    parts += [network_table(result) for result in networks]
-    if not networks:
-        limit = Limit(speed_targets.NETWORK)
-        parts.append(
-            f"ResNet-101 DeepLab, one forward at 1024x2048, deformable over atrous: {cell([(None, limit)])}."
-        )
-    return "\n\n".join(parts)
+# Operators at the Cityscapes shape: scratch memory, and one thread against two
 
 
 def operator_details(result: dict[str, Any]) -> str:
@@ -208,6 +203,13 @@ def operator_details(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def network_speed(results: list[dict[str, Any]]) -> str:
+    if results:
+        return "\n\n".join(map(network_table, results))
+    limit = Limit(speed_targets.NETWORK)
+    return f"ResNet-101 DeepLab, one forward at 1024x2048, deformable over atrous: {cell([(None, limit)])}."
+
+
 def network_table(result: dict[str, Any]) -> str:
     lines = [heading(result), "", "| | atrous (ms) | deformable / atrous | modulated / atrous |"]
     lines.append("|---|--:|--:|--:|")
@@ -218,7 +220,7 @@ def network_table(result: dict[str, Any]) -> str:
             for name in VARIANTS
         ]
         lines.append(
-            f"| {row['backbone']} DeepLab, {images} x {height}x{width}, {row['pass'].replace('_', ' ')}, "
+            f"| {row['backbone']}, {images} x {height}x{width}, {row['pass'].replace('_', ' ')}, "
             f"{row['precision']}, {row['memory_format']} | {row['atrous']['ms']:.0f} | {' | '.join(cells)} |"
         )
     return "\n".join(lines)
