@@ -24,7 +24,7 @@ extensions = [
     "public_names",
     "repository_links",
 ]
-exclude_patterns = ["_extensions", "_static"]
+exclude_patterns = ["_extensions"]
 highlight_language = "none"
 smartquotes = False  # they would turn -- of an option into a dash
 default_role = "code"  # docstrings mark code with single backticks
@@ -72,7 +72,6 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"deformlab {release}"
-html_static_path = ["_static"]
 html_copy_source = False
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"

@@ -42,14 +42,19 @@ PLACEHOLDERS = {
     "RUN": "runs/try",
     "RUNS": "runs/dilation",
     "SWEEP.yaml": "experiments/sweeps/dilation.yaml",
+    "config.yaml": "runs/try/config.yaml",
 }
 # Makes the training of a document one step of a tiny network.
 TINY = """
     --trainer.max_epochs 1 --trainer.check_val_every_n_epoch 1 --trainer.precision 32-true
     --trainer.accelerator cpu --wandb off --model.backbone resnet10 --model.width 0.25 --model.head_channels 8
     --model.optimization.warmup_steps 0 --data.batch_size 2 --data.train_transform.short_side 48
-    --data.train_transform.crop [48,64] --data.eval_transform.short_side 48
+    --data.train_transform.crop [48,64] --data.eval_transform.short_side 144
 """
+
+
+# Height and width of the images: large enough for the two windows of `deformlab shift`.
+SIZE = (144, 192)
 
 
 class Block(NamedTuple):
@@ -144,7 +149,7 @@ def workspace(tmp_path_factory) -> Path:
 
 
 def write_own_data(root: Path) -> None:
-    label = np.zeros((48, 64), dtype=np.uint8)
+    label = np.zeros(SIZE, dtype=np.uint8)
     label[10:30, 10:40] = 1
     for number, split in enumerate(("train", "val")):
         for name in ("a.jpg", "b.png"):
@@ -157,11 +162,11 @@ def write_own_data(root: Path) -> None:
 def write_camvid(root: Path) -> None:
     for number, split in enumerate(("train", "val")):
         save(noise(number), root / split / "a.png")
-        save(np.full((48, 64), 8, dtype=np.uint8), root / f"{split}annot" / "a.png")
+        save(np.full(SIZE, 8, dtype=np.uint8), root / f"{split}annot" / "a.png")
 
 
 def noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    return np.random.default_rng(seed).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
 
 
 def save(pixels: np.ndarray, file: Path) -> None:
@@ -270,9 +275,7 @@ def test_what_a_document_names_exists(document):
     text = re.sub(r"<!--.*?-->|--output \S+", "", document.read_text(), flags=re.DOTALL)
     links = [document.parent / link for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)]
     paths = re.findall(r"(?<![\w/])((?:experiments|scripts|src|tests|csrc|\.ci)/[\w./-]*\w)(?![\w<*])", text)
-    top = re.findall(
-        r"`((?:Makefile|\w+\.(?:cff|toml|md)|constraints\.txt|environment\.yml|setup\.py))`", text
-    )
+    top = re.findall(r"`(Makefile|[A-Z]+\.\w+|pyproject\.toml|constraints\.txt|environment\.yml)`", text)
     named = [*links, *(ROOT / path for path in [*paths, *top])]
     assert [str(path) for path in named if not path.exists()] == []
     code = "\n".join([*re.findall(r"```bash\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])
