@@ -52,6 +52,8 @@ docs: setup
 	@test -x $(BIN)/sphinx-build || \
 		{ echo "Sphinx needs Python 3.11 or later; name one: make clean, then make PYTHON=python3.11 docs"; exit 1; }
 	@$(BIN)/sphinx-build -W --keep-going -n -q -b html -d build/docs-cache docs build/docs
+	@! grep -rE '<(script|link|img|iframe)[^>]*(src|href)="(https?:)?//' --include='*.html' build/docs || \
+		{ echo "the documentation must not load anything from the network"; exit 1; }
 	@echo "The documentation: $(CURDIR)/build/docs/index.html"
 
 cuda: setup

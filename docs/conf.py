@@ -1,7 +1,7 @@
 """Configuration of the documentation site; `make docs` builds it.
 
-Pages are Markdown (MyST), the API reference comes from docstrings. The site opens from file:// and loads nothing
-from the network, so there is no intersphinx and no MathJax.
+Pages are Markdown (MyST), the API reference comes from docstrings. The site opens from file:// and loads
+nothing from the network: no intersphinx, no MathJax.
 """
 
 import sys

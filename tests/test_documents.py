@@ -49,12 +49,12 @@ TINY = """
     --trainer.max_epochs 1 --trainer.check_val_every_n_epoch 1 --trainer.precision 32-true
     --trainer.accelerator cpu --wandb off --model.backbone resnet10 --model.width 0.25 --model.head_channels 8
     --model.optimization.warmup_steps 0 --data.batch_size 2 --data.train_transform.short_side 48
-    --data.train_transform.crop [48,64] --data.eval_transform.short_side 144
+    --data.train_transform.crop [48,64] --data.eval_transform.short_side 240
 """
 
 
 # Height and width of the images: large enough for the two windows of `deformlab shift`.
-SIZE = (144, 192)
+SIZE = (240, 320)
 
 
 class Block(NamedTuple):
@@ -275,7 +275,9 @@ def test_what_a_document_names_exists(document):
     text = re.sub(r"<!--.*?-->|--output \S+", "", document.read_text(), flags=re.DOTALL)
     links = [document.parent / link for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)]
     paths = re.findall(r"(?<![\w/])((?:experiments|scripts|src|tests|csrc|\.ci)/[\w./-]*\w)(?![\w<*])", text)
-    top = re.findall(r"`(Makefile|[A-Z]+\.\w+|pyproject\.toml|constraints\.txt|environment\.yml)`", text)
+    top = re.findall(
+        r"`(Makefile|[A-Z]+\.(?:md|cff)|pyproject\.toml|constraints\.txt|environment\.yml)`", text
+    )
     named = [*links, *(ROOT / path for path in [*paths, *top])]
     assert [str(path) for path in named if not path.exists()] == []
     code = "\n".join([*re.findall(r"```bash\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])

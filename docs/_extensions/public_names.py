@@ -1,4 +1,4 @@
-"""What autodoc needs to show every name in `__all__` of a package: lazy imports and constants.
+"""Makes autodoc show every name in `__all__` of a package, also constants and names imported lazily.
 
 A public name without an entry on the site is a warning, and a warning is an error for `make docs`.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
@@ -27,6 +28,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", complete_packages)
     app.connect("autodoc-process-docstring", escape_types, priority=600)
     app.connect("autodoc-process-signature", shorten_factories)
+    app.connect("doctree-read", set_dashes)
     app.connect("env-check-consistency", warn_of_missing_names)
     return {"parallel_read_safe": True}
 
@@ -63,6 +65,13 @@ def shorten_factories(
 ) -> tuple[str | None, str | None]:
     """Writes `...` for the default of a dataclass's field that is made by a function."""
     return signature and signature.replace("<factory>", "..."), returned
+
+
+def set_dashes(app: Sphinx, document: nodes.document) -> None:
+    """Makes a dash of the ` -- ` that Sphinx puts between an argument and its description."""
+    for text in list(document.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
 
 
 def warn_of_missing_names(app: Sphinx, environment: BuildEnvironment) -> None:

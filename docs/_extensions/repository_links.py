@@ -1,7 +1,7 @@
 """Links to files of the repository, and pages made of its files.
 
-A page, or a file that it includes, has links as they work in the repository: relative to the file itself. On the
-site they lead to the page made from their target if there is one, and to a copy of the target otherwise.
+A page, or a file that it includes, has links as they work in the repository: relative to the file itself. On
+the site they lead to the page made from their target if there is one, and to a copy of the target otherwise.
 """
 
 import os
