@@ -3,7 +3,7 @@
     python scripts/render_benchmarks.py
 
 Reads `operators*.json` (scripts/bench_ops.py) and `network*.json` (scripts/bench_network.py) from
-experiments/results/benchmarks, one of each per machine, and writes plots/operators.png and .pdf there. In
+experiments/results/benchmarks, one of each per machine, and writes plots/operators.png there. In
 docs/speed.md it replaces the text between `<!-- NAME: generated ... -->` and `<!-- end of NAME -->`. Limits
 and verdicts are those of scripts/speed_targets.py today.
 """
@@ -21,11 +21,10 @@ from benchmark_figure import operators_figure
 from ops_case import SHAPES
 from speed_targets import DIRECTIONS, LIMITED_SHAPES, Limit, Row
 
-from deformlab.figure_style import save_figure
-
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "experiments" / "results" / "benchmarks"
+FIGURE = RESULTS / "plots" / "operators.png"
 SHAPE_NAMES = {
     "cityscapes": "conv5, Cityscapes",
     "voc": "conv5, VOC",
@@ -49,7 +48,7 @@ Reading = tuple[float | None, Limit | None]
 
 
 def main() -> None:
-    save_figure(operators_figure(load("operators")), RESULTS / "plots", "operators")
+    operators_figure(load("operators")).savefig(FIGURE, dpi=200)
     for name, content in sections().items():
         replace(PAGE, name, content)
 
