@@ -47,7 +47,7 @@ from deformlab.run_folder.metrics import (
     write_metrics,
     write_offsets,
 )
-from deformlab.run_folder.objects import ObjectMeasurement, read_objects, write_objects
+from deformlab.run_folder.objects import ObjectMeasurement, objects_path, read_objects, write_objects
 from deformlab.run_folder.result import (
     CONV5_KINDS,
     MEASUREMENT_VERSION,
@@ -99,6 +99,7 @@ __all__ = [
     "last_log_lines",
     "mark_status",
     "metrics_before",
+    "objects_path",
     "offsets_before",
     "read_config",
     "read_csv",
