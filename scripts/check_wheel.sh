@@ -1,27 +1,50 @@
 #!/usr/bin/env bash
-# Source distribution and wheel as a user gets them, in empty environments without a compiler and without network:
-# the wheel's operators pass their tests; the sources install without compiler or torch, say so, and compute.
-# check_wheel.sh [TESTS...]: by default the tests that specify deform_conv2d; tests/ops for all.
+# Installs source distribution and wheel as a user does, in environments that have torch and pytest but neither the
+# training toolkit nor a compiler nor a network. The wheel's operators pass their tests, and verbs that need the toolkit
+# say so. The sources install without a compiler, or where torch cannot be imported, say so, and compute.
+# check_wheel.sh [TESTS...]: by default the tests that specify deform_conv2d and DeformConv2d; tests/ops for all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3
 python=$(command -v "$python")
+tests=("$@")
+[ $# -gt 0 ] || tests=(tests/ops/test_deform_conv2d.py tests/layers/test_deform_conv.py)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-packages=$("$python" -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])')
 pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
 complain() {
   echo "check_wheel: $1" >&2
   exit 1
 }
 
-# environment NAME: an environment that sees torch and pytest, but no deformlab. A path file's folder is searched for
-# packages but not for further path files, so an editable installation there stays out of sight.
+# environment NAME: an environment with torch, pytest, setuptools and what they require, and nothing else. They are links
+# to the packages of our own Python.
 environment() {
   "$python" -m venv --without-pip "$folder/$1"
-  echo "$packages" >"$("$folder/$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages.pth"
+  "$python" - "$("$folder/$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" <<'END'
+import re, sys
+from importlib import metadata
+from pathlib import Path
+
+wanted, linked = ["torch", "pytest", "setuptools"], set()
+while wanted:
+    name = wanted.pop()
+    if name in linked:
+        continue
+    linked.add(name)
+    try:
+        package = metadata.distribution(name)
+    except metadata.PackageNotFoundError:  # another platform's
+        continue
+    for top in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
+        link = Path(sys.argv[1]) / top
+        if not link.exists() and link.suffix != ".pth":
+            link.symlink_to(package.locate_file(top))
+    required = [line for line in package.requires or [] if "extra ==" not in line]
+    wanted += [re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in required]
+END
 }
 # alone NAME COMMAND...: with nothing on the path but that environment.
 alone() {
@@ -42,19 +65,30 @@ done
 echo "-- wheel"
 pip wheel --no-deps --no-build-isolation --no-index --wheel-dir "$folder" .
 wheel=$(echo "$folder"/deformlab-*.whl)
-case $wheel in *-cp310-abi3-*) ;; *) complain "$(basename "$wheel") is no wheel for every Python from 3.10" ;; esac
+case $wheel in *-cp310-abi3-*) ;; *) complain "$(basename "$wheel") does not serve every Python from 3.10" ;; esac
 "$python" -m zipfile --list "$wheel" | awk '/\.so / { print "   " $1 }'
 environment wheel
-pip --python "$folder/wheel/bin/python" install --ignore-installed --no-deps --no-index "$wheel"
+pip --python "$folder/wheel/bin/python" install --no-index "$wheel"
+pip --python "$folder/wheel/bin/python" check
 alone wheel python -c 'import sys; from deformlab.ops import native_status as s; assert str(s().path).startswith(sys.prefix), s()'
 alone wheel python -m pytest -q -p no:cacheprovider -o addopts= --import-mode=importlib --confcutdir=tests/ops \
-  "${@:-tests/ops/test_deform_conv2d.py}"
+  "${tests[@]}"
+
+echo "-- without the training toolkit"
+alone wheel deformlab --version
+alone wheel deformlab doctor >"$folder/doctor"
+grep "training toolkit .*not installed" "$folder/doctor" || complain "doctor does not name the missing training toolkit"
+code=0
+alone wheel deformlab fit --config x 2>"$folder/fit" || code=$?
+cat "$folder/fit"
+[ "$code" = 2 ] && [ "$(wc -l <"$folder/fit")" = 1 ] && grep -q "pip install 'deformlab\[train\]'" "$folder/fit" ||
+  complain "deformlab fit does not say in one line that the training toolkit is missing"
 
 # installs_without NAME MESSAGE VARIABLES...: from source; says MESSAGE, and the operators run with one warning.
 installs_without() {
   alone "$1" "${@:3}" "$python" -m pip --disable-pip-version-check --python "$folder/$1/bin/python" install -v --ignore-installed --no-deps \
-    --no-index --no-build-isolation "$sdist" >"$folder/$1.log" 2>&1 || { cat "$folder/$1.log"; complain "no installation without $1"; }
-  grep -oE "($2).*" "$folder/$1.log" || { cat "$folder/$1.log"; complain "no word about the missing $1"; }
+    --no-index --no-build-isolation "$sdist" >"$folder/$1.log" 2>&1 || { cat "$folder/$1.log"; complain "the installation without $1 failed"; }
+  grep -oE "($2).*" "$folder/$1.log" || { cat "$folder/$1.log"; complain "the installation does not say that $1 is missing"; }
   alone "$1" python - <<END
 import warnings, torch
 from deformlab.ops import deform_conv2d

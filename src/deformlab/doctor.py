@@ -1,4 +1,4 @@
-"""What is installed, which operators are compiled, what will be slow and why."""
+"""`deformlab doctor`: what is installed, which operators are compiled, what will be slow and why."""
 
 import importlib.util
 import os
@@ -9,6 +9,7 @@ from importlib import metadata
 import torch
 
 from deformlab import ops, provenance
+from deformlab.requirements import installation_advice, missing_packages
 from deformlab.wandb_account import has_api_key
 
 __all__ = ["Diagnosis", "examine"]
@@ -20,7 +21,7 @@ class Diagnosis:
 
     Args:
         facts: Name and value, in the order to show.
-        advice: One sentence each: what will be slow or missing, and the way out.
+        advice: One sentence each: what is missing or slow, and what to do about it.
     """
 
     facts: dict[str, str]
@@ -47,8 +48,9 @@ def examine() -> Diagnosis:
     facts["native library"] = str(native.path) if native.loaded else f"none: {native.reason}"
     if not native.loaded:
         advice.append(
-            "Deformable convolution runs on the plain PyTorch reference, several times slower than compiled. "
-            "With a C++ compiler at hand, build it: pip install --no-build-isolation --no-deps -e ."
+            "Deformable convolution uses the plain PyTorch reference, which is several times slower than the "
+            "compiled operator. If you have a C++ compiler, compile it in the source folder: "
+            "pip install --no-build-isolation --no-deps -e ."
         )
     facts["C++ compiler"] = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or "none"
     facts["CUDA compiler"] = shutil.which("nvcc") or "none"
@@ -56,14 +58,21 @@ def examine() -> Diagnosis:
     facts["operators on the GPU"] = ops.backend("cuda") if torch.cuda.is_available() else "no GPU"
     if torch.cuda.is_available() and not native.cuda:
         advice.append(
-            f"Deformable convolution on the GPU runs on the plain PyTorch reference: {native.cuda_reason}"
-        )
-    if not torch.cuda.is_available():
-        advice.append(
-            "There is no GPU, so the papers' trainings are out of reach; small ones, such as "
-            "experiments/demo.yaml and experiments/camvid.yaml, are not."
+            f"Deformable convolution on the GPU uses the plain PyTorch reference: {native.cuda_reason}"
         )
 
+    missing = missing_packages()
+    facts["training toolkit"] = "not installed" if missing else "installed"
+    if missing:
+        advice.append(
+            "The operators and layers work. Training, sweeps, reports and pictures need the training toolkit, "
+            f"which is {installation_advice(missing)}"
+        )
+    elif not torch.cuda.is_available():
+        advice.append(
+            "There is no GPU: the papers' trainings would take weeks, small ones such as experiments/demo.yaml "
+            "and experiments/camvid.yaml work."
+        )
     facts["Weights & Biases"] = _wandb()
     if "offline" in facts["Weights & Biases"]:
         advice.append(

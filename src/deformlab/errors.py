@@ -11,6 +11,7 @@ __all__ = [
     "DatasetError",
     "DeformlabError",
     "Interrupted",
+    "MissingToolkitError",
     "RunFolderError",
     "TrainingError",
 ]
@@ -40,6 +41,10 @@ class CheckpointError(DeformlabError):
 
 class RunFolderError(DeformlabError):
     """A run folder is missing, broken or in use."""
+
+
+class MissingToolkitError(DeformlabError, ImportError):
+    """Packages of the training toolkit are not installed."""
 
 
 class TrainingError(DeformlabError):

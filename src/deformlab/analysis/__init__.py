@@ -3,6 +3,7 @@
 Reproduces tables 1 to 3 of Deformable Convolutional Networks from the trials of a sweep.
 """
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.analysis.by_object import ObjectComparison
 from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.export import Table

@@ -1,5 +1,6 @@
 """What is logged, drawn and saved while training."""
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from deformlab.callbacks.console import EpochBar, EpochLines
 from deformlab.callbacks.object_files import measured_objects

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import deformlab
 from deformlab.errors import ConfigError, DeformlabError, Interrupted, TrainingError
+from deformlab.requirements import require_toolkit
 
 __all__ = ["main"]
 
@@ -94,6 +95,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
+    # Their --help too: it comes from the signatures of Lightning's Trainer and of our own classes.
+    require_toolkit(repr(arguments[0]))
     with _importing_lightning():
         from pytorch_lightning.utilities import rank_zero_only
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -158,6 +161,7 @@ def _sweep(arguments: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
     _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
+    require_toolkit("'sweep'")
     with _importing_lightning():
         from deformlab.cli.training import ConfigurationResolver
         from deformlab.sweep import parse_setting, run_sweep, sweep_folder
@@ -189,6 +193,7 @@ def _report(arguments: list[str]) -> int:
     parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
     _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
+    require_toolkit("'report'")
     _write_report(options.runs, options.output, options.smallest_effect)
     return 0
 
@@ -293,6 +298,7 @@ def _show(arguments: list[str]) -> int:
         "(default: KIND-IMAGE.png here)",
     )
     options = parser.parse_args(arguments)
+    require_toolkit("'show'")
     from deformlab.inspection.show import run
 
     try:
@@ -322,6 +328,7 @@ def _shift(arguments: list[str]) -> int:
     )
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="file for the table")
     options = parser.parse_args(arguments)
+    require_toolkit("'shift'")
     from deformlab.inspection.shift import run
 
     return run(**vars(options))
@@ -352,6 +359,7 @@ def _data(arguments: list[str]) -> int:
         help="areas in pixels below which objects are small and above which they are large",
     )
     options = parser.parse_args(arguments)
+    require_toolkit("'data check'")
     from deformlab.data import CheckSettings, check_dataset
 
     settings = CheckSettings.choose(options.name, options.config, options.object_sizes)

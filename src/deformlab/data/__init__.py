@@ -6,6 +6,7 @@ reading and checking data sets do not.
 
 from typing import TYPE_CHECKING, Any
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.data.camvid import CamVid
 from deformlab.data.check import CheckSettings, DatasetReport, SplitReport, check_dataset
 from deformlab.data.cityscapes import Cityscapes

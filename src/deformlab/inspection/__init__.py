@@ -3,6 +3,7 @@
 Functions here compute; those of `deformlab.inspection.figures` draw what they return.
 """
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.inspection.network import TrainedNetwork, load_network
 from deformlab.inspection.page import unit_page, write_unit_page
 from deformlab.inspection.sampling import (

@@ -1,5 +1,6 @@
 """Metrics as torchmetrics classes. The result does not depend on batch size or number of processes."""
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.metrics.effective_dilation import (
     EffectiveDilation,
     LayerGeometry,

@@ -3,6 +3,7 @@
 NumPy only: training writes with it what analysis reads without PyTorch.
 """
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.records.estimates import (
     ALL,
     Correlation,

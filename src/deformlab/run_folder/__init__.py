@@ -15,6 +15,7 @@ the old content. Nothing here imports torch before a checkpoint is written or re
 Beside the run folders of a sweep, `trials.json` lists them: `write_trial_list`, `read_trial_list`.
 """
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.run_folder.checkpoints import (
     RecordedTraining,
     TrainingRecord,

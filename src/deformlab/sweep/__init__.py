@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.sweep.run import run_sweep, sweep_folder
 from deformlab.sweep.specification import SweepSpecification, TrialSpecification, parse_setting, read_sweep
 from deformlab.sweep.trials import Identify, PlannedTrial, make_trials

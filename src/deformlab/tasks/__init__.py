@@ -1,5 +1,6 @@
 """LightningModules: what is trained, on which loss, measured by what."""
 
+import deformlab._needs_toolkit  # noqa: F401
 from deformlab.tasks.base import BaseTask
 from deformlab.tasks.optimization import Optimization
 from deformlab.tasks.segmentation import Evaluation, SemanticSegmentation
