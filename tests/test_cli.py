@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from deformlab.cli import main
+from deformlab.cli import TRAINING_VERBS, main
 from deformlab.run_folder import read_result
 
 VERBS = ["fit", "validate", "test", "predict", "sweep", "report", "show", "data", "doctor"]
@@ -33,6 +33,42 @@ def test_every_verb_explains_itself(verb, capsys):
         main([verb, "--help"])
     assert exit_.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", TRAINING_VERBS)
+def test_help_of_a_training_verb_fits_one_screen_and_names_the_rest(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 80
+    assert f"deformlab {verb} --help-all" in lines[-1]
+
+
+def test_help_shows_common_options_with_the_parsers_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    common = capsys.readouterr().out
+    assert "--model.dilation 2 " in common
+    assert "--data.root ROOT " in common
+    assert "--model.boundary" not in common
+
+
+def test_help_of_predict_is_about_prediction(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "-h"])
+    common = capsys.readouterr().out
+    assert "--data.predict_root" in common
+    assert "--output predictions" in common
+    assert "--trainer.max_epochs" not in common
+
+
+def test_help_all_shows_every_option(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["validate", "--help-all"])
+    everything = capsys.readouterr().out
+    for option in ("--model.boundary", "--trainer.limit_val_batches", "--name", "--help-all"):
+        assert option in everything
 
 
 def test_an_unknown_verb_names_the_verbs(capsys):

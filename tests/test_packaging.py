@@ -8,6 +8,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import deformlab
+from deformlab.requirements import missing_packages, toolkit_packages
 
 try:
     import tomllib
@@ -17,13 +18,33 @@ except ModuleNotFoundError:
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-DEPENDENCIES = PROJECT["dependencies"]
-EXTRAS = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+TOOLKIT = PROJECT["optional-dependencies"]["train"]
+DEPENDENCIES = [*PROJECT["dependencies"], *TOOLKIT]
+EXTRAS = [
+    line
+    for lines in PROJECT["optional-dependencies"].values()
+    for line in lines
+    if Requirement(line).name != PROJECT["name"]  # an extra may include another
+]
 README = (ROOT / "README.md").read_text()
 
 
 def canonical(name):
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_operators_and_layers_need_torch_alone():
+    assert [Requirement(line).name for line in PROJECT["dependencies"]] == ["torch"]
+
+
+@pytest.mark.parametrize("extra", ["dev", "slurm"])
+def test_extras_that_train_include_the_toolkit(extra):
+    assert f"{PROJECT['name']}[train]" in PROJECT["optional-dependencies"][extra]
+
+
+def test_the_installed_metadata_names_the_toolkit_and_its_modules():
+    assert sorted(toolkit_packages()) == sorted(Requirement(line).name for line in TOOLKIT)
+    assert missing_packages() == []
 
 
 def test_the_conda_environment_repeats_the_dependencies_and_their_bounds():

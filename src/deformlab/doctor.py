@@ -65,13 +65,13 @@ def examine() -> Diagnosis:
     facts["training toolkit"] = "not installed" if missing else "installed"
     if missing:
         advice.append(
-            "The operators and layers work. Training, sweeps, reports and pictures need the training toolkit, "
-            f"which is {installation_advice(missing)}"
+            "The operators and layers work. Training, sweeps, reports and pictures need the training "
+            f"toolkit, which is {installation_advice(missing)}"
         )
     elif not torch.cuda.is_available():
         advice.append(
-            "There is no GPU: the papers' trainings would take weeks, small ones such as experiments/demo.yaml "
-            "and experiments/camvid.yaml work."
+            "There is no GPU. Small trainings such as experiments/demo.yaml and experiments/camvid.yaml take "
+            "minutes to hours here, but the papers' trainings would take weeks."
         )
     facts["Weights & Biases"] = _wandb()
     if "offline" in facts["Weights & Biases"]:

@@ -1,7 +1,7 @@
 """Whether the training toolkit is installed: `pip install deformlab` brings the operators and layers alone.
 
-What the toolkit needs is declared once, as the extra `train` in pyproject.toml, and read from the metadata of the
-installed package. Nothing here imports more than Python's own library.
+What the toolkit needs is declared once, as the extra `train` in pyproject.toml, and read from the metadata of
+the installed package. This module imports only Python's own library.
 """
 
 import importlib.util
@@ -38,7 +38,9 @@ def missing_packages() -> list[str]:
 
 def installation_advice(missing: list[str]) -> str:
     """What is missing and how to install it, for the end of a sentence."""
-    named = ", ".join(missing) if len(missing) <= 4 else f"{', '.join(missing[:3])} and {len(missing) - 3} more"
+    named = (
+        ", ".join(missing) if len(missing) <= 4 else f"{', '.join(missing[:3])} and {len(missing) - 3} more"
+    )
     return f"not installed (missing: {named}); pip install 'deformlab[train]'"
 
 
@@ -53,4 +55,6 @@ def require_toolkit(user: str) -> None:
     """
     missing = missing_packages()
     if missing:
-        raise MissingToolkitError(f"{user} needs the training toolkit, which is {installation_advice(missing)}")
+        raise MissingToolkitError(
+            f"{user} needs the training toolkit, which is {installation_advice(missing)}"
+        )

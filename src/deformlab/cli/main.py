@@ -1,6 +1,6 @@
 """The command line: training verbs by LightningCLI, and sweep, report, show, shift, data check and doctor.
 
-A user's mistake is one line on stderr and exit code 2; a traceback is a bug of ours.
+A user's mistake prints one line on stderr and exits with code 2; a traceback is a bug of ours.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,20 +27,22 @@ usage: deformlab VERB ...
 
 Semantic segmentation with Deformable ConvNets: how far should a network look?
 
-  deformlab fit       --config FILE.yaml         train one network
-  deformlab validate  --run_dir RUN              measure mIoU and effective dilation of a trained network
-  deformlab test      --run_dir RUN              the same on the test split
-  deformlab predict   --run_dir RUN --data.predict_root IMAGES --output FOLDER
-                                                 segment your own images
-  deformlab sweep     SWEEP.yaml                 train a list of variants and compare them
-  deformlab report    RUNS                       tables, plots and report.html of a sweep
-  deformlab show      KIND RUN IMAGE             what a trained network does with one image, as a picture
-  deformlab shift     RUN [RUN ...]              does effective dilation follow the image content
-  deformlab data check NAME ROOT                 is a data set complete, are its labels legal
-  deformlab doctor                               what is installed, what will be slow and why
+  deformlab fit --config FILE.yaml    train one network
+  deformlab validate --run_dir RUN    measure mIoU and effective dilation
+  deformlab test --run_dir RUN        the same on the test split
+  deformlab predict --run_dir RUN --data.predict_root IMAGES --output FOLDER
+                                      segment your own images
+  deformlab sweep SWEEP.yaml          train several variants and compare them
+  deformlab report RUNS               write tables, plots and a page for a sweep
+  deformlab show KIND RUN IMAGE       draw what a network does with an image
+  deformlab shift RUN [RUN ...]       test whether effective dilation follows
+                                      the image content
+  deformlab data check NAME ROOT      find missing files and illegal labels
+  deformlab doctor                    show what is installed, missing or slow
 
-Every verb explains itself with --help. Every training option can stand in the YAML file or on the command
-line, for example --model.dilation 6 or --trainer.max_epochs 20.
+deformlab VERB --help explains a verb. The options of fit, validate, test and
+predict can be given in the YAML file or on the command line, for example
+--model.dilation 6 or --trainer.max_epochs 20.
 """
 
 
@@ -50,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments after the program's name; None for those of the process.
 
     Returns:
-        0 done, 1 a trial of a sweep or a check failed, 2 the user's mistake, 128 + n stopped by signal n
-        (130 Ctrl-C, 143 SIGTERM).
+        0 for success, 1 if a trial of a sweep or a check failed, 2 for a user's mistake, 128 + n if signal n
+        stopped it (130 Ctrl-C, 143 SIGTERM).
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -66,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         print("deformlab: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); nothing is left to say, and nobody to say it to.
+        # The reader of our output, for example `| head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -90,7 +93,7 @@ def _dispatch(arguments: list[str]) -> int:
         "doctor": _doctor,
     }
     if verb not in verbs:
-        raise ConfigError(f"there is no verb {verb!r}; the verbs are {', '.join([*TRAINING_VERBS, *verbs])}")
+        raise ConfigError(f"unknown verb {verb!r}; choose one of {', '.join([*TRAINING_VERBS, *verbs])}")
     return verbs[verb](arguments[1:])
 
 
@@ -109,12 +112,12 @@ def _train(arguments: list[str]) -> int:
     except (Interrupted, TrainingError):
         if getattr(rank_zero_only, "rank", 0) == 0:
             raise
-        # The first process says it. Lightning would kill that one if another ended with a failure before.
+        # The first process reports it. Lightning would kill that one if another failed before it.
         return 0
     except MisconfigurationException as error:
         text = one_line(str(error))
         if "gpu backend" in text:
-            text = "--trainer.accelerator: torch finds no GPU here; take cpu or auto, or see deformlab doctor"
+            text = "--trainer.accelerator: torch finds no GPU here; use cpu or auto, or see deformlab doctor"
         raise ConfigError(text) from error
     return 0
 
@@ -123,10 +126,10 @@ def _train(arguments: list[str]) -> int:
 def _importing_lightning() -> Iterator[None]:
     """Switches garbage collection off for the imports inside, which saves a third of their time.
 
-    torch and Lightning make a million objects that stay. They are left out of later collections, too.
+    torch and Lightning create a million objects that live until the end. Later collections skip them, too.
     """
     if "pytorch_lightning" in sys.modules:
-        # The caller's own garbage must not be frozen with them.
+        # Imported before: freezing now would also freeze the caller's own garbage.
         yield
         return
     gc.disable()
@@ -140,15 +143,17 @@ def _importing_lightning() -> Iterator[None]:
 def _sweep(arguments: list[str]) -> int:
     parser = _parser(
         "sweep",
-        "Trains every trial of a sweep file, then writes the report. The same command again skips what is "
-        "finished and continues what is not.",
+        "Trains every trial of a sweep file, then writes the report. The same command again skips finished "
+        "trials and continues the others.",
     )
     parser.add_argument("file", type=Path, help="sweep file, for example experiments/sweeps/dilation.yaml")
     parser.add_argument("--output", type=Path, help="folder for the runs (default: runs/<name of the sweep>)")
     parser.add_argument(
-        "--jobs", type=int, help="trials at the same time (default: 1 here, all of them on a cluster)"
+        "--jobs", type=int, help="trials at the same time (default: 1 on this machine, all on a cluster)"
     )
-    parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="where trials run")
+    parser.add_argument(
+        "--executor", choices=("local", "slurm"), default="local", help="where trials run (default: local)"
+    )
     parser.add_argument("--root", help="the data set's folder, short for --set data.root=ROOT")
     parser.add_argument(
         "--set",
@@ -158,7 +163,7 @@ def _sweep(arguments: list[str]) -> int:
         dest="overrides",
         help="an option for every trial, for example --set trainer.max_epochs=5; may be repeated",
     )
-    parser.add_argument("--dry-run", action="store_true", help="shows the trials and runs nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show the trials without running them")
     _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
     require_toolkit("'sweep'")
@@ -186,7 +191,7 @@ def _sweep(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     parser = _parser(
         "report",
-        "Writes the papers' tables (Markdown, LaTeX, CSV), plots and one self-contained report.html from the "
+        "Writes the papers' tables (Markdown, LaTeX, CSV), plots and a self-contained report.html from the "
         "runs of a sweep.",
     )
     parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
@@ -207,7 +212,7 @@ def _write_report(runs: Path, output: Path | None, smallest_effect: float) -> No
 
 
 def _cells(text: str) -> float:
-    """A number of cells of 0 or more; refused before a sweep trains for hours."""
+    """A number of cells of 0 or more; checked before a sweep trains for hours."""
     try:
         cells = float(text)
     except ValueError:
@@ -231,24 +236,27 @@ SHOW = """\
 Draws what a trained network does with an image, as PNG and as PDF.
 
 KIND is one of
-  sampling     where units sample, followed down through three levels of filters: 729 points each
-  offsets      the offset field of a deformable layer as colour
+  sampling     where units sample: 729 points each, through three levels of
+               filters
+  offsets      the offset field of a deformable layer, as colour
   dilation     effective dilation of the deformable layers over the image
-  support      what units react to: effective sampling locations, effective receptive field, and the smallest
-               region that gives the same response (slow: seconds to minutes per unit)
+  support      what units react to: effective sampling locations, effective
+               receptive field and error-bounded saliency region (seconds to
+               minutes for each unit)
   prediction   image, label, prediction, error and entropy
-  all          each of them that the network has
-  units        a page, not a picture: click on an image and see where that unit samples, layer by layer; takes
-               several images, one HTML file that needs no network
+  all          all of these
+  units        an HTML page instead of a picture: click on an image to see
+               where that unit samples, layer by layer; takes several images
 
-Units stand on background, on a small and on a large object, unless --at says where.
+By default, one unit each on the background, on a small and on a large object
+is drawn. --at chooses others.
 """
 SHOW_EXAMPLES = """\
 examples:
-  deformlab show sampling runs/dilation/deformable-2-seed0-1a2b3c4d street.png
-  deformlab show sampling DEFORMABLE street.png --compare ATROUS --at 120,200 --at 60,310
-  deformlab show offsets DEFORMABLE street.png --layer layer4.0.conv2 --output figures/offsets.pdf
-  deformlab show units DEFORMABLE street.png crossing.png --compare ATROUS --output units.html
+  deformlab show sampling runs/mine street.png
+  deformlab show sampling RUN street.png --compare ATROUS --at 120,200 --at 6,31
+  deformlab show offsets RUN street.png --layer layer4.0.conv2 --output o.pdf
+  deformlab show units RUN street.png crossing.png --compare ATROUS
 """
 
 
@@ -256,28 +264,28 @@ def _show(arguments: list[str]) -> int:
     parser = _parser("show", SHOW)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = SHOW_EXAMPLES
-    parser.add_argument("kind", metavar="KIND", help="which picture, see above")
+    parser.add_argument("kind", metavar="KIND", help="the picture, see above")
     parser.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
         type=Path,
-        help="run folder, whose last checkpoint is used, or a checkpoint in one",
+        help="a run folder, whose last checkpoint is used, or a checkpoint in one",
     )
     parser.add_argument(
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="image file, or the name of a sample of the network's data set",
+        help="an image file, or the name of a sample of the network's data set",
     )
     parser.add_argument(
-        "--compare", type=Path, metavar="CHECKPOINT", help="a second network, drawn beside it"
+        "--compare", type=Path, metavar="CHECKPOINT", help="a second network, drawn beside the first"
     )
     parser.add_argument(
         "--at",
         action="append",
         default=[],
         metavar="Y,X",
-        help="pixel of the image whose unit is drawn; may be repeated",
+        help="pixel whose unit is drawn; may be repeated",
     )
     parser.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last ones)")
     parser.add_argument(
@@ -288,14 +296,14 @@ def _show(arguments: list[str]) -> int:
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="support: how far the response may change, between 0 and 1 (default: 0.1)",
+        help="support: largest relative change of the response, between 0 and 1 (default: 0.1)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="FILE.png or FILE.pdf, both are written; a folder with KIND all, FILE.html with KIND units "
-        "(default: KIND-IMAGE.png here)",
+        help="FILE.png or FILE.pdf (both are written); FILE.html for units; a folder for all "
+        "(default: KIND-IMAGE.png in this folder)",
     )
     options = parser.parse_args(arguments)
     require_toolkit("'show'")
@@ -311,11 +319,11 @@ def _show(arguments: list[str]) -> int:
 def _shift(arguments: list[str]) -> int:
     parser = _parser(
         "shift",
-        "Says whether effective dilation follows the image content or the position. Every validation image "
+        "Tests whether effective dilation follows the image content or the position. Every validation image "
         "is enlarged, and the network sees two windows of it, one shifted against the other. For each "
-        "deformable layer the table gives the correlation of effective dilation between both windows: of "
-        "filters that see the same content, and of filters at the same position; with 95 % intervals over "
-        "images. If it follows the content, the first is near 1 and clearly above the second.",
+        "deformable layer, the table gives two correlations of effective dilation between the windows: of "
+        "filters that see the same content, and of filters at the same position, with 95 % intervals over "
+        "images. If effective dilation follows the content, the first is near 1 and well above the second.",
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run folder of a deformable network"
@@ -324,9 +332,13 @@ def _shift(arguments: list[str]) -> int:
         "--scale", type=float, default=4 / 3, help="enlargement of the images, above 1 (default: 4/3)"
     )
     parser.add_argument(
-        "--shift", type=int, default=3, metavar="CELLS", help="cells between the windows (default: 3)"
+        "--shift",
+        type=int,
+        default=3,
+        metavar="CELLS",
+        help="cells by which the windows are shifted (default: 3)",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="file for the table")
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="CSV file for the table")
     options = parser.parse_args(arguments)
     require_toolkit("'shift'")
     from deformlab.inspection.shift import run
@@ -335,12 +347,14 @@ def _shift(arguments: list[str]) -> int:
 
 
 def _data(arguments: list[str]) -> int:
-    parser = _parser("data", "Looks at data sets.")
+    parser = _parser("data", "Checks data sets.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     check = verbs.add_parser(
         "check",
-        help="counts, missing pairs, unreadable files, illegal labels, pixel shares and object sizes",
-        description="Reads every image and label of a data set. Exit code 1 and one line per problem.",
+        help="read every file; report counts, problems, pixel shares and object sizes",
+        description="Reads every image and label of a data set. Reports counts, pixel shares, object sizes, "
+        "and one line for each problem, such as a missing or unreadable file or an illegal label. Problems give "
+        "exit code 1.",
     )
     check.add_argument("name", help="camvid, cityscapes, voc, coco, folder or shapes")
     check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")
@@ -349,14 +363,14 @@ def _data(arguments: list[str]) -> int:
         "--config",
         type=Path,
         metavar="FILE.yaml",
-        help="shows small and large objects as a training with this configuration counts them",
+        help="take the areas of small and large objects from this training configuration",
     )
     sizes.add_argument(
         "--object-sizes",
         type=float,
         nargs=2,
         metavar=("SMALL", "LARGE"),
-        help="areas in pixels below which objects are small and above which they are large",
+        help="area in pixels below which objects are small, and above which they are large",
     )
     options = parser.parse_args(arguments)
     require_toolkit("'data check'")
@@ -370,8 +384,10 @@ def _data(arguments: list[str]) -> int:
 
 def _doctor(arguments: list[str]) -> int:
     _parser(
-        "doctor", "Says what is installed, which operators are compiled, what will be slow and why."
+        "doctor", "Shows what is installed, which operators are compiled, and what will be slow and why."
     ).parse_args(arguments)
+    # torch warns in its own words where NumPy is not installed, which only the toolkit needs.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     from deformlab.doctor import examine
 
     print(examine().format())

@@ -39,6 +39,7 @@ from deformlab.cli.evaluation_recorder import EvaluationRecorder
 from deformlab.cli.parser_messages import check_yaml_files, one_line, with_suggestion
 from deformlab.cli.precision import affordable_precision
 from deformlab.cli.training_options import (
+    add_help_options,
     add_run_options,
     check_length,
     check_trainer,
@@ -82,7 +83,7 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, args: list[str] | dict[str, Any], **options: Any) -> None:
         self._verb = args["subcommand"] if isinstance(args, dict) else args[0]
-        self._shows_help = not {"-h", "--help"}.isdisjoint(args)
+        self._shows_help = not {"-h", "--help", "--help-all"}.isdisjoint(args)
         self._termination = Termination()
         with self._termination.listening():
             super().__init__(args=args, **options)
@@ -95,9 +96,9 @@ class TrainingCLI(LightningCLI):
 
     def _parser(self, subcommand: str | None) -> LightningArgumentParser:
         if subcommand is not None and subcommand not in self._subcommand_parsers:
-            self._subcommand_parsers[subcommand] = self._prepare_subcommand_parser(
-                Trainer, subcommand, **self._parser_settings[subcommand]
-            )
+            parser = self._prepare_subcommand_parser(Trainer, subcommand, **self._parser_settings[subcommand])
+            add_help_options(parser, subcommand)
+            self._subcommand_parsers[subcommand] = parser
         return super()._parser(subcommand)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

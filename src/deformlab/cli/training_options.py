@@ -1,75 +1,197 @@
 """The options of fit, validate, test and predict beside those of the trainer, the task and the data."""
 
+import argparse
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning.cli import LightningArgumentParser
 
-from deformlab.data import SegmentationDataModule
+from deformlab.data import DATASETS, SegmentationDataModule
 from deformlab.errors import ConfigError
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder import read_evaluation_config
 from deformlab.tasks import SemanticSegmentation
 
-__all__ = ["add_run_options", "check_length", "check_trainer", "cli_settings", "with_run_config"]
+__all__ = [
+    "add_help_options",
+    "add_run_options",
+    "check_length",
+    "check_trainer",
+    "cli_settings",
+    "with_run_config",
+]
 
+USAGE = "deformlab {verb} [--config FILE] [--run_dir RUN] [--OPTION VALUE]..."
+# Of the help on common options, and where its texts begin.
+WIDTH, COLUMN = 80, 36
 DESCRIPTIONS = {
-    "fit": "Trains a network and writes a run folder: deformlab fit --config experiments/camvid.yaml "
-    "--data.root PATH. The same command with the same --run_dir continues an interrupted training.",
-    "validate": "Measures the score and effective dilation of a trained network on the validation split, "
-    "also by the size of objects and by distance from the image's border, and records them as the run's own: "
-    "deformlab validate --run_dir runs/NAME. On other data or with other options the result is kept beside "
-    "them: deformlab validate --run_dir runs/NAME --data.root OTHER --name other-drive.",
-    "test": "The same on the test split, recorded as evaluations/test.json in the run folder: deformlab test "
-    "--run_dir runs/NAME.",
-    "predict": "Segments a folder of images: deformlab predict --run_dir runs/NAME "
-    "--data.predict_root IMAGES --output PREDICTIONS.",
+    "fit": "Trains a network and writes a run folder. The same command with the same --run_dir continues a "
+    "training that was interrupted.",
+    "validate": "Measures mIoU and effective dilation of a trained network on the validation images, overall "
+    "and by object size, and records them in the run folder. Results on other data, or with other options, "
+    "need a --name and do not replace the run's own.",
+    "test": "Measures mIoU and effective dilation of a trained network on the test split and records them in "
+    "the run folder as evaluations/test.json.",
+    "predict": "Segments a folder of images with a trained network. Writes each class map twice: as class "
+    "numbers and in colour.",
+}
+EXAMPLES = {
+    "fit": "deformlab fit --config experiments/camvid.yaml --data.root CAMVID",
+    "validate": "deformlab validate --run_dir RUN --data.root OTHER --name other-drive",
+    "test": "deformlab test --run_dir RUN",
+    "predict": "deformlab predict --run_dir RUN --data.predict_root IN --output OUT",
+}
+
+# The options that --help shows, by group. Their texts and defaults are the parser's.
+MACHINE = ("data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.precision")
+EVALUATION = {
+    "run": ("config", "run_dir", "ckpt_path", "name"),
+    "data": ("data.dataset", "data.root", "data.val_batch_size"),
+    "measuring": (
+        "model.evaluation.scales",
+        "model.evaluation.flip",
+        "model.evaluation.object_sizes",
+        "model.evaluation.object_area",
+    ),
+    "machine": MACHINE,
+}
+COMMON_OPTIONS = {
+    "fit": {
+        "run": ("config", "run_dir", "wandb", "seed_everything"),
+        "data": ("data.dataset", "data.root", "data.batch_size"),
+        "network": (
+            "model.backbone",
+            "model.backbone_weights",
+            "model.init_weights",
+            "model.output_stride",
+            "model.conv5",
+            "model.dilation",
+            "model.num_deformable_layers",
+        ),
+        "training": ("trainer.max_epochs", "model.optimization.learning_rate"),
+        "machine": MACHINE,
+    },
+    "validate": EVALUATION,
+    "test": EVALUATION,
+    "predict": {
+        "run": ("config", "run_dir", "ckpt_path"),
+        "images": ("data.predict_root", "output"),
+        "network": ("model.evaluation.scales", "model.evaluation.flip"),
+        "machine": MACHINE,
+    },
+}
+# Instead of texts that were written for readers of Python code.
+TEXTS = {
+    "run_dir": "Run folder of the trained network. Its configuration and last checkpoint are used.",
+    "config": "YAML file with options. Options after it on the command line override it.",
+    "seed_everything": "Seed of all random numbers. With true, a random seed is drawn.",
+    "ckpt_path": "Checkpoint instead of the run's last one.",
+    "data.dataset": f"Data set: {', '.join(DATASETS)}.",
+    "trainer.max_epochs": "Epochs to train.",
+    "trainer.accelerator": "`cpu`, `gpu`, or `auto`: a GPU if present.",
+    "trainer.devices": "Number of GPUs or CPU processes. `auto`: all GPUs, or one CPU process.",
+    "trainer.precision": "32-true unless set, bf16-mixed or 16-mixed.",
+}
+FIT_TEXTS = {
+    "run_dir": "Run folder to write, or to continue. Default: runs/fit/<data set>-<conv5>-<time>; a training "
+    "that was interrupted goes on after its last checkpoint.",
 }
 
 
 def add_run_options(parser: LightningArgumentParser) -> None:
     """Adds the options that belong to a run."""
-    parser.add_argument(
-        "--run_dir",
-        type=Path | None,
-        default=None,
-        help="Run folder. fit: where to write, and to resume from if a checkpoint is there "
-        "(default: runs/fit/<data set>-<conv5>-<time>). Other verbs: the run whose configuration and "
-        "last checkpoint to use.",
-    )
+    parser.add_argument("--run_dir", type=Path | None, default=None)
     parser.add_argument(
         "--wandb",
         type=Literal["auto", "online", "offline", "off"],
         default="auto",
-        help="Weights & Biases: auto logs online where a key and a network are found, offline otherwise.",
+        help="Weights & Biases: `auto` logs online if there is a key and a network, else offline.",
     )
     parser.add_argument(
         "--offset_limit",
         type=float | None,
         default=0.5,
-        help="fit: offsets have run away when their median is longer than this share of the shorter side "
+        help="fit: warns of runaway offsets when their median is longer than this share of the shorter side "
         "of the layer's input; null for no warning.",
     )
     parser.add_argument(
         "--name",
         type=str | None,
         default=None,
-        help="validate, test: keeps the result as evaluations/NAME.json in the run folder, beside the "
-        "run's own.",
+        help="Keeps the result as evaluations/NAME.json. The file is in the run folder of validate or test.",
     )
     parser.add_argument(
         "--config_version",
         type=int,
         default=identities.VERSION,
-        help="Version of what the options mean, as a run's config.yaml records it.",
+        help="Version of the options' meaning, as recorded in a run's config.yaml.",
     )
     parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("predictions"),
-        help="predict: folder for the class maps (PNG).",
+        "--output", type=Path, default=Path("predictions"), help="Folder for the class maps of predict (PNG)."
     )
+
+
+def add_help_options(parser: LightningArgumentParser, verb: str) -> None:
+    """Adds `--help` for the common options of a verb and `--help-all` for every option."""
+    texts = TEXTS | (FIT_TEXTS if verb == "fit" else {})
+    for action in parser._actions:
+        action.help = texts.get(action.dest, action.help)
+    parser.add_argument("-h", "--help", action=_CommonHelp, help="Shows the common options.", verb=verb)
+    parser.add_argument("--help-all", action="help", help="Shows all options.")
+
+
+class _CommonHelp(argparse._HelpAction):
+    """Prints the common options of a verb and exits. The parser leaves help actions out of configurations."""
+
+    def __init__(self, *arguments: Any, verb: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.verb = verb
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
+        print(common_help(parser, self.verb))
+        parser.exit()
+
+
+def common_help(parser: argparse.ArgumentParser, verb: str) -> str:
+    """The common options of a verb, each with its default and a short text, 80 columns wide."""
+    actions = {action.dest: action for action in parser._actions}
+    lines = [
+        f"usage: {USAGE.format(verb=verb)}",
+        f"example: {EXAMPLES[verb]}",
+        "",
+        *textwrap.wrap(DESCRIPTIONS[verb], WIDTH),
+        "",
+        "Common options with their defaults (UPPER CASE: no default):"
+        if verb == "fit"
+        else "Common options with their defaults, which the configuration of RUN replaces:",
+    ]
+    for group, names in COMMON_OPTIONS[verb].items():
+        lines += [f"{group}:", *(line for name in names for line in _option_lines(actions[name]))]
+    return "\n".join([*lines, "", f"deformlab {verb} --help-all shows all options."])
+
+
+def _option_lines(action: argparse.Action) -> list[str]:
+    """An option with its default, and the first sentence of its text in the second column."""
+    value = _plain(action.default)
+    if action.default is None:
+        value = re.split(r"[._]", action.dest)[-1].upper()
+    text = re.sub(r" \([^()]*\)", "", " ".join((action.help or "").split()))
+    text = text.split(". ")[0].split("; ")[0].rstrip(".")
+    first, *more = textwrap.wrap(text[:1].upper() + text[1:], WIDTH - COLUMN)
+    option = f"  --{action.dest} {value}"
+    if len(option) < COLUMN - 1:
+        option = f"{option:<{COLUMN}}{first}"
+    else:
+        more = [first, *more]
+    return [option, *(" " * COLUMN + line for line in more)]
+
+
+def _plain(value: Any) -> str:
+    """A default as one writes it on the command line."""
+    return json.dumps(value if not isinstance(value, Path) else str(value)).strip('"').replace(" ", "")
 
 
 def cli_settings() -> dict[str, Any]:
@@ -91,7 +213,8 @@ def cli_settings() -> dict[str, Any]:
             **{
                 verb: {
                     "description": text,
-                    "usage": f"deformlab {verb} [--config FILE.yaml] [--run_dir RUN] [--OPTION VALUE ...]",
+                    "usage": USAGE.format(verb=verb),
+                    "add_help": False,
                     "exit_on_error": False,
                 }
                 for verb, text in DESCRIPTIONS.items()
