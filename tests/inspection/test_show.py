@@ -1,5 +1,6 @@
 """`deformlab show` from the command line."""
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import yaml
 from PIL import Image
 
 from deformlab.cli import main
-from deformlab.inspection import KINDS, Show, views
+from deformlab.inspection import KINDS, Show, show, views
+from deformlab.inspection.show import TimeLeft, about
 
 IMAGE = "val_00001"
 
@@ -247,3 +249,51 @@ def test_support_tells_how_many_forward_passes_are_done(trained_run):
     assert last <= total
     assert total % 2 == 0  # two searches
     assert "pixel y 20, x 20" in text
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_time_left_is_measured_on_the_passes_of_the_first_search():
+    clock = Clock()
+    left = TimeLeft(3, clock)
+    clock.now += 20  # setting up, and the first pass
+    assert left.after(0, 3, 300) is None
+    clock.now += 10
+    assert left.after(0, 53, 300) == pytest.approx(0.2 * 247 + 2 * 60)
+
+
+def test_the_time_left_follows_the_searches_that_are_done():
+    clock = Clock()
+    left = TimeLeft(3, clock)
+    left.after(0, 3, 300)
+    clock.now += 30
+    assert left.after(1, 3, 300) == pytest.approx(30 + 30)
+    clock.now += 10
+    assert left.after(1, 90, 300) == pytest.approx(20 + 30)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "about 10 seconds"), (44, "about 40 seconds"), (200, "about 3 minutes"), (9000, "about 2.5 hours")],
+)
+def test_durations_are_rounded(seconds, words):
+    assert about(seconds) == words
+
+
+def test_without_a_terminal_a_long_wait_is_announced_on_standard_error(
+    monkeypatch, capsys, tmp_path, trained_run
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(show, "FIRST_LINE", 0.0)
+    assert main(["show", "support", str(trained_run), IMAGE, "--at", "30,30"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.fullmatch(r"support 1 of 1 \(.*\): about \d+ seconds left", lines[0])

@@ -353,8 +353,8 @@ def _data(arguments: list[str]) -> int:
         "check",
         help="read every file; report counts, problems, pixel shares and object sizes",
         description="Reads every image and label of a data set. Reports counts, pixel shares, object sizes, "
-        "and one line for each problem, such as a missing or unreadable file or an illegal label. Problems give "
-        "exit code 1.",
+        "and one line for each problem, such as an unreadable file or an illegal label. Problems give exit "
+        "code 1.",
     )
     check.add_argument("name", help="camvid, cityscapes, voc, coco, folder or shapes")
     check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")

@@ -1,6 +1,8 @@
 """`deformlab show`: pictures of what a trained network does with one image."""
 
 import re
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from deformlab.errors import ConfigError
 from deformlab.figure_style import save_figure
@@ -33,6 +35,8 @@ __all__ = ["KINDS", "Show", "run", "seen_as"]
 KINDS = ("sampling", "offsets", "dilation", "support", "prediction")
 """The pictures that `deformlab show` draws, apart from `all` and `units`."""
 SUFFIXES = (".png", ".pdf")
+# Without a terminal: seconds of a task before the first line on its progress, and between lines.
+FIRST_LINE, NEXT_LINE = 5.0, 60.0
 
 
 def run(
@@ -92,7 +96,7 @@ def _units(
 ) -> int:
     """Writes the page of units; `at` and `error_bound` are of other pictures and mean nothing to it."""
     if at:
-        raise ConfigError("--at: show units has every unit; on the page one clicks on the image")
+        raise ConfigError("--at: does not go with show units, whose page shows each unit that is clicked on")
     if not 1 <= levels <= 4:
         raise ConfigError(f"--levels {levels}: choose 1 to 4; each level has nine times as many samples")
     if output is not None and output.suffix != ".html":
@@ -110,17 +114,16 @@ def _units(
 
 @contextmanager
 def _progress_bar() -> Iterator[Callable[..., None]]:
-    """A bar on a terminal's standard error; elsewhere nothing is shown.
+    """A bar on a terminal's standard error; elsewhere a line there once a minute.
 
     Yields:
-        A function of what is done and, where they are known, how many steps are done and how many there are.
+        A function of what is being done and, if known, how many steps are done and how many there are.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        # A bar would still end in an empty line there.
-        yield lambda text, done=0, total=None: None
+        yield _Lines()
         return
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading the network", total=None)
 
@@ -128,6 +131,72 @@ def _progress_bar() -> Iterator[Callable[..., None]]:
             bar.update(task, description=text, completed=done, total=total)
 
         yield tell
+
+
+class _Lines:
+    """Progress as lines on standard error: if a task takes long, one a minute."""
+
+    def __init__(self) -> None:
+        self.due: float | None = None
+
+    def __call__(self, text: str, done: int = 0, total: int | None = None) -> None:
+        now = time.monotonic()
+        if total is None:
+            self.due = None
+        elif self.due is None:
+            self.due = now + FIRST_LINE
+        elif now >= self.due:
+            print(text, file=sys.stderr, flush=True)
+            self.due = now + NEXT_LINE
+
+
+class TimeLeft:
+    """How long equal searches will still take, by those that are done and by the present one's passes.
+
+    Args:
+        searches: How many there are.
+        clock: Seconds; another one in tests.
+    """
+
+    def __init__(self, searches: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.searches, self.clock = searches, clock
+        self.began = clock()
+        self.finished: list[float] = []
+        self.first_pass: tuple[int, float] | None = None
+
+    def after(self, number: int, passes: int, blocks: int) -> float | None:
+        """Seconds left, or None while nothing is known.
+
+        Args:
+            number: The present search, from 0.
+            passes: Its forward passes so far.
+            blocks: Its blocks; a search takes about as many passes.
+        """
+        now = self.clock()
+        if number > len(self.finished):
+            self.finished.append(now - self.began)
+            self.began = now
+        if self.finished:
+            each = sum(self.finished) / len(self.finished)
+            here = max(0.0, each - (now - self.began))
+        elif self.first_pass is None:
+            # The first passes are slower than all others: libraries set themselves up.
+            self.first_pass = passes, now
+            return None
+        else:
+            of_one = (now - self.first_pass[1]) / max(1, passes - self.first_pass[0])
+            each = of_one * blocks
+            here = of_one * max(0, blocks - passes)
+        return here + each * (self.searches - number - 1)
+
+
+def about(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 90:
+        return f"about {max(10, 10 * round(seconds / 10))} seconds"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"
 
 
 class Show:
@@ -142,8 +211,8 @@ class Show:
         levels: How many levels of filters `sampling` follows, from 1 to 4.
         error_bound: Largest relative change of the response in `support`'s saliency region, in (0, 1).
         say: Told in one line each what was done with the image.
-        progress: Told what is being done; for slow pictures also how many forward passes are done and about
-            how many there are.
+        progress: Told what is being done, with the time left if it is known; for slow pictures also how many
+            forward passes are done and about how many there are.
 
     Raises:
         DeformlabError: A path, a point, a layer or a number is wrong.
@@ -282,8 +351,10 @@ class Show:
     def _support(self) -> Figure:
         searches = [(unit, network) for unit in self.units for network in self.networks]
         rows = []
+        time_left = TimeLeft(len(searches))
         for number, (unit, network) in enumerate(searches):
-            progress = partial(self._tell, f"{network.name}, {unit.name}", number, len(searches))
+            name = f"support {number + 1} of {len(searches)} ({network.name}, {unit.name})"
+            progress = partial(self._tell, name, time_left, number)
             try:
                 row = views.support_panels(network, self.scene, unit, self.layer, self.error_bound, progress)
             except ValueError as error:
@@ -294,10 +365,12 @@ class Show:
         title = f"{self._title()}: what units of {unit_of} react to ({what})"
         return support_figure(self.scene.image, rows, title, self.scene.regions)
 
-    def _tell(self, text: str, number: int, searches: int, passes: int, kept: int, blocks: int) -> None:
-        """How far search `number` for a saliency region is: it takes about a forward pass for each block."""
-        done = number * blocks + min(passes, blocks)
-        self.progress(f"{text}: {kept} of {blocks} blocks left", done, searches * blocks)
+    def _tell(self, name: str, time_left: TimeLeft, number: int, passes: int, kept: int, blocks: int) -> None:
+        """Reports the progress of search `number`, as soon as the time left can be estimated."""
+        seconds = time_left.after(number, passes, blocks)
+        if seconds is not None:
+            done = number * blocks + min(passes, blocks)
+            self.progress(f"{name}: {about(seconds)} left", done, time_left.searches * blocks)
 
     def _prediction(self) -> Figure:
         rows = [(network.name, views.predict(network, self.scene)) for network in self.networks]
@@ -321,7 +394,7 @@ class Show:
     def _chosen_units(self, cells: Cells) -> list[Unit]:
         data, scene = self.network.data, self.scene
         if scene.label is None:
-            self.say("it has no label here: units are chosen by the prediction")
+            self.say("there is no label here: units are chosen by the prediction")
             things = [data.classes.index(name) for name in data.things]
             scene = with_predicted_label(scene, views.predict(self.network, scene).classes, things)
         assert scene.instance is not None
