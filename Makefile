@@ -1,4 +1,4 @@
-# make setup    a virtual environment with everything, native operators compiled
+# make setup    a virtual environment with the training toolkit and all tools, native operators compiled
 # make demo     the dilation sweep on generated images: tables, findings and a report in a few minutes
 # make test     all tests
 # make lint     ruff and mypy

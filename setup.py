@@ -1,6 +1,6 @@
-"""Builds the native operators where a compiler and torch are there; everything else is in pyproject.toml.
+"""Compiles the native operators if there are a compiler and torch; everything else is in pyproject.toml.
 
-Without them the package installs all the same and computes with plain PyTorch.
+Without them, the package installs all the same and computes with plain PyTorch, which is slower.
 """
 
 import os
@@ -27,10 +27,10 @@ def native_extension() -> dict:
 
     class OptionalBuild(BuildExtension):
         def run(self) -> None:
-            before = dict(vars(self))  # a run that fails leaves its compiler and folders behind
+            before = dict(vars(self))  # a failed run leaves its compiler and folders set
             try:
                 super().run()
-            except Exception as error:  # whatever a compiler can do wrong must not stop the installation
+            except Exception as error:  # no failure of a compiler may stop the installation
                 name = self.extensions[-1].name
                 print(f"deformlab: no {name}, the build failed: {error}", file=sys.stderr)
                 if len(self.extensions) > 1:

@@ -1,6 +1,7 @@
 """deformlab: semantic segmentation with Deformable ConvNets.
 
-Submodules are imported on demand: `deformlab.ops` and `deformlab.layers` need nothing but PyTorch.
+`deformlab.ops`, `deformlab.layers` and `deformlab.models` need only PyTorch. The other packages need the
+training toolkit: `pip install 'deformlab[train]'`. Each is imported on demand.
 """
 
 __version__ = "0.1.0"

@@ -3,8 +3,8 @@
 import sys
 
 if __name__ == "__main__":
-    # Python puts the working directory first; a file random.py in it would take the place of Python's own.
-    # An installed script has no such entry either.
+    # Python searches the working directory first, where a file random.py would hide Python's own module.
+    # An installed script does not search it either.
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]
 

@@ -1,6 +1,6 @@
-"""Errors that a user can act on: one line that says what, where and how to mend it.
+"""Errors that a user can act on: one line that says what is wrong, where, and how to fix it.
 
-The command line prints these without a traceback and exits with code 2; anything else is a bug of ours.
+The command line prints these without a traceback and exits with code 2. Any other exception is a bug of ours.
 """
 
 import signal
@@ -18,7 +18,7 @@ __all__ = [
 
 
 class DeformlabError(Exception):
-    """Something the user can mend; its text is one complete line."""
+    """Something the user can fix; its text is one complete line."""
 
     def __init__(self, message: str = "") -> None:
         # A DataLoader re-raises a worker's error with the worker's traceback around the message.

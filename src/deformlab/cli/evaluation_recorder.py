@@ -1,4 +1,4 @@
-"""What `validate` and `test` print and where they record it: as the run's own scores, or beside them."""
+"""Prints the results of `validate` and `test` and records them, as the run's own scores or beside them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ __all__ = ["EvaluationRecorder"]
 
 @dataclass(frozen=True)
 class EvaluationRecorder:
-    """Prints an evaluation of a trained network, and records it in the run folder where it belongs.
+    """Prints an evaluation of a trained network and records it in the run folder.
 
     The validation of the run's own network, on its own data and with its own options, replaces the run's
     scores. Anything else is written as `evaluations/NAME.json`, with the records of objects in the folder
@@ -35,11 +35,11 @@ class EvaluationRecorder:
 
     Args:
         run_dir: The run folder; None records nothing.
-        name: What the user called the evaluation; None for the run's own, or for `test`.
+        name: The user's name for the evaluation; None for the run's own, or for `test`.
         recorded: The training of the network.
         changed: Dotted options that differ from those of the training.
-        own_checkpoint: Whether the network is that of the run's last checkpoint.
-        measurement_options: Dotted options of measuring that differ from their defaults.
+        own_checkpoint: Whether the network is the run's last checkpoint.
+        measurement_options: Dotted options of the measurement that differ from their defaults.
         lock: Locks the run folder before its own files are replaced.
     """
 
@@ -66,7 +66,7 @@ class EvaluationRecorder:
             task: The network after the evaluation.
             datamodule: The data it was evaluated on.
             metrics: Everything that the task logged.
-            objects: What was measured of objects.
+            objects: The measurement by object.
 
         Raises:
             RunFolderError: The run folder is in use or cannot be written.
@@ -85,12 +85,12 @@ class EvaluationRecorder:
             self._record_beside(self.run_dir, split, datamodule, score, of_classes, objects)
         else:
             print(
-                f"not kept, because this is not the run's own ({', '.join(differing)}); --name NAME keeps it "
-                "as evaluations/NAME.json"
+                f"not kept, because this differs from the run's own evaluation ({', '.join(differing)}); "
+                "--name NAME keeps it as evaluations/NAME.json"
             )
 
     def _differing(self, split: str, datamodule: SegmentationDataModule) -> list[str]:
-        """What makes an evaluation another one than the run's own."""
+        """In what an evaluation differs from the run's own."""
         differing = [*self.changed, *([] if self.own_checkpoint else ["ckpt_path"])]
         recorded = self.recorded.data.get(split)
         if recorded is not None:
@@ -117,7 +117,7 @@ class EvaluationRecorder:
             )
             return
         self.lock(run_dir)
-        # In this version, before the files of older ones go, which say what was small and large.
+        # In the present format first: write_objects removes older files that hold the limits of sizes.
         write_result(run_dir, result)
         thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
         write_objects(run_dir, objects, datamodule.classes)
@@ -165,7 +165,7 @@ class EvaluationRecorder:
         write_objects(path.with_suffix(""), objects, datamodule.classes)
         own = self.recorded.result.score.value if self.recorded.result else None
         if score.value is not None and own is not None:
-            print(f"{100 * (score.value - own):+.1f} points against the run's own validation score")
+            print(f"{100 * (score.value - own):+.1f} points compared with the run's own validation score")
         print(f"written to {path}")
 
 

@@ -1,4 +1,4 @@
-"""What jsonargparse says of a wrong option or file, on one line that a user can act on."""
+"""Turns jsonargparse's messages about a wrong option or file into one line that a user can act on."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ __all__ = ["check_yaml_files", "one_line", "with_suggestion"]
 
 
 def one_line(message: str) -> str:
-    """Jsonargparse's explanation on one line, with the option and the reason but without its types' names."""
+    """Jsonargparse's message on one line: the option and the reason, without the names of its types."""
     text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
     union = re.match(
         r'Parser key "([^"]+)": Does not validate against any of the Union subtypes '
@@ -34,11 +34,11 @@ def one_line(message: str) -> str:
 
 
 def with_suggestion(text: str, known: Callable[[], Iterable[str]]) -> str:
-    """A message about an unknown option, with the option that is spelt nearly so.
+    """A message about an unknown option, with the existing option that is closest in spelling.
 
     Args:
         text: The message.
-        known: Gives the names of all options; called only where one is unknown.
+        known: Returns the names of all options; called only if one is unknown.
     """
     unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", text)
     if unknown is None:
@@ -48,10 +48,10 @@ def with_suggestion(text: str, known: Callable[[], Iterable[str]]) -> str:
 
 
 def check_yaml_files(arguments: list[str]) -> None:
-    """Names the configuration file that is not YAML, which the parser's own message does not.
+    """Names the configuration file that is not valid YAML; the parser's own message does not.
 
     Raises:
-        ConfigError: A file that the command line names is not YAML.
+        ConfigError: A file on the command line is not valid YAML.
     """
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name = following if word in ("-c", "--config") else word.removeprefix("--config=")

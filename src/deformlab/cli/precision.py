@@ -1,4 +1,4 @@
-"""The precision that a machine can train in without losing time by it."""
+"""Replaces bfloat16 on processors that are slow in it."""
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
@@ -7,7 +7,7 @@ __all__ = ["affordable_precision"]
 
 
 def affordable_precision(precision: str | int | None, accelerator: str | object) -> str | int | None:
-    """Return float32 for mixed bfloat16 where the processor is slow in that, else what is asked for.
+    """Returns float32 instead of mixed bfloat16 if the processor is slow in bfloat16.
 
     PyTorch convolves bfloat16 on any processor, but without oneDNN's help (x86-64 without AVX-512) tens of
     times slower than float32. Weights are float32 either way, so checkpoints fit both.
@@ -18,7 +18,7 @@ def affordable_precision(precision: str | int | None, accelerator: str | object)
     """
     if precision != "bf16-mixed" or not _trains_on_cpu(accelerator) or _multiplies_bfloat16():
         return precision
-    rank_zero_info("This processor is slow in bfloat16: float32 is used instead (bf16-mixed -> 32-true).")
+    rank_zero_info("This processor is slow in bfloat16, so float32 is used instead (bf16-mixed -> 32-true).")
     return "32-true"
 
 

@@ -1,7 +1,7 @@
 """The training verbs of the command line: LightningCLI with a run folder.
 
 fit, validate, test and predict take their options from the signatures of Trainer, SemanticSegmentation and
-SegmentationDataModule; nothing is parsed by hand.
+SegmentationDataModule.
 """
 
 import contextlib
@@ -70,10 +70,10 @@ class TrainingCLI(LightningCLI):
     """LightningCLI over SemanticSegmentation and SegmentationDataModule, writing a run folder.
 
     Attributes:
-        resources: What is freed when the verb ends: the run folder's lock.
+        resources: Freed when the verb ends: the run folder's lock.
         recorded: The training that a checkpoint continues or an evaluation measures.
-        identity: What decides the result of the present options.
-        changed: Options in which an evaluation differs from the training's own.
+        identity: The options that decide the result.
+        changed: Options in which an evaluation differs from the training.
     """
 
     resources: contextlib.ExitStack
@@ -89,7 +89,7 @@ class TrainingCLI(LightningCLI):
             super().__init__(args=args, **options)
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        """Adds the verb that is run. A parser takes a tenth of a second, so others are built when used."""
+        """Adds the verb that is run. Each takes a tenth of a second, so others are built when used."""
         self._subcommand_parsers = {}
         self._parser_settings = kwargs
         parser.add_subcommands().add_subcommand(self._verb, self._parser(self._verb))
@@ -102,9 +102,9 @@ class TrainingCLI(LightningCLI):
         return super()._parser(subcommand)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the network's and the data's options before the trainer's many, as a newcomer reads them."""
-        # For the docstrings beside the fields of dataclasses jsonargparse parses the sources of all bases,
-        # Lightning's and PyTorch's too. That takes half a second, and only --help shows them.
+        """Adds the network's and the data's options before the trainer's, which are many."""
+        # To find the docstrings beside the fields of dataclasses, jsonargparse parses the sources of all base
+        # classes, Lightning's and PyTorch's too. That takes half a second, and only --help shows them.
         set_parsing_settings(docstring_parse_attribute_docstrings=self._shows_help)
         parser.add_lightning_class_args(SemanticSegmentation, "model")
         set_parsing_settings(docstring_parse_attribute_docstrings=False)
@@ -113,12 +113,12 @@ class TrainingCLI(LightningCLI):
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds what belongs to a run rather than to the trainer, the model or the data."""
+        """Adds the options of a run, as opposed to those of the trainer, the model and the data."""
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         add_run_options(parser)
 
     def before_instantiate_classes(self) -> None:
-        """Chooses the run folder and the checkpoint, and reads what is recorded of it."""
+        """Chooses the run folder and the checkpoint, and reads the training that it belongs to."""
         config = self.config[self.subcommand]
         if config.config_version != identities.VERSION:
             raise ConfigError(
@@ -151,24 +151,22 @@ class TrainingCLI(LightningCLI):
         """Refuses to continue a training with options that would make it another one."""
         then, now = self._identify(recorded.config), self.identity
         changed = then.differences(now, "training")
-        mend = "give a new --run_dir to train with these, or the options of before to continue"
+        mend = "use a new --run_dir to train with these options, or the earlier options to continue"
         if not changed and not recorded.complete:
             changed = then.differences(now, "measurement")
-            mend = (
-                "leave them as they were until the training is finished; then it can be measured with others"
-            )
+            mend = "keep the earlier ones until the training is finished; then it can be measured with others"
         if changed:
-            raise ConfigError(f"{run_dir} was begun with other options: {', '.join(changed)}; {mend}")
+            raise ConfigError(f"{run_dir} was started with other options: {', '.join(changed)}; {mend}")
 
     def _before_evaluation(self, config: Any) -> None:
         if config.name is not None:
             check_name(config.name)
         if config.ckpt_path is None and config.run_dir is None:
             raise ConfigError(
-                f"{self.subcommand}: which network? give --run_dir RUN or --ckpt_path FILE.ckpt"
+                f"{self.subcommand}: no network is named; give --run_dir RUN or --ckpt_path FILE.ckpt"
             )
         if config.name is not None and config.run_dir is None:
-            raise ConfigError("--name: the result is kept in a run folder; give --run_dir RUN")
+            raise ConfigError("--name: the result is written to a run folder; give --run_dir RUN as well")
         self._own_checkpoint = config.ckpt_path is None
         if config.ckpt_path is None:
             config.ckpt_path = str(last_checkpoint(config.run_dir))
@@ -177,7 +175,7 @@ class TrainingCLI(LightningCLI):
         self.changed = self._identify(evaluation_config(self.recorded.config)).changed(self.identity)
 
     def _identify(self, configuration: dict[str, Any]) -> identities.Identity:
-        """What decides the result of a configuration, by the defaults of this version."""
+        """The options that decide the result, with the defaults of this version."""
         sections = identities.skeleton(configuration)
         try:
             parsed = self._parser("fit").parse_object(sections, defaults=True)
@@ -186,7 +184,7 @@ class TrainingCLI(LightningCLI):
         return identities.identify(configuration, self.resolved_configuration(parsed))
 
     def _lock(self, run_dir: Path) -> None:
-        """Holds the run folder until the process ends; a sweep holds it for its trials."""
+        """Locks the run folder until the process ends; a sweep locks it for its trials."""
         if getattr(rank_zero_only, "rank", 0) or inherited(run_dir):
             return
         file = acquire_run_folder(run_dir)
@@ -194,12 +192,12 @@ class TrainingCLI(LightningCLI):
         self.resources.callback(file.close)
 
     def instantiate_classes(self) -> None:
-        """Builds nothing where nothing is left to do."""
+        """Builds nothing if nothing is left to do."""
         if not self._finished():
             super().instantiate_classes()
 
     def _finished(self) -> bool:
-        """Whether a training is finished and its network measured as it is asked for."""
+        """Whether a training is finished and its network was measured with the present options."""
         recorded = self.recorded
         if self.subcommand != "fit" or recorded is None or not recorded.finished:
             return False
@@ -243,7 +241,7 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**options, callbacks=[*configured, *callbacks], **kwargs)
 
     def _recording_callbacks(self, config: Any, options: dict[str, Any]) -> list[Any]:
-        """What writes the run folder and, into the trainer's options, the logger."""
+        """Callbacks that write the run folder. Adds the logger to the trainer's options."""
         run_dir, checkpoints = Path(config.run_dir), checkpoint_folder(Path(config.run_dir))
         resolved = self.resolved_configuration(config)
         name = RunStatus.from_environment(os.environ, run_dir.name, resolved.get("seed_everything"))
@@ -265,7 +263,7 @@ class TrainingCLI(LightningCLI):
         return callbacks
 
     def resolved_configuration(self, config: Any) -> dict[str, Any]:
-        """The whole configuration as plain values, without what belongs to one call only."""
+        """The whole configuration as plain values, without the options of a single call."""
         parser = self._parser("fit")
         plain = json.loads(parser.dump(config, skip_unset=False, skip_validation=True, format="json"))
         return {
@@ -299,7 +297,7 @@ class TrainingCLI(LightningCLI):
         self._check_images()
         named = self._named(options)
         if self.recorded is not None and self.recorded.complete:
-            rank_zero_info(f"{run_dir}: trained before; measuring the network")
+            rank_zero_info(f"{run_dir}: already trained; measuring the network")
             self._measure(named["ckpt_path"])
         else:
             if not self.config.fit.trainer.fast_dev_run:
@@ -331,12 +329,12 @@ class TrainingCLI(LightningCLI):
         self._record("test", measured_objects(self.model, self.datamodule.test_dataset))
 
     def _check_images(self) -> None:
-        """Refuses data that mean something else than what the network was trained on."""
+        """Refuses data whose classes differ from those that the network was trained on."""
         if self.recorded is not None:
             self.recorded.check_classes(self.datamodule.classes)
 
     def predict(self, **options: Any) -> None:
-        """Segments the images and says where the class maps are."""
+        """Segments the images and reports where the class maps are."""
         named = self._named(options)
         self.trainer.predict(self.model, datamodule=self.datamodule, return_predictions=False, **named)
         rank_zero_info(f"wrote the class maps to {self.config[self.subcommand].output}")

@@ -1,4 +1,4 @@
-"""The options of fit, validate, test and predict beside those of the trainer, the task and the data."""
+"""The options of a run, the help of fit, validate, test and predict, and checks of the trainer's options."""
 
 import argparse
 import json
@@ -240,10 +240,10 @@ def with_run_config(arguments: list[str]) -> list[str]:
 
 
 def check_trainer(options: Any) -> None:
-    """Refuses numbers that Lightning ends on with a traceback or takes without a word.
+    """Refuses numbers for which Lightning would raise a traceback or silently do something else.
 
     Raises:
-        ConfigError: A number is below its least legal value.
+        ConfigError: A number is below its smallest legal value.
     """
     for name, least in (
         ("accumulate_grad_batches", 1),
@@ -257,10 +257,10 @@ def check_trainer(options: Any) -> None:
 
 
 def check_length(trainer: Any) -> None:
-    """Refuses a training that would never end, or never begin.
+    """Refuses a training without a length, or of length 0.
 
     Raises:
-        ConfigError: Nothing says how long to train, or what does is 0.
+        ConfigError: No option says how long to train, or one that does is 0.
     """
     if trainer.max_epochs is None and trainer.max_steps == -1 and trainer.max_time is None:
         if trainer.fast_dev_run or trainer.overfit_batches:
