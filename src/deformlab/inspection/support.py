@@ -1,8 +1,8 @@
 """DCNv2's three views of a unit: effective receptive field, effective sampling locations, saliency region.
 
-Deformable ConvNets v2 (arXiv 1811.11168), section 2. The first two are gradients. The third is the part
-of the image that a unit needs to see for nearly the same response. Trying every region would take forever;
-the search here ends at one of which no block can be masked.
+Deformable ConvNets v2 (arXiv 1811.11168), section 2. The first two are gradients. The third is the part of
+the image that a unit needs to see to give nearly the same response. There are too many regions to try all of
+them; the search here ends at a region of which no further block can be masked.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ __all__ = [
     "unit_response",
 ]
 
-# Blocks of an image in a search for a saliency region, if nothing else is asked for.
+# Default number of blocks of an image in a search for a saliency region.
 BLOCKS = 300
 
 
@@ -93,8 +93,8 @@ def effective_sampling_locations(
         layer: The unit's layer, by its name in the network.
         cell: (row, column) of the unit in the layer's output.
         channel: Its channel; None for the length of the vector of all channels.
-        layers: Convolutions before the unit, whose samples are wanted, by name. The samples of a plain one
-            are those of a deformable one that never moves.
+        layers: Convolutions before the unit, by name. A plain convolution counts as a deformable one whose
+            offsets are zero.
 
     Returns:
         By the names of `layers`.
@@ -124,7 +124,7 @@ def _samples(layer: nn.Conv2d, layer_pass: LayerPass, gradient: Tensor | None) -
                 cast("tuple[int, int]", pair) for pair in (layer.stride, layer.padding, layer.dilation)
             )
             output = deform_conv2d(features, offset, layer.weight, None, stride, padding, dilation)
-        # A layer that the unit does not see, or one behind it.
+        # The layer does not influence the unit, or comes after it.
         gradient = torch.zeros_like(output) if gradient is None else gradient
         (position_gradient,) = torch.autograd.grad(output, offset, gradient)
     strength = position_gradient[0].unflatten(0, (-1, 2)).norm(dim=1)
@@ -132,7 +132,7 @@ def _samples(layer: nn.Conv2d, layer_pass: LayerPass, gradient: Tensor | None) -
 
 
 def _positions(layer: nn.Conv2d, offset: Tensor) -> Tensor:
-    """Where the samples of all filters lie, (G·K, H_out, W_out, 2) in cells of the layer's input."""
+    """Positions of the samples of all filters, (G·K, H_out, W_out, 2), in cells of the layer's input."""
     height, width = offset.shape[-2:]
     taps = torch.cartesian_prod(torch.arange(layer.kernel_size[0]), torch.arange(layer.kernel_size[1]))
     cells = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1)
@@ -152,7 +152,7 @@ class SaliencyRegion(NamedTuple):
 
     Attributes:
         mask: (h, w), true where the input was kept.
-        error: Relative change of the response when only the region is seen.
+        error: Relative change of the response if the unit sees the region only.
         evaluations: Forward passes that the search took.
     """
 
@@ -173,15 +173,15 @@ def saliency_region(
 ) -> SaliencyRegion:
     """Masks as much of the image as a unit can do without.
 
-    The image is cut into square blocks; masked ones get the value zero, which is the mean colour of a
-    normalised image. In rounds, the blocks that are left are ordered by gradient times input, and runs of
-    them are tried, from the least important on: at first half of all blocks at once, then half as many from
-    round to round, then single blocks until none can be masked. A run stays masked if the response
-    f(masked) to what is left has `|f(masked) - f(image)| <= error_bound · |f(image)|`.
+    The image is divided into square blocks. A masked block has the value zero, which is the mean colour of a
+    normalised image. Each round orders the remaining blocks by gradient times input and tries to mask runs of
+    them, the least important first. A run has half of all blocks in the first round, half as many in each
+    following round, and finally one block, until none can be masked. A run stays masked if the response
+    f(masked) to the rest of the image has `|f(masked) - f(image)| <= error_bound · |f(image)|`.
 
-    The result is minimal in that masking any further block would exceed the bound. It costs one forward pass
-    per tried run, as a rule about as many as there are blocks, and one backward pass per round; there are
-    about log2(blocks) rounds and then as many as still find a block to mask. What follows the layer is not
+    The result is minimal: masking any further block would exceed the bound. Each tried run costs one forward
+    pass, usually about one for each block in total, and each round one backward pass. There are about
+    log2(blocks) rounds, and then as many as still find a block to mask. Layers after the unit's are not
     computed, and a block that was found necessary is not tried again before another one is masked.
 
     Args:
@@ -211,7 +211,7 @@ def saliency_region(
 
 
 class _Search:
-    """The blocks that are kept so far, and the cost of finding them."""
+    """The blocks that are still kept, and the number of forward passes so far."""
 
     def __init__(
         self,
@@ -227,12 +227,14 @@ class _Search:
         self.grid = tuple(-(-side // block) for side in image.shape[-2:])
         self.count = self.grid[0] * self.grid[1]
         self.kept = torch.ones(self.count, dtype=torch.bool, device=image.device)
-        # Blocks without which, all others of `kept` given, the error exceeds the bound.
+        # Kept blocks that cannot be masked: without one of them, the error exceeds the bound.
         self.necessary = torch.zeros_like(self.kept)
         self.error, self.evaluations = 0.0, 0
         self.wanted = self.response(image)
         if not self.wanted.norm() > 0:
-            raise ValueError(f"the response of unit {cell} of {layer} is zero, no part of the image matters")
+            raise ValueError(
+                f"the response of unit {cell} of {layer} is zero, so no part of the image matters"
+            )
 
     def is_minimal(self) -> bool:
         """Whether it is known that no further block can be masked."""
@@ -241,7 +243,7 @@ class _Search:
     def round(self, size: int, bound: float) -> None:
         """Tries runs of `size` blocks once, the least important first."""
         for run in self.least_important_first().split(size):
-            # To mask more than a necessary block may be right all the same: responses are no sums.
+            # A longer run with a necessary block may be masked: responses are not sums over blocks.
             if len(run) == 1 and self.necessary[run]:
                 continue
             candidate = self.kept.clone()
@@ -296,7 +298,7 @@ class _LayerReachedError(Exception):
 
 
 def output_of(network: nn.Module, layer: str, image: Tensor) -> Tensor:
-    """The output of a layer; what comes behind it in the network is not computed.
+    """The output of a layer; later layers are not computed.
 
     Args:
         network: The network.
