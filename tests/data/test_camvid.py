@@ -40,25 +40,25 @@ def test_stuff_has_no_objects():
     assert (connected_objects(label, things) == 0).all()
 
 
-def test_a_missing_root_says_what_it_must_hold(tmp_path):
+def test_a_missing_root_says_what_it_must_contain(tmp_path):
     with pytest.raises(
         DatasetError, match=r"nowhere: no such folder.*train/, trainannot/, val/ and valannot/"
     ):
         CamVid(tmp_path / "nowhere", "train")
 
 
-def test_no_root_says_so():
+def test_a_root_that_is_not_set_is_reported():
     with pytest.raises(DatasetError, match=r"data\.root is not set.*camvid"):
         CamVid(None, "train")
 
 
-def test_a_missing_half_is_named(camvid_root):
+def test_a_missing_label_folder_is_named(camvid_root):
     (camvid_root / "valannot").rename(camvid_root / "elsewhere")
-    with pytest.raises(DatasetError, match="valannot: no such folder, though there is val/"):
+    with pytest.raises(DatasetError, match="valannot: no such folder, but val/ exists"):
         CamVid(camvid_root, "val")
 
 
-def test_a_split_that_is_not_there_is_named(camvid_root):
+def test_a_missing_split_is_named(camvid_root):
     with pytest.raises(DatasetError, match="test: no such folder"):
         CamVid(camvid_root, "test")
 
@@ -66,7 +66,7 @@ def test_a_split_that_is_not_there_is_named(camvid_root):
 def test_an_empty_folder_is_named(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "trainannot").mkdir()
-    with pytest.raises(DatasetError, match="train: holds no"):
+    with pytest.raises(DatasetError, match="train: contains no"):
         CamVid(tmp_path, "train")
 
 

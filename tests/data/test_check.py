@@ -55,7 +55,7 @@ def test_a_missing_validation_split_is_a_problem(camvid_root):
     assert len(check_dataset("camvid", camvid_root).problems) == 1
 
 
-def test_half_a_test_split_is_a_problem(camvid_root):
+def test_an_incomplete_test_split_is_a_problem(camvid_root):
     (camvid_root / "test").mkdir()
     assert "testannot" in check_dataset("camvid", camvid_root).problems[0]
 
@@ -73,7 +73,7 @@ def test_object_sizes_are_bounding_box_areas(cityscapes_root):
     assert "large above 15" in report.format()
 
 
-def test_a_box_spans_what_occlusion_left_and_takes_the_majority_label():
+def test_a_box_spans_all_visible_parts_and_has_the_majority_label():
     instance = np.zeros((10, 10), dtype=np.int32)
     instance[1, 1] = instance[5, 7] = instance[5, 6] = 26001
     label = np.full((10, 10), 3, dtype=np.uint8)
@@ -126,7 +126,7 @@ def test_equal_problems_are_one_line_with_their_number_and_the_first_files(folde
     assert line.endswith("train/labels/000.png, train/labels/001.png, train/labels/002.png and 167 more")
 
 
-def test_missing_files_are_one_line_too(folder_root):
+def test_missing_files_are_reported_in_one_line(folder_root):
     for name in ("a", "b"):
         (folder_root / "train" / "labels" / f"{name}.png").unlink()
     (line,) = check_dataset("folder", folder_root).problems
@@ -160,14 +160,14 @@ def test_binary_masks_of_0_and_255_are_a_problem(folder_root):
     mask[:9] = 255
     _write_labels(folder_root, "train", mask)
     (line,) = check_dataset("folder", folder_root).problems
-    assert "train: the label maps hold only 0 and 255, which is ignored" in line
+    assert "train: the label maps contain only 0 and 255, which is ignored" in line
 
 
-def test_a_validation_image_that_is_trained_on_is_a_problem(folder_root):
+def test_a_validation_image_in_the_training_split_is_a_problem(folder_root):
     copy = folder_root / "val" / "images" / "c.png"
     copy.write_bytes((folder_root / "train" / "images" / "b.png").read_bytes())
     (line,) = check_dataset("folder", folder_root).problems
-    assert "val/images/c.png: is in train too" in line
+    assert "val/images/c.png: is also in train" in line
 
 
 def test_an_orientation_that_sizes_do_not_show_is_a_note(folder_root):
@@ -176,7 +176,7 @@ def test_an_orientation_that_sizes_do_not_show_is_a_note(folder_root):
     exif[0x0112] = 3
     Image.open(file).save(file, exif=exif)
     (line,) = check_dataset("folder", folder_root).notes
-    assert "c.png: EXIF data turns the image" in line
+    assert "c.png: EXIF data turns or mirrors the image" in line
 
 
 def test_palettes_that_differ_for_a_value_are_a_note(folder_root):
@@ -185,7 +185,7 @@ def test_palettes_that_differ_for_a_value_are_a_note(folder_root):
         label.putpalette([0, 0, 0, *colour])
         label.save(folder_root / "train" / "labels" / f"{name}.png")
     notes = check_dataset("folder", folder_root).notes
-    assert any("b.png: its palette has another colour for label value 1 than a.png" in note for note in notes)
+    assert any("b.png: its palette colour for label value 1 differs from a.png" in note for note in notes)
 
 
 def test_thirds_are_those_of_the_validated_objects(folder_root):
@@ -221,7 +221,7 @@ def test_the_command_takes_two_areas(folder_root, capsys):
     assert "small below 40, large above 50" in capsys.readouterr().out
 
 
-def test_without_either_the_report_says_that_these_are_the_default(folder_root, capsys):
+def test_the_report_says_that_the_sizes_are_the_default(folder_root, capsys):
     assert _check("folder", folder_root) == 0
     text = capsys.readouterr().out
     assert "small below 9216, large above 50176" in text
@@ -240,7 +240,7 @@ def test_generated_data_is_checked_as_configured(tmp_path, capsys):
     [
         ("model: {evaluation: {object_sizes: [50, 40]}}", "object_sizes must be two increasing areas"),
         ("model: {evaluation: {object_sizes: 50}}", "model.evaluation"),
-        ("model: {evaluation: [50]}", "evaluation must hold options by name"),
+        ("model: {evaluation: [50]}", "evaluation must be a mapping of options"),
         ("trials: []", "is not a configuration of a training"),
         ("model: [", "not valid YAML"),
     ],

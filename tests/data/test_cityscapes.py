@@ -35,7 +35,7 @@ def test_label_ids_become_train_ids_without_prepared_files(cityscapes_root):
 
 
 @pytest.mark.parametrize("cache", [False, True])
-def test_a_group_is_of_objects_that_are_not_told_apart(cityscapes_root, cache):
+def test_a_group_is_an_unknown_object(cityscapes_root, cache):
     dataset = Cityscapes(cityscapes_root, "train", cache=cache)
     dataset[0]
     instance = dataset[0]["instance"]

@@ -39,7 +39,7 @@ def test_polygons_become_labels_and_instances(coco_root):
     assert (instance[14:16, 30:34] == 4).all()  # its second polygon
 
 
-def test_where_masks_overlap_the_smaller_is_on_top_whatever_the_order(coco_root):
+def test_the_smaller_of_two_overlapping_masks_is_on_top_in_any_order(coco_root):
     first = Coco(coco_root, "train")[0]
     assert (first["label"][6:10, 6:10] == Coco.classes.index("cup")).all()
     edit(coco_root, lambda content: content["annotations"].reverse())
@@ -72,7 +72,7 @@ def test_a_sample_of_coco_holds_out_every_fourth_image(coco_root):
     assert (Coco(coco_root, "val")[1]["label"] == 0).all()
 
 
-def test_val2017_is_used_where_it_is(coco_root):
+def test_val2017_is_used_if_it_exists(coco_root):
     (coco_root / "val2017").mkdir()
     content = json.loads(annotations_file(coco_root).read_text())
     content["images"] = content["images"][:1]
@@ -84,7 +84,7 @@ def test_val2017_is_used_where_it_is(coco_root):
         Coco(coco_root, "train")
 
 
-def test_half_a_val_split_is_named(coco_root):
+def test_a_missing_part_of_the_val_split_is_named(coco_root):
     (coco_root / "val2017").mkdir()
     with pytest.raises(
         DatasetError, match=r"instances_val2017\.json: no such file; unpack annotations_trainval"
@@ -102,9 +102,9 @@ def test_a_folder_of_something_else_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        ([[1, 2, 3, 4]], "a polygon is not x and y of three points or more"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon is not x and y"),
-        ([[1, 2, 3, 4, 5, float("nan")]], "a coordinate that is not a number"),
+        ([[1, 2, 3, 4]], "a polygon must be the x and y of three points or more"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "a polygon must be the x and y"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "a coordinate that is not finite"),
         ([["a"] * 6], "could not convert"),
         ([], "neither polygons nor run lengths"),
         (None, "neither polygons nor run lengths"),
@@ -129,11 +129,14 @@ def test_a_broken_segmentation_is_one_line(coco_root, segmentation, message):
     [
         (lambda content: content.pop("categories"), "'categories' is missing"),
         (lambda content: content["images"].clear(), "is missing"),
-        (lambda content: content["categories"][0].update(name="unicorn"), "'unicorn' is none of COCO's 80"),
+        (
+            lambda content: content["categories"][0].update(name="unicorn"),
+            "'unicorn' is not one of COCO's 80",
+        ),
         (lambda content: content.update(annotations=[], images=[]), "lists no images"),
     ],
 )
-def test_a_file_that_is_no_coco_annotation_is_one_line(coco_root, change, message):
+def test_a_file_without_coco_annotations_is_one_line(coco_root, change, message):
     edit(coco_root, change)
     with pytest.raises(DatasetError, match=message):
         Coco(coco_root, "train")
@@ -201,13 +204,13 @@ def test_genuine_masks_have_the_areas_that_coco_states():
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/secret.jpg", "a/../../secret.jpg", ""])
-def test_a_file_name_that_leaves_the_folder_is_refused(coco_root, name):
+def test_a_file_name_outside_the_folder_is_refused(coco_root, name):
     edit(coco_root, lambda content: content["images"][0].update(file_name=name))
-    with pytest.raises(DatasetError, match=r"instances_train2017\.json: '.*' leads out of .*train2017"):
+    with pytest.raises(DatasetError, match=r"instances_train2017\.json: '.*' is outside .*train2017"):
         Coco(coco_root, "train")
 
 
-def test_two_images_of_one_name_are_refused(coco_root):
+def test_two_images_with_the_same_name_are_refused(coco_root):
     edit(coco_root, lambda content: content["images"][0].update(file_name="000000000001.png"))
     with pytest.raises(DatasetError, match="2 samples of train are called '000000000001'"):
         Coco(coco_root, "train")

@@ -110,7 +110,7 @@ def test_prediction_keeps_the_original_size(tmp_path):
 
 
 def test_a_folder_without_images_to_predict_is_named(tmp_path):
-    with pytest.raises(DatasetError, match="holds no images"):
+    with pytest.raises(DatasetError, match="contains no images"):
         opened("predict", predict_root=str(tmp_path))
     with pytest.raises(ConfigError, match=r"data\.predict_root"):
         opened("predict")
@@ -128,7 +128,7 @@ def test_a_corrupt_image_in_the_middle_of_an_epoch_is_one_line(camvid_root, work
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_images_of_different_size_in_one_batch_name_the_way_out(camvid_root, workers):
+def test_images_of_different_size_in_one_batch_are_refused_with_a_remedy(camvid_root, workers):
     Image.new("RGB", (20, 20)).save(camvid_root / "train" / "train2.png")
     Image.new("L", (20, 20)).save(camvid_root / "trainannot" / "train2.png")
     data = opened(dataset="camvid", root=str(camvid_root), options=None, batch_size=3, num_workers=workers)

@@ -13,15 +13,13 @@ def fingerprint(folder_root):
     return Folder(folder_root, "train").fingerprint()
 
 
-def test_it_is_16_hexadecimal_digits_and_the_same_again(folder_root, fingerprint):
+def test_a_fingerprint_is_16_hexadecimal_digits_and_reproducible(folder_root, fingerprint):
     assert len(fingerprint) == 16
     assert set(fingerprint) <= set("0123456789abcdef")
     assert Folder(folder_root, "train", cache=True).fingerprint() == fingerprint
 
 
-def test_a_copy_elsewhere_whose_files_were_written_in_another_order_has_the_same(
-    folder_root, tmp_path, fingerprint
-):
+def test_a_copy_in_another_folder_and_file_order_has_the_same_fingerprint(folder_root, tmp_path, fingerprint):
     copy = tmp_path / "elsewhere"
     for file in sorted(folder_root.rglob("*.*"), reverse=True):
         target = copy / file.relative_to(folder_root)
@@ -65,18 +63,18 @@ def _change_the_things(root):
 @pytest.mark.parametrize(
     "change", [_add, _remove, _rename, _replace_image, _replace_label, _rename_a_class, _change_the_things]
 )
-def test_other_data_has_another(folder_root, fingerprint, change):
+def test_other_data_has_another_fingerprint(folder_root, fingerprint, change):
     change(folder_root)
     assert Folder(folder_root, "train").fingerprint() != fingerprint
 
 
-def test_another_split_of_the_same_files_has_another(folder_root, fingerprint):
+def test_another_split_of_the_same_files_has_another_fingerprint(folder_root, fingerprint):
     shutil.rmtree(folder_root / "val")
     shutil.copytree(folder_root / "train", folder_root / "val")
     assert Folder(folder_root, "val").fingerprint() != fingerprint
 
 
-def test_an_accent_of_its_own_is_the_same_name(tmp_path, camvid_root):
+def test_a_decomposed_accent_does_not_change_the_fingerprint(tmp_path, camvid_root):
     found = []
     for name in ("b\u00e9b\u00e9", "be\u0301be\u0301"):
         copy = tmp_path / str(len(found))
@@ -87,14 +85,14 @@ def test_an_accent_of_its_own_is_the_same_name(tmp_path, camvid_root):
     assert found[0] == found[1]
 
 
-def test_an_annotation_file_of_another_size_is_other_data(coco_root):
+def test_an_annotation_file_of_another_size_changes_the_fingerprint(coco_root):
     first = Coco(coco_root, "train").fingerprint()
     file = coco_root / "annotations" / "instances_train2017.json"
     file.write_text(file.read_text() + "\n")
     assert Coco(coco_root, "train").fingerprint() != first
 
 
-def test_an_image_of_coco_of_another_size_is_other_data(coco_root):
+def test_a_coco_image_of_another_size_changes_the_fingerprint(coco_root):
     dataset = Coco(coco_root, "train")
     first = dataset.fingerprint()
     Image.new("RGB", (40, 24)).save(dataset.files[0].image)
@@ -104,19 +102,19 @@ def test_an_image_of_coco_of_another_size_is_other_data(coco_root):
 @pytest.mark.parametrize(
     "other", [{"seed": 1}, {"size": 64}, {"radius": (6, 40)}, {"train_images": 5}, {"split": "val"}]
 )
-def test_generated_images_have_that_of_their_arguments(other):
+def test_the_fingerprint_of_generated_images_depends_on_their_arguments(other):
     assert Shapes(radius=[6, 80], cache=False).fingerprint() == Shapes().fingerprint()
     assert Shapes(**other).fingerprint() != Shapes().fingerprint()
 
 
-def test_a_file_that_has_gone_is_named(folder_root):
+def test_a_removed_file_is_named(folder_root):
     dataset = Folder(folder_root, "train")
     (folder_root / "train" / "labels" / "b.png").unlink()
     with pytest.raises(DatasetError, match=r"b\.png: No such file"):
         dataset.fingerprint()
 
 
-def test_nothing_is_decoded(folder_root):
+def test_a_fingerprint_decodes_no_file(folder_root):
     for kind in ("images", "labels"):
         (folder_root / "train" / kind / "broken.png").write_text("no image")
     assert Folder(folder_root, "train").fingerprint()

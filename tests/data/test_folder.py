@@ -10,7 +10,7 @@ from deformlab.errors import ConfigError, DatasetError
 from deformlab.records import SizeRule
 
 
-def test_images_and_label_maps_of_one_stem_belong_together(folder_root):
+def test_images_and_label_maps_are_paired_by_stem(folder_root):
     data = Folder(folder_root, "train")
     assert data.names == ["a", "b"]
     sample = data[0]
@@ -96,8 +96,8 @@ def test_a_label_value_without_a_class_is_named(folder_root):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("classes.txt", "\n\n", "classes.txt: holds no class"),
-        ("classes.txt", "leaf\nleaf\n", "classes.txt: 'leaf' stands there 2 times"),
+        ("classes.txt", "\n\n", "classes.txt: contains no class"),
+        ("classes.txt", "leaf\nleaf\n", "classes.txt: 'leaf' is listed 2 times"),
         ("classes.txt", "\n".join(map(str, range(256))), "classes.txt: has 256 classes; at most 255"),
         ("things.txt", "tree\n", "things.txt: 'tree' is not in classes.txt; choose from background, leaf"),
     ],
@@ -108,7 +108,7 @@ def test_a_wrong_list_is_one_line(folder_root, file, text, message):
         Folder(folder_root, "train")
 
 
-def test_a_root_that_is_not_there_says_what_it_must_hold(tmp_path):
+def test_a_missing_root_says_what_it_must_contain(tmp_path):
     with pytest.raises(DatasetError, match=r"nowhere: no such folder.*classes\.txt, train/images/"):
         SegmentationDataModule("folder", root=str(tmp_path / "nowhere"))
     with pytest.raises(DatasetError, match=r"data\.root is not set: data set 'folder'"):
@@ -136,8 +136,8 @@ def test_empty_lines_after_the_classes_and_a_byte_order_mark_change_nothing(fold
     [
         ("classes.txt", "# plants\nbackground\nleaf\n", r"classes\.txt: line 1 is '# plants'"),
         ("classes.txt", "background\n1\tleaf\n", r"classes\.txt: line 2 is '1\\tleaf'"),
-        ("classes.txt", "background,leaf\n", r"classes\.txt: holds one class, 'background,leaf'"),
-        ("classes.txt", "background\nall\n", r"classes\.txt: line 2: 'all' means something else"),
+        ("classes.txt", "background,leaf\n", r"classes\.txt: contains one class, 'background,leaf'"),
+        ("classes.txt", "background\nall\n", r"classes\.txt: line 2: 'all' has another meaning in reports"),
         ("ignore.txt", "void\n", r"ignore\.txt: line 1 is 'void'; write one label value per line"),
         ("ignore.txt", "7\n256\n", r"ignore\.txt: line 2 is '256'"),
         ("ignore.txt", "1\n", r"ignore\.txt: line 1: 1 is the label value of class 'leaf'"),
@@ -172,7 +172,7 @@ def test_other_ignored_values_make_another_fingerprint(folder_root):
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "tif", "TIFF", "webp", "bmp", "JPG"])
-def test_images_of_other_endings_are_found(folder_root, suffix):
+def test_images_with_other_suffixes_are_found(folder_root, suffix):
     images = folder_root / "val" / "images"
     Image.open(images / "c.png").save(images / f"c.{suffix}")
     (images / "c.png").unlink()
@@ -180,7 +180,7 @@ def test_images_of_other_endings_are_found(folder_root, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "tif", "TIFF"])
-def test_label_maps_of_other_endings_are_found(folder_root, suffix):
+def test_label_maps_with_other_suffixes_are_found(folder_root, suffix):
     labels = folder_root / "val" / "labels"
     Image.open(labels / "c.png").save(labels / f"c.{suffix}")
     if suffix != "PNG" or not (labels / "c.png").samefile(labels / "c.PNG"):
@@ -197,29 +197,29 @@ def _problem(root):
     return str(caught.value)
 
 
-def test_two_images_of_one_name_are_refused(folder_root):
+def test_two_images_with_the_same_name_are_refused(folder_root):
     images = folder_root / "val" / "images"
     Image.open(images / "c.png").save(images / "c.jpg")
-    assert "c.png: is another image of the same name as c.jpg; keep one" in _problem(folder_root)
+    assert "c.png: is a second image with the name of c.jpg; keep one" in _problem(folder_root)
 
 
 def test_a_label_map_of_another_format_is_named(folder_root):
     labels = folder_root / "val" / "labels"
     (labels / "c.png").rename(labels / "c.gif")
-    assert "c.gif: is no label map that is read (.png, .tif, .tiff)" in _problem(folder_root)
+    assert "c.gif: not a format for a label map (.png, .tif, .tiff)" in _problem(folder_root)
 
 
 def test_an_image_of_another_format_is_named(folder_root):
     images = folder_root / "val" / "images"
     (images / "c.png").rename(images / "c.heic")
-    assert "c.heic: is no image that is read" in _problem(folder_root)
+    assert "c.heic: not a format for an image" in _problem(folder_root)
 
 
 def test_images_in_subfolders_are_refused(folder_root):
     images = folder_root / "val" / "images"
     (images / "night").mkdir()
     Image.new("RGB", (32, 24)).save(images / "night" / "d.png")
-    assert "night: is a subfolder with images" in _problem(folder_root)
+    assert "night: this subfolder contains images" in _problem(folder_root)
 
 
 def test_hidden_files_are_left_out(folder_root):
@@ -239,11 +239,11 @@ def test_an_image_that_exif_turns_has_a_label_map_as_a_viewer_shows_it(folder_ro
     assert (Folder(folder_root, "val")[0]["image"] == shown).all()
     assert check_dataset("folder", folder_root).notes == []
     _label(folder_root / "val" / "labels", "c.png", np.zeros((32, 24), dtype=np.uint8))
-    assert "24x32 but its image is 32x24; turn it as a viewer shows" in _problem(folder_root)
+    assert "24x32 but its image is 32x24; rotate it to match the image" in _problem(folder_root)
 
 
 @pytest.mark.parametrize("name", [b"a\nb", b"\xff"])
-def test_a_name_that_no_table_can_hold_is_refused(folder_root, name):
+def test_a_name_that_tables_cannot_contain_is_refused(folder_root, name):
     for kind in ("images", "labels"):
         folder = folder_root / "val" / kind
         os.rename(folder / "c.png", os.fsencode(folder) + b"/" + name + b".png")

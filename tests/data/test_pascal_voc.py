@@ -23,7 +23,7 @@ def test_splits_are_read_from_their_lists(voc_root):
     assert PascalVOC(voc_root, "val").names == ["c"]
 
 
-def test_the_void_border_is_ignored_and_belongs_to_nothing(voc_root):
+def test_void_pixels_are_ignored_and_on_no_object(voc_root):
     sample = PascalVOC(voc_root, "val")[0]
     assert (sample["label"][3, 4:10] == 255).all()
     assert (sample["instance"][3, 4:10] == 0).all()
@@ -41,7 +41,7 @@ def test_an_image_without_instance_annotation_has_no_objects(voc_root):
 
 
 @pytest.mark.parametrize("inside", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_any_of_the_three_folders_serves_as_root(voc_root, inside):
+def test_the_root_can_be_any_of_the_three_folders(voc_root, inside):
     assert len(PascalVOC(voc_root / inside, "train")) == 2
 
 
@@ -73,7 +73,7 @@ def test_an_image_of_the_list_that_is_missing_is_named(voc_root):
 def test_a_name_that_is_a_path_is_refused(voc_root, name):
     listing = voc_root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
     listing.write_text(f"a\n{name}\n")
-    with pytest.raises(DatasetError, match=r"train\.txt: '.*' is no name of an image"):
+    with pytest.raises(DatasetError, match=r"train\.txt: '.*' is not an image name"):
         PascalVOC(voc_root, "train")
 
 

@@ -45,7 +45,7 @@ def test_the_set_is_sbd_and_voc_train_without_voc_val(script, voc_root, sbd_root
     assert PascalVOC(voc_root, "train_aug").names == ["a", "b", "d", "e"]
 
 
-def test_vocs_own_masks_win_over_sbds(script, voc_root, sbd_root):
+def test_voc_masks_take_precedence_over_sbd_masks(script, voc_root, sbd_root):
     script.prepare(voc_root, sbd_root, incomplete=True)
     data = PascalVOC(voc_root, "train_aug")
     assert np.unique(data[1]["label"]).tolist() == [0, 12, 15, 255]
@@ -78,7 +78,7 @@ def test_an_incomplete_archive_is_refused(script, voc_root, sbd_root):
         ("voc/VOCdevkit/VOC2012/SegmentationObject/a.png", r"a\.png: file is missing"),
     ],
 )
-def test_what_is_missing_is_named(script, voc_root, sbd_root, tmp_path, missing, message):
+def test_a_missing_file_or_folder_is_named(script, voc_root, sbd_root, tmp_path, missing, message):
     (tmp_path / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(DatasetError, match=message):
         script.prepare(voc_root, sbd_root, incomplete=True)
@@ -95,7 +95,7 @@ def test_a_broken_mat_file_is_named(script, voc_root, sbd_root):
 def test_a_listed_path_is_refused_before_anything_is_written(script, voc_root, sbd_root):
     voc = voc_root / "VOCdevkit" / "VOC2012"
     (voc / "ImageSets" / "Segmentation" / "train.txt").write_text("../JPEGImages/a\n")
-    with pytest.raises(DatasetError, match=r"train\.txt: '../JPEGImages/a' is no name of an image"):
+    with pytest.raises(DatasetError, match=r"train\.txt: '../JPEGImages/a' is not an image name"):
         script.prepare(voc_root, sbd_root, incomplete=True)
     assert not (voc / "SegmentationClassAug").exists()
 

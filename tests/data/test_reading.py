@@ -42,7 +42,7 @@ def test_a_16_bit_label_map_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_truncated_image_is_one_line_that_names_it(tmp_path, suffix):
+def test_a_truncated_image_is_named_in_one_line(tmp_path, suffix):
     file = tmp_path / f"image.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file)
@@ -54,7 +54,7 @@ def test_a_truncated_image_is_one_line_that_names_it(tmp_path, suffix):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_image_is_one_line_that_names_it(tmp_path):
+def test_a_file_that_is_not_an_image_is_named_in_one_line(tmp_path):
     (tmp_path / "image.png").write_text("hello")
     with pytest.raises(DatasetError, match=r"image\.png: cannot be read"):
         read_image(tmp_path / "image.png")
@@ -76,7 +76,7 @@ def photograph():
 @pytest.mark.parametrize("factor", [257, 256], ids=["scaled", "shifted"])
 @pytest.mark.parametrize("kind", ["grey", "colour"])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_a_16_bit_image_is_the_same_picture_as_its_8_bit_version(tmp_path, photograph, suffix, kind, factor):
+def test_a_16_bit_image_equals_its_8_bit_version(tmp_path, photograph, suffix, kind, factor):
     cv2.imwrite(str(tmp_path / f"16.{suffix}"), photograph[kind].astype(np.uint16) * factor)
     cv2.imwrite(str(tmp_path / "8.png"), photograph[kind])
     assert (read_image(tmp_path / f"16.{suffix}") == read_image(tmp_path / "8.png")).all()
@@ -84,7 +84,7 @@ def test_a_16_bit_image_is_the_same_picture_as_its_8_bit_version(tmp_path, photo
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("kind", ["grey", "colour"])
-def test_a_camera_image_in_16_bits_whose_white_is_not_known_is_refused(tmp_path, photograph, kind, bits):
+def test_a_16_bit_camera_image_with_unknown_white_level_is_refused(tmp_path, photograph, kind, bits):
     cv2.imwrite(str(tmp_path / "raw.png"), photograph[kind].astype(np.uint16) << (bits - 8))
     with pytest.raises(DatasetError, match=r"raw\.png: is a 16-bit image that uses 14 bits at most.*8 bits"):
         read_image(tmp_path / "raw.png")
@@ -138,7 +138,7 @@ def test_an_image_of_several_pages_is_refused(tmp_path, photograph, read):
         read(tmp_path / "scan.tif")
 
 
-def test_a_smaller_copy_inside_a_tiff_is_no_page(tmp_path, photograph):
+def test_a_smaller_copy_in_a_tiff_does_not_count_as_a_page(tmp_path, photograph):
     page, copy = (Image.fromarray(photograph["colour"][::step, ::step]) for step in (1, 2))
     copy.encoderinfo = {"tiffinfo": {254: 1}}
     page.save(tmp_path / "map.tif", save_all=True, append_images=[copy])
@@ -206,7 +206,7 @@ def test_an_inverted_label_map_is_refused(tmp_path, photograph):
         read_label(tmp_path / "label.tif")
 
 
-def test_a_jpeg_is_no_label_map_whatever_its_ending_says(tmp_path, photograph):
+def test_a_jpeg_is_refused_as_label_map_with_any_suffix(tmp_path, photograph):
     Image.fromarray(photograph["grey"]).save(tmp_path / "label.png", format="JPEG")
     with pytest.raises(DatasetError, match=r"label\.png: is compressed with loss"):
         read_label(tmp_path / "label.png")

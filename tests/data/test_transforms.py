@@ -48,7 +48,7 @@ def test_label_and_instance_values_are_never_mixed(sample):
         assert pairs(transform(sample, seed)) <= LEGAL
 
 
-def test_padding_has_the_mean_colour_and_belongs_to_nothing(sample):
+def test_padding_has_the_mean_colour_and_is_ignored(sample):
     sample["label"][:] = 5
     sample["instance"][:] = 7
     result = TrainTransform(crop=(100, 100), flip=0)(sample, 0)
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_sample(sample):
     assert not torch.equal(first["image"], other["image"])
 
 
-def test_without_a_seed_pytorchs_generator_decides(sample):
+def test_without_a_seed_pytorchs_generator_is_used(sample):
     transform = TrainTransform(scale=(0.5, 2.0), crop=(30, 30))
     torch.manual_seed(0)
     first, second = transform(sample), transform(sample)
@@ -136,7 +136,7 @@ def test_without_a_seed_pytorchs_generator_decides(sample):
     assert not torch.equal(first["image"], second["image"])
 
 
-def test_the_sample_itself_is_left_alone(sample):
+def test_the_sample_is_not_modified(sample):
     before = {key: np.copy(sample[key]) for key in ("image", "label", "instance")}
     TrainTransform(flip=1, color=1)(sample, 0)
     EvalTransform()(sample)["image"].zero_()

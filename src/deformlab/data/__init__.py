@@ -1,7 +1,7 @@
 """Data sets, transforms and loaders.
 
-`SegmentationDataModule` is imported when it is first asked for. It needs Lightning, which takes seconds;
-reading and checking data sets do not.
+`SegmentationDataModule` is imported on first use, because it needs Lightning, whose import takes seconds.
+Reading and checking data sets do not need it.
 """
 
 from typing import TYPE_CHECKING, Any

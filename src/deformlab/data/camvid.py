@@ -1,4 +1,4 @@
-"""CamVid road scenes in the SegNet layout: 367 / 101 / 233 images of 480x360, 11 classes.
+"""CamVid road scenes in SegNet's layout: 367 / 101 / 233 images of 480x360 pixels, 11 classes.
 
 Brostow et al., "Segmentation and Recognition Using Structure from Motion Point Clouds", ECCV 2008.
 """
@@ -13,10 +13,9 @@ from deformlab.data.files import FileDataset, SampleFiles, pairs_by_stem
 class CamVid(FileDataset):
     """CamVid as `root/<split>/` (PNG or JPEG) and `root/<split>annot/` (PNG of the same stem).
 
-    There are no instance annotations: an object is an 8-connected component of one thing class, so objects of
-    one class that touch in the image count as one.
-
-    Args and errors as in `SegmentationDataset`.
+    CamVid has no instance annotations. An object is therefore an 8-connected component of one thing class,
+    and objects of one class that touch in the image count as one. Arguments and errors are those of
+    `SegmentationDataset`.
     """
 
     name = "camvid"
@@ -56,5 +55,5 @@ class CamVid(FileDataset):
 
     @classmethod
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """Images and label maps of one stem."""
+        """Pairs images with the label maps of the same stem."""
         return pairs_by_stem(folder / split, folder / f"{split}annot", cls.name, cls.layout)

@@ -1,6 +1,6 @@
-"""Is a data set complete and legal, and what is in it: counts, pixel shares, object sizes.
+"""Checks that a data set is complete and legal, and counts its images, pixels and objects.
 
-The sizes of objects help to choose thresholds between small, medium and large for a data set.
+The distribution of object sizes helps to choose a data set's thresholds between small, medium and large.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from deformlab.data.dataset import Sample, SegmentationDataset
 from deformlab.data.files import Fault, FileDataset, MissingSplitError, SampleFiles
-from deformlab.data.reading import LABEL_SUFFIXES, palette_of, turned_without_trace
+from deformlab.data.reading import LABEL_SUFFIXES, palette_of, turned_at_same_size
 from deformlab.data.registry import DATASETS
 from deformlab.errors import ConfigError, DatasetError
 from deformlab.labels import IGNORED
@@ -24,11 +24,11 @@ from deformlab.yaml_file import read_yaml
 
 _Item = TypeVar("_Item")
 DEFAULT_RULE_SOURCE = (
-    "the default of model.evaluation.object_sizes; --config FILE.yaml takes those of a configuration"
+    "the default of model.evaluation.object_sizes; --config FILE.yaml reads it from a configuration"
 )
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-# Files that a line about many of them names.
-_NAMED = 3
+# At most as many files are named in one line.
+_FILES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class CheckSettings:
     """Arguments of `check_dataset` that depend on the training.
 
     Attributes:
-        rule: how an object's size is measured and where small ends and large begins.
-        rule_source: where that comes from.
-        options: the data set's own arguments.
+        rule: How an object's size is measured, and the thresholds between small, medium and large.
+        rule_source: Where the rule comes from, for the report.
+        options: The data set's own arguments by name.
     """
 
     rule: SizeRule = field(default_factory=SizeRule)
@@ -49,15 +49,15 @@ class CheckSettings:
     def choose(
         cls, dataset: str, config: Path | None, object_sizes: Sequence[float] | None
     ) -> "CheckSettings":
-        """The settings of a configuration file, or of two areas, or the defaults.
+        """The settings with the given areas, those of a configuration file, or the defaults.
 
         Args:
-            dataset: the data set's name; `data.options` of a configuration for another one are left out.
-            config: a configuration of `fit`, for example the config.yaml of a run.
-            object_sizes: two increasing areas in pixels.
+            dataset: The data set's name; `data.options` of a configuration for another data set are ignored.
+            config: A configuration of `fit`, for example the config.yaml of a run; None if there is none.
+            object_sizes: Two increasing areas in pixels, which take precedence over `config`; or None.
 
         Raises:
-            ConfigError: the file is missing or no configuration, or the areas are not legal.
+            ConfigError: The file is missing or not a configuration, or the areas are illegal.
         """
         if object_sizes is not None:
             return cls(SizeRule(tuple(object_sizes)), "given by --object-sizes")
@@ -73,22 +73,22 @@ class CheckSettings:
             raise ConfigError(f"{config}: model.evaluation: {error}") from None
         source = f"model.evaluation.object_sizes of {config}"
         if "object_sizes" not in evaluation:
-            source = f"{config} does not set model.evaluation.object_sizes: these are its default"
+            source = f"the default, because {config} does not set model.evaluation.object_sizes"
         options = _part(config, data, "options") if data.get("dataset", "shapes") == dataset else {}
         return cls(rule, source, options)
 
 
 @dataclass
 class SplitReport:
-    """What one split holds.
+    """The contents of one split.
 
     Attributes:
-        split: its name.
-        needed: whether training needs it.
-        images: number of samples that were read and are legal.
-        sizes: number of images by (height, width).
-        pixels: pixels per class, ignored ones last, shape (C + 1,).
-        objects: areas of the objects in pixels, by class.
+        split: The split's name.
+        needed: Whether training needs the split.
+        images: Number of legal samples.
+        sizes: Number of images by (height, width).
+        pixels: Number of pixels per class, ignored pixels last, shape (C + 1,).
+        objects: Areas of the objects in pixels, by class name.
     """
 
     split: str
@@ -101,18 +101,18 @@ class SplitReport:
 
 @dataclass
 class DatasetReport:
-    """What `check_dataset` found.
+    """The result of `check_dataset`.
 
     Attributes:
-        name: the data set's name.
-        root: its folder; None for generated data.
-        classes: class names in the order of their label values.
-        rule: how an object's size is measured and where small ends and large begins.
-        rule_source: where that rule comes from.
-        splits: one report per split that is there.
-        absent: splits that are not there and that training does not need.
-        faults: what is wrong, with the file or folder; empty when the data set is complete and legal.
-        remarks: what is legal but may not be meant, likewise.
+        name: The data set's name.
+        root: The data set's folder; None for generated data.
+        classes: Class names in the order of their label values.
+        rule: How an object's size is measured, and the thresholds between small, medium and large.
+        rule_source: Where the rule comes from.
+        splits: One report per existing split.
+        absent: Missing splits that training does not need.
+        faults: Errors, each with its file or folder; empty if the data set is complete and legal.
+        remarks: Legal but suspicious findings, each with its file or folder.
     """
 
     name: str
@@ -127,21 +127,21 @@ class DatasetReport:
 
     @property
     def problems(self) -> list[str]:
-        """One line for each kind of fault; that of many files has their number and the first of them."""
+        """One line per kind of fault, with the number of its files and the names of the first three."""
         return _grouped(self.faults, self.root)
 
     @property
     def notes(self) -> list[str]:
-        """One line for each kind of remark, likewise."""
+        """One line per kind of remark, in the form of `problems`."""
         return _grouped(self.remarks, self.root)
 
     def pixel_shares(self, split: str) -> npt.NDArray[np.float64]:
-        """Share of each class in the split's pixels, ignored ones last, shape (C + 1,)."""
+        """Share of the split's pixels per class, in [0, 1], ignored pixels last, shape (C + 1,)."""
         pixels = next(report.pixels for report in self.splits if report.split == split)
         return pixels / max(1, pixels.sum())
 
     def object_areas(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Objects' areas in the splits of training and validation in increasing order, by class."""
+        """Sorted object areas by class name, over the training and validation splits, in pixels."""
         reports = [report for report in self.splits if report.needed]
         names = sorted({name for report in reports for name in report.objects}, key=self._position)
         return {
@@ -151,7 +151,10 @@ class DatasetReport:
 
     @property
     def thresholds(self) -> tuple[float, float] | None:
-        """Areas that separate small, medium and large; None for thirds of a val split without objects."""
+        """The two areas that separate small, medium and large objects, in pixels.
+
+        None if the rule is `thirds` and the val split has no objects.
+        """
         if not isinstance(self.rule.thresholds, str):
             return float(self.rule.thresholds[0]), float(self.rule.thresholds[1])
         areas = [
@@ -167,14 +170,14 @@ class DatasetReport:
         return self.classes.index(name) if name in self.classes else len(self.classes)
 
     def format(self) -> str:
-        """The report as plain text, problems last."""
+        """The report as plain text, with the problems last."""
         lines = [f"{self.name}{f' in {self.root}' if self.root else ''}"]
         if self.splits:
             lines += [""]
             lines += _table(
                 ["split", "images", "sizes (width x height)"],
                 [[report.split, str(report.images), _sizes(report.sizes)] for report in self.splits]
-                + [[split, "-", "not there (training does not need it)"] for split in self.absent],
+                + [[split, "-", "missing (training does not need it)"] for split in self.absent],
             )
             shares = {report.split: self.pixel_shares(report.split) for report in self.splits}
             lines += ["", "pixels per class, percent"]
@@ -215,7 +218,7 @@ class DatasetReport:
             f"({self.rule_source})",
         ]
         if self.rule.pixels == "network":
-            lines.append("training counts in pixels of the network's input instead (object_pixels: network)")
+            lines.append("training measures in pixels of the network's input (object_pixels: network)")
         return [
             *lines,
             *_table(header + [f"{100 * quantile:g} %" for quantile in _QUANTILES], rows),
@@ -237,21 +240,22 @@ def check_dataset(
     options: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> DatasetReport:
-    """Read every sample of every split, and report instead of stopping at the first fault.
+    """Reads every sample of every split and reports all faults.
 
     Args:
-        name: one of `DATASETS`.
-        root: the data set's folder; none is needed for shapes.
-        rule: what is small and large in the report; `pixels` is not applied, areas are of the label map.
-        rule_source: where the rule comes from, for the report.
-        options: the data set's own arguments by name, as `data.options` in a configuration.
-        progress: show how far it is on the standard error stream.
+        name: One of `DATASETS`.
+        root: The data set's folder; not needed for shapes.
+        rule: How an object's size is measured, and the thresholds between small, medium and large. The
+            report's areas are always in pixels of the label map, whatever `rule.pixels` says.
+        rule_source: Where the rule comes from, for the report.
+        options: The data set's own arguments by name, as `data.options` in a configuration.
+        progress: Whether to show a progress bar on the standard error stream.
 
     Returns:
-        The report; its `problems` are empty when the data set is complete and legal.
+        The report; its `problems` are empty if the data set is complete and legal.
 
     Raises:
-        ConfigError: there is no such data set, or it has no such option.
+        ConfigError: The data set is unknown, or an option is unknown or illegal.
     """
     if name not in DATASETS:
         raise ConfigError(f"{name!r}: unknown data set; choose one of {', '.join(DATASETS)}")
@@ -262,7 +266,7 @@ def check_dataset(
         return DatasetReport(name, where, (), rule, rule_source, faults=[_fault(str(error))])
     report = DatasetReport(name, where, dataset_class.classes, rule, rule_source)
     check = _Check(dataset_class, root, options or {}, report)
-    # Training first: what other splits share with it is their fault.
+    # The training split comes first, so that images in two splits are reported for the other one.
     for split in sorted(dataset_class.splits, key=lambda split: split != dataset_class.train_split):
         needed = split in (dataset_class.train_split, "val")
         try:
@@ -273,7 +277,7 @@ def check_dataset(
             else:
                 report.absent.append(split)
         except DatasetError as error:
-            # A missing root is the same line for every split.
+            # A missing root gives the same line for every split.
             if _fault(str(error)) not in report.faults:
                 report.faults.append(_fault(str(error)))
         else:
@@ -295,13 +299,13 @@ class _Check:
         self._root = root
         self._options = options
         self._report = report
-        # Files of training images by a digest of their bytes.
-        self._trained_on: dict[bytes, Path] = {}
-        # The colour of each label value in palettes, and the first file that has it.
+        # Training images, by a digest of their bytes.
+        self._training_images: dict[bytes, Path] = {}
+        # The palette colour of each label value, and the first file that has it.
         self._colours: dict[int, tuple[tuple[int, ...], Path]] = {}
 
     def samples(self, split: str, progress: bool) -> Iterator[Sample]:
-        """The legal samples of a split; the others become faults while iterating."""
+        """Yields the legal samples of a split and reports the others as faults."""
         if not issubclass(self._class, FileDataset):
             try:
                 dataset = self._class(self._root, split, **self._options)
@@ -329,32 +333,32 @@ class _Check:
                 yield sample
 
     def _look_closer(self, split: str, files: SampleFiles, sample: Sample) -> None:
-        """Finds what each file by itself does not show."""
-        if turned_without_trace(files.image):
-            what = "EXIF data turns the image, and sizes do not show whether the label map is turned likewise"
+        """Finds problems that reading and checking a sample does not show."""
+        if turned_at_same_size(files.image):
+            what = "EXIF data turns or mirrors the image; make sure that its label map is turned likewise"
             self._report.remarks.append(Fault(files.image, what))
         digest = hashlib.sha256(files.image.read_bytes()).digest()
         if split == self._class.train_split:
-            self._trained_on[digest] = files.image
-        elif digest in self._trained_on and split in ("val", "test"):
-            what = f"is in {self._class.train_split} too; a score on images of the training is worthless"
+            self._training_images[digest] = files.image
+        elif digest in self._training_images and split in ("val", "test"):
+            what = f"is also in {self._class.train_split}; a score on training images is meaningless"
             self._report.faults.append(Fault(files.image, what))
         palette = palette_of(files.label) if files.label.suffix.lower() in LABEL_SUFFIXES else None
         if palette is None:
             return
         for value in np.unique(sample["label"]).tolist():
             colour = palette.get(value, ())
-            known, first = self._colours.setdefault(value, (colour, files.label))
-            if value != IGNORED and colour != known:
+            expected, first = self._colours.setdefault(value, (colour, files.label))
+            if value != IGNORED and colour != expected:
                 what = (
-                    f"its palette has another colour for label value {value} than {first.name}; "
+                    f"its palette colour for label value {value} differs from {first.name}; "
                     "a program may have renumbered the values"
                 )
                 self._report.remarks.append(Fault(files.label, what))
                 return
 
     def survey(self, split: str, needed: bool, samples: Iterator[Sample]) -> SplitReport:
-        """Counts what the samples of a split hold."""
+        """Counts images, pixels and objects of a split."""
         classes = self._class.classes
         report = SplitReport(split, needed, 0, Counter(), np.zeros(len(classes) + 1, dtype=np.int64), {})
         for sample in samples:
@@ -372,28 +376,28 @@ class _Check:
         return report
 
     def _judge(self, report: SplitReport) -> None:
-        """Says which classes a split lacks."""
-        place = Path(report.split) if self._root is None else Path(self._root) / report.split
+        """Reports classes that a split lacks."""
+        folder = Path(report.split) if self._root is None else Path(self._root) / report.split
         labelled, ignored = report.pixels[:-1], report.pixels[-1]
         if not labelled.any():
-            what = f"every pixel of every label map is ignored ({IGNORED}): there is nothing to learn"
-            self._report.faults.append(Fault(place, what))
+            what = f"every pixel of every label map is ignored ({IGNORED}); write class numbers into them"
+            self._report.faults.append(Fault(folder, what))
         elif np.flatnonzero(labelled).tolist() == [0] and ignored and not self._class.ignored:
             what = (
-                f"the label maps hold only 0 and {IGNORED}, which is ignored; if {IGNORED} means a "
+                f"the label maps contain only 0 and {IGNORED}, which is ignored; if {IGNORED} means a "
                 f"class, write its number instead ({self._class.classes[1]!r} is 1)"
             )
-            self._report.faults.append(Fault(place, what))
+            self._report.faults.append(Fault(folder, what))
         elif not labelled.all():
             names = [name for name, count in zip(self._class.classes, labelled, strict=True) if not count]
             what = f"no pixel of {report.split} has class {', '.join(names)}"
-            self._report.remarks.append(Fault(place, what))
+            self._report.remarks.append(Fault(folder, what))
 
 
 def _fault(message: str, files: SampleFiles | None = None) -> Fault:
-    """An error's line, which begins with the file, apart."""
-    known = () if files is None else (files.label, files.image, files.instance)
-    for path in known:
+    """Splits an error's line into the file at its beginning and the rest."""
+    candidates = () if files is None else (files.label, files.image, files.instance)
+    for path in candidates:
         if path is not None and message.startswith(f"{path}: "):
             return Fault(path, message.removeprefix(f"{path}: "))
     file, _, what = message.partition(": ")
@@ -409,16 +413,19 @@ def _watched(items: Sequence[_Item], split: str, progress: bool) -> Iterable[_It
 
 
 def object_areas(sample: Sample, measure: str = "box") -> list[tuple[int, int]]:
-    """(most frequent label value, area in pixels) of each object of a sample, by instance id.
+    """The label value and area of each object of a sample.
 
     Args:
-        sample: a sample before any transform.
-        measure: `box` for the area of the bounding box, `mask` for the object's pixels.
+        sample: A sample before any transform.
+        measure: `box` for the area of the bounding box, `mask` for the object's number of pixels.
+
+    Returns:
+        For each object, in the order of instance ids, its most frequent label value and its area in pixels.
     """
     from scipy import ndimage
 
     ids, instance = np.unique(sample["instance"], return_inverse=True)
-    # find_objects leaves 0 out, so everything moves up by one, and what is no object back to 0.
+    # find_objects skips 0: objects are numbered from 1, and pixels on no object are 0.
     numbered = np.where(sample["instance"] <= 0, 0, instance.reshape(sample["instance"].shape) + 1)
     objects = []
     for number, box in enumerate(ndimage.find_objects(numbered, max_label=len(ids)), start=1):
@@ -439,8 +446,8 @@ def _grouped(faults: Sequence[Fault], root: str | None) -> list[str]:
         if len(at) == 1:
             lines.append(f"{at[0]}: {what}")
             continue
-        named = ", ".join(_relative(file, root) for file in at[:_NAMED])
-        more = f" and {len(at) - _NAMED} more" if len(at) > _NAMED else ""
+        named = ", ".join(_relative(file, root) for file in at[:_FILES_NAMED])
+        more = f" and {len(at) - _FILES_NAMED} more" if len(at) > _FILES_NAMED else ""
         lines.append(f"{len(at)} files, each: {what}: {named}{more}")
     return lines
 
@@ -483,5 +490,5 @@ def _read(file: Path) -> Mapping[str, Any]:
 def _part(file: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     part = content.get(key) or {}
     if not isinstance(part, Mapping):
-        raise ConfigError(f"{file}: {key} must hold options by name, got {part!r}")
+        raise ConfigError(f"{file}: {key} must be a mapping of options, got {part!r}")
     return part

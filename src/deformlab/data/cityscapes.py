@@ -1,4 +1,4 @@
-"""Cityscapes in its official layout: 2,975 / 500 images of 2048x1024, 19 classes.
+"""Cityscapes in its official layout: 2,975 / 500 images of 2048x1024 pixels, 19 classes.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
 """
@@ -17,12 +17,12 @@ from deformlab.labels import IGNORED
 _CLASSES = sorted(
     (label for label in LABELS if label.trainId not in (-1, IGNORED)), key=lambda label: label.trainId
 )
-# Of every value that a label map may hold; -1 where it may not.
+# The train id of each label id; -1 for illegal label ids.
 _TRAIN_IDS = np.full(256, -1, dtype=np.int16)
 for _label in LABELS:
     if _label.id >= 0:
         _TRAIN_IDS[_label.id] = _label.trainId
-# An id below 1000 is a class, its objects not told apart; above, it is 1000 times the class plus a number.
+# Instance ids below 1000 are label ids, without separate objects; others are 1000 x label id + number.
 _FIRST_INSTANCE = 1000
 _THING_IDS = [label.id for label in _CLASSES if label.hasInstances]
 
@@ -30,10 +30,10 @@ _THING_IDS = [label.id for label in _CLASSES if label.hasInstances]
 class Cityscapes(FileDataset):
     """Cityscapes as `root/leftImg8bit/<split>/<city>/` and `root/gtFine/<split>/<city>/`.
 
-    Labels come from `labelIds` by cityscapesscripts' own table, so that nothing needs to be prepared;
-    instances from `instanceIds`. Groups whose members the annotators did not tell apart are `UNKNOWN_OBJECT`.
-
-    Args and errors as in `SegmentationDataset`.
+    Labels come from the `labelIds` files and are mapped to the 19 classes by the table of cityscapesscripts,
+    so the data set needs no preparation. Instances come from the `instanceIds` files; groups whose members
+    are not annotated separately are `UNKNOWN_OBJECT`. Arguments and errors are those of
+    `SegmentationDataset`.
     """
 
     name = "cityscapes"
@@ -44,20 +44,20 @@ class Cityscapes(FileDataset):
 
     @classmethod
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """Frames by city, with their label and instance maps."""
+        """Frames sorted by city, with their label and instance maps."""
         image_folder, label_folder = folder / "leftImg8bit" / split, folder / "gtFine" / split
-        there = [part for part in (image_folder, label_folder) if part.is_dir()]
-        if not there:
+        existing = [part for part in (image_folder, label_folder) if part.is_dir()]
+        if not existing:
             raise MissingSplitError(
                 f"{image_folder}: no such folder; {cls.name!r} needs {cls.layout} in data.root"
             )
-        if len(there) == 1:
+        if len(existing) == 1:
             absent, archive = (
                 (label_folder, "gtFine_trainvaltest.zip")
-                if there == [image_folder]
+                if existing == [image_folder]
                 else (image_folder, "leftImg8bit_trainvaltest.zip")
             )
-            raise DatasetError(f"{absent}: no such folder, though there is {there[0]}; unpack {archive}")
+            raise DatasetError(f"{absent}: no such folder, but {existing[0]} exists; unpack {archive}")
         frames = {
             (file.parent.name, file.name.removesuffix(suffix))
             for part, suffix in ((image_folder, "_leftImg8bit.png"), (label_folder, "_gtFine_labelIds.png"))
@@ -65,7 +65,7 @@ class Cityscapes(FileDataset):
         }
         if not frames:
             raise DatasetError(
-                f"{image_folder}: holds no <city>/*_leftImg8bit.png; unpack leftImg8bit_trainvaltest.zip"
+                f"{image_folder}: contains no <city>/*_leftImg8bit.png; unpack leftImg8bit_trainvaltest.zip"
             )
         return [
             SampleFiles(
@@ -79,7 +79,7 @@ class Cityscapes(FileDataset):
 
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:
-        """One sample; classes outside the 19 become 255, instance ids keep their official number."""
+        """One sample; classes outside the 19 become 255, instance ids keep their official numbers."""
         assert files.instance is not None
         ids = read_label(files.label)
         train_ids = _TRAIN_IDS[ids]

@@ -1,4 +1,4 @@
-"""COCO's instances as semantic labels and instance ids: 118,287 / 5,000 images, 80 classes and background.
+"""COCO's instances as label and instance maps: 118,287 / 5,000 images, 80 classes and background.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
 """
@@ -20,7 +20,7 @@ from deformlab.data.reading import read_image
 from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
 
-# In the order of their ids, which go from 1 to 90 with gaps.
+# In the order of COCO's category ids, which run from 1 to 90 with gaps.
 _THINGS = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
 parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
@@ -38,8 +38,8 @@ class CocoFiles(SampleFiles):
     """One image and its annotations.
 
     Attributes:
-        size: height and width that the annotations are for.
-        annotations: those of this image as JSON text: a tenth of the memory of Python's lists.
+        size: Height and width of the annotated image.
+        annotations: This image's annotations as JSON text, which takes a tenth of the memory of Python lists.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -49,14 +49,14 @@ class CocoFiles(SampleFiles):
 class Coco(FileDataset):
     """COCO as `root/train2017/`, `root/val2017/` and `root/annotations/instances_{train,val}2017.json`.
 
-    A pixel on no object is background. Crowds, whose members are not told apart, are ignored. Where masks
-    overlap, the one of fewer pixels is on top, of equals the later one; crowds are below all objects.
-    Instance ids count an image's annotations from 1. Images without annotations are background as a whole.
+    Pixels on no object are background. Crowds, whose members are not annotated separately, are ignored. Where
+    masks overlap, the mask with fewer pixels is on top; of two equal masks, the later one. Crowds are below
+    all objects. Instance ids count an image's annotations from 1. Images without annotations are entirely
+    background.
 
-    Where both `val2017/` and its annotations are missing, as in samples, every fourth image of `train2017/`
-    by name is held out for val.
-
-    Args and errors as in `SegmentationDataset`.
+    If both `val2017/` and its annotations are missing, as in excerpts of COCO, every fourth image of
+    `train2017/`, sorted by name, is held out for validation. Arguments and errors are those of
+    `SegmentationDataset`.
     """
 
     name = "coco"
@@ -67,15 +67,13 @@ class Coco(FileDataset):
 
     @classmethod
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """The images that the annotations list, by name."""
-        there = [_parts(folder, part) for part in ("train", "val")]
-        if any(part.exists() for part in there[1]):
+        """The images that the annotation file lists, sorted by name."""
+        train, val = _parts(folder, "train"), _parts(folder, "val")
+        if any(part.exists() for part in val):
             return list(cls._listed(*_parts(folder, split)))
-        if not any(part.exists() for part in there[0]):
-            raise MissingSplitError(
-                f"{there[0][1]}: no such file; {cls.name!r} needs {cls.layout} in data.root"
-            )
-        listed = cls._listed(*there[0])
+        if not any(part.exists() for part in train):
+            raise MissingSplitError(f"{train[1]}: no such file; {cls.name!r} needs {cls.layout} in data.root")
+        listed = cls._listed(*train)
         return [
             files for i, files in enumerate(listed) if (i % _HELD_OUT == _HELD_OUT - 1) == (split == "val")
         ]
@@ -94,7 +92,7 @@ class Coco(FileDataset):
 
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:
-        """One sample; labels and instances are painted from the largest mask to the smallest."""
+        """One sample; masks are painted from the largest to the smallest."""
         assert isinstance(files, CocoFiles)
         image = read_image(files.image)
         if image.shape[:2] != files.size:
@@ -112,7 +110,7 @@ class Coco(FileDataset):
             except (KeyError, ValueError) as error:
                 raise DatasetError(
                     f"{files.label}: annotation {annotation.get('id')} of image {files.name}: {error}; "
-                    "mend or remove it"
+                    "fix or remove it"
                 ) from None
             crowd = bool(annotation.get("iscrowd"))
             painted.append((not crowd, -int(mask.sum()), number, mask, annotation["label"]))
@@ -128,7 +126,10 @@ def _parts(folder: Path, split: str) -> tuple[Path, Path]:
 
 @lru_cache(maxsize=2)
 def _read_annotations(images: Path, path: Path, modified: int) -> tuple[CocoFiles, ...]:
-    """The images of an annotation file by name; `modified` is part of what is remembered."""
+    """The images of an annotation file, sorted by name.
+
+    `modified` is part of the cache's key, so that a changed file is read again.
+    """
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -153,7 +154,7 @@ def _read_annotations(images: Path, path: Path, modified: int) -> tuple[CocoFile
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{path}: is no COCO instance annotation: {error} is missing, or not what it should be"
+            f"{path}: not a file of COCO instance annotations: {error} is missing or has the wrong type"
         ) from None
     if not found:
         raise DatasetError(f"{path}: lists no images; unpack annotations_trainval2017.zip again")
@@ -165,8 +166,8 @@ def _labels(categories: list[Mapping[str, Any]], path: Path) -> dict[int, int]:
     for category in categories:
         if category["name"] not in Coco.things:
             raise DatasetError(
-                f"{path}: category {category['name']!r} is none of COCO's 80; other data sets can be read "
-                "as 'folder' from label maps"
+                f"{path}: category {category['name']!r} is not one of COCO's 80; convert other data sets to "
+                "label maps and read them as 'folder'"
             )
     return {category["id"]: Coco.classes.index(category["name"]) for category in categories}
 
@@ -174,17 +175,18 @@ def _labels(categories: list[Mapping[str, Any]], path: Path) -> dict[int, int]:
 def decode_mask(
     segmentation: Sequence[Sequence[float]] | Mapping[str, Any], size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
-    """The mask of one annotation by COCO's own rasteriser, shape `size`.
+    """The mask of one annotation, rasterised by COCO's own code, shape `size`.
 
     Args:
-        segmentation: polygons, each x and y of three points or more in turn, in pixels; or run lengths as
-            `{"size": [height, width], "counts": ...}`, counts a list of integers or COCO's compressed text.
-        size: height and width of the image.
+        segmentation: Polygons, each a list x, y, x, y, ... of three points or more, in pixels; or run lengths
+            as `{"size": [height, width], "counts": ...}`, where the counts are a list of integers or COCO's
+            compressed text.
+        size: Height and width of the image.
 
     Raises:
-        ValueError: it is neither, or run lengths are of another size.
+        ValueError: The segmentation is neither, or its run lengths are for another size.
     """
-    # Compiled, and nothing but COCO needs it.
+    # Imported here, because it is compiled and only COCO needs it.
     from pycocotools import mask
 
     height, width = size
@@ -193,11 +195,11 @@ def decode_mask(
     if not isinstance(segmentation, Sequence) or not segmentation:
         raise ValueError("its segmentation is neither polygons nor run lengths")
     for polygon in segmentation:
-        # Four numbers would be taken for a box.
+        # pycocotools would read four numbers as a box.
         if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon is not x and y of three points or more")
+            raise ValueError("a polygon must be the x and y of three points or more")
         if not np.isfinite(np.asarray(polygon, dtype=np.float64)).all():
-            raise ValueError("a polygon has a coordinate that is not a number")
+            raise ValueError("a polygon has a coordinate that is not finite")
     encoded = mask.merge(mask.frPyObjects([list(polygon) for polygon in segmentation], height, width))
     return _decoded(encoded)
 
@@ -206,7 +208,7 @@ def _decoded(encoded: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
     from pycocotools import mask
 
     with warnings.catch_warnings():
-        # pycocotools 2.0.11 hands its array to NumPy 2 by an interface of NumPy 1, at every mask.
+        # For every mask, pycocotools 2.0.11 uses an array interface that NumPy 2 deprecates.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         return mask.decode(encoded).astype(bool)
 
@@ -230,6 +232,6 @@ def _from_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int]) ->
         raise ValueError(
             f"its run lengths add up to {sum(counts)}, not to the image's {size[0] * size[1]} pixels"
         )
-    # Runs of 0 and 1 in turn, down the columns.
+    # Runs of 0 and 1 alternate, in column-major order.
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(size[1], size[0]).T

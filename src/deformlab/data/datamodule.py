@@ -1,4 +1,4 @@
-"""One LightningDataModule for every data set, so that a configuration changes the data by its name alone."""
+"""The LightningDataModule for all data sets; a configuration selects a data set by its name."""
 
 import inspect
 import os
@@ -28,30 +28,33 @@ _OWN_ARGUMENTS = ("self", "root", "split", "transform")
 class SegmentationDataModule(pl.LightningDataModule):
     """Loaders for training, validation, test and prediction.
 
-    Batches are dicts of `image` (N, 3, H, W) float, `label` and `instance` (N, H, W) long, and `name`, a
-    list; in evaluation `label` and `instance` have the original size, `image` that of `eval_transform`.
-    Prediction gives `image`, `name` and `size`, a list of the originals' (H, W).
+    Batches are dictionaries of `image` (N, 3, H, W) float32, `label` and `instance` (N, H, W) int64, and
+    `name`, a list. In evaluation, `label` and `instance` have the original size and `image` the size that
+    `eval_transform` gives it. In prediction, a batch has `image`, `name` and `size`, a list of the original
+    (H, W).
 
-    Order and augmentation of training depend on `seed`, epoch and sample alone: not on the number of workers,
-    nor on whether a run was interrupted.
+    The order and augmentation of training samples depend only on `seed`, epoch and sample. They are the same
+    for any number of workers, and after an interruption.
 
     Args:
-        dataset: one of `DATASETS`.
-        root: folder of the data set; none is needed for shapes.
-        batch_size: training images per process; a step sees batch_size x processes x
-            accumulate_grad_batches.
-        val_batch_size: evaluation images per process; above 1 only where all images have one size.
-        num_workers: processes that load and transform; 0 does it in the training process.
-        train_transform: random transform of training samples; None flips and normalises.
-        eval_transform: transform of evaluation samples; None normalises.
-        seed: seed of order and augmentation.
-        options: the data set's own arguments by name, for instance `{"size": 128}` for shapes.
-        predict_root: folder of images to predict.
+        dataset: One of `DATASETS`.
+        root: Folder of the data set; not needed for shapes.
+        batch_size: Training images per process, at least 1. An optimizer step uses batch_size x processes x
+            accumulate_grad_batches images.
+        val_batch_size: Evaluation images per process, at least 1; more than 1 only if all images have the
+            same size.
+        num_workers: Number of processes that load and transform samples; 0 uses the training process.
+        train_transform: Random transform of training samples; None flips and normalises.
+        eval_transform: Transform of evaluation samples; None normalises.
+        seed: Seed of order and augmentation, 0 to 2**32 - 1.
+        options: The data set's own arguments by name, for instance `{"size": 128}` for shapes.
+        predict_root: Folder of the images to predict.
 
     Raises:
-        ConfigError: an unknown data set, an unknown or illegal option, or a number outside its range.
-        DatasetError: the data set's classes stand in a file that is missing or wrong; on `setup`: all labels
-            of a split are ignored.
+        ConfigError: The data set is unknown, an option is unknown or illegal, or a number is out of range; on
+            `setup`: `batch_size` is larger than the training split.
+        DatasetError: The file that lists the classes is missing or illegal; on `setup`: the data set is
+            incomplete or broken, or all labels of a split are ignored.
     """
 
     def __init__(
@@ -96,13 +99,13 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._fingerprints: dict[str, dict[str, Any]] = {}
 
     def resume(self, loops: Mapping[str, Any]) -> None:
-        """Makes the next training loader begin where a checkpoint ended.
+        """Makes the next training loader start where a checkpoint ended.
 
-        Lightning makes and iterates that loader before it restores its loops, and where a training is resumed
-        it does not iterate it anew, so the loader has to know its place by itself.
+        Lightning creates and iterates the loader before it restores its loops, and does not iterate it anew
+        in a resumed training. The data module therefore has to position the loader itself.
 
         Args:
-            loops: The entry `loops` of a checkpoint of Lightning.
+            loops: The entry `loops` of a Lightning checkpoint.
         """
         fit = loops["fit_loop"]
         epochs, batches = fit["epoch_progress"]["current"], fit["epoch_loop.batch_progress"]
@@ -121,12 +124,12 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, background included where the data set has one."""
+        """Number of classes, including the background if it is one of them."""
         return len(self.dataset_class.classes)
 
     @property
     def things(self) -> tuple[str, ...]:
-        """The classes that come as countable objects."""
+        """Names of the classes whose objects can be counted."""
         return self.dataset_class.things
 
     @property
@@ -135,7 +138,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self.dataset_class.palette
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
-        """What the open splits hold: by split the data set's name, its fingerprint and number of images."""
+        """For each open split, the data set's name, its fingerprint and its number of images."""
         for split in ("train", "val", "test"):
             dataset = getattr(self, f"{split}_dataset", None)
             if dataset is not None and split not in self._fingerprints:
@@ -147,7 +150,16 @@ class SegmentationDataModule(pl.LightningDataModule):
         return dict(self._fingerprints)
 
     def setup(self, stage: str) -> None:
-        """Open the splits that `stage` (fit, validate, test or predict) needs."""
+        """Opens the splits of a stage.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`.
+
+        Raises:
+            ConfigError: `batch_size` is larger than the training split, an option is illegal, or
+                `predict_root` is not set.
+            DatasetError: The data set is incomplete or broken, or all labels of a split are ignored.
+        """
         if stage == "fit":
             self.train_dataset = self._open(self.dataset_class.train_split)
             if len(self.train_dataset) < self.batch_size:
@@ -171,7 +183,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             self.predict_dataset = ImageFolder(self.predict_root, self.eval_transform)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled batches of equal size; what is left over at the end of an epoch is dropped."""
+        """Shuffled batches of equal size; the last incomplete batch of an epoch is dropped."""
         world, rank = self._processes()
         sampler = SeededSampler(
             self.train_dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=True
@@ -187,15 +199,15 @@ class SegmentationDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Split val in order."""
+        """The val split, in order."""
         return self._evaluation(self.val_dataset, self.val_batch_size)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Split test where the data set has one with labels, else val."""
+        """The test split, in order, or the val split if the data set has no labelled test split."""
         return self._evaluation(self.test_dataset, self.val_batch_size)
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Images of `predict_root` one by one, because their sizes may differ."""
+        """The images of `predict_root`, one per batch, because their sizes may differ."""
         return self._evaluation(self.predict_dataset, 1)
 
     def _open(self, split: str, transform: EvalTransform | None = None) -> SegmentationDataset:
@@ -206,7 +218,7 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def _evaluation(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
         world, rank = self._processes()
-        # Lightning's own choice repeats samples to even out the processes, which would change the mIoU.
+        # Lightning's default sampler repeats samples so that processes have equally many: wrong for mIoU.
         sampler = UnrepeatedDistributedSampler(dataset, num_replicas=world, rank=rank, shuffle=False)
         return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **self._loading())
 
@@ -226,10 +238,10 @@ class SegmentationDataModule(pl.LightningDataModule):
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack tensors, list everything else.
+    """Stacks tensors and lists all other values.
 
     Raises:
-        ConfigError: the images differ in size.
+        ConfigError: The maps of a batch differ in size.
     """
     batch: dict[str, Any] = {}
     for key, first in samples[0].items():
@@ -258,37 +270,37 @@ def _check_options(dataset_class: type[SegmentationDataset], options: Mapping[st
 
 
 def _check_labelled(dataset: SegmentationDataset) -> None:
-    """Refuses a split without a labelled pixel; it mostly reads one sample to find one.
+    """Refuses a split without a labelled pixel; reads samples until it finds one, usually in the first.
 
     Raises:
-        DatasetError: every pixel of every label map is ignored, or a sample cannot be read.
+        DatasetError: Every pixel of every label map is ignored, or a sample cannot be read.
     """
     for index in range(len(dataset)):
         if (dataset.raw(index)["label"] != IGNORED).any():
             return
     raise DatasetError(
-        f"{dataset.root}: every pixel of {dataset.split}'s label maps is ignored ({IGNORED}); write the "
-        "numbers of the classes into them"
+        f"{dataset.root}: every pixel of the label maps of {dataset.split} is ignored ({IGNORED}); write "
+        "class numbers into them"
     )
 
 
 def _compare_splits(train: SegmentationDataset, val: SegmentationDataset) -> None:
-    """Says that a network is validated on what it is trained on, where names and sizes of all files agree."""
+    """Warns if all validation images are training images, judging by file names and sizes."""
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         return
-    known = {tuple(entry) for entry in train.contents()}
-    if all(tuple(entry) in known for entry in val.contents()):
+    trained = {tuple(entry) for entry in train.contents()}
+    if all(tuple(entry) in trained for entry in val.contents()):
         rank_zero_info(
-            f"{val.root}: the images of val are all in {train.split} too, by name and size; the score says "
-            "nothing about other images"
+            f"{val.root}: all images of val are also in {train.split}, judging by name and size; the score "
+            "says nothing about other images"
         )
 
 
 def _prepare_worker(worker: int) -> None:
-    # A signal to the process group of the training, as from Ctrl-C, is not for its workers: it needs them to
-    # end in order. They see by themselves when it has gone.
+    # Workers get a process group of their own, so that Ctrl-C reaches the training only, which needs them
+    # to finish its batch. They exit on their own when the training ends.
     os.setpgid(0, 0)
-    # Workers are the parallelism; OpenCV's own threads in each of them would only compete.
+    # Loading is parallel over workers; OpenCV's threads in each of them would only compete.
     import cv2
 
     cv2.setNumThreads(1)

@@ -1,7 +1,7 @@
-"""What every segmentation data set returns, and the errors that name the file at fault.
+"""The base class of all segmentation data sets, and the sample that each of them returns.
 
-A data set is one file with one class: it lists its samples once, and `load` reads one of them.
-`connected_objects` and `color_map` are for data sets without annotated objects or colours of their own.
+Each data set is one class in one module: it lists its samples once, and `load` reads one of them.
+`connected_objects` is for data sets without annotated objects, `color_map` for those without a palette.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
 
 UNKNOWN_OBJECT = -1
-"""The id of objects that the annotators did not tell apart."""
+"""Instance id of pixels on objects that the annotation does not separate."""
 
 
 class Sample(TypedDict):
@@ -28,10 +28,10 @@ class Sample(TypedDict):
 
     Attributes:
         image: RGB, shape (H, W, 3).
-        label: class index or `IGNORED`, shape (H, W).
-        instance: object id, 0 where there is none, `UNKNOWN_OBJECT` where there are objects that are not told
-            apart, shape (H, W). An id is unique in its image only.
-        name: unique in its split; a file's stem where there is a file.
+        label: Class index or `IGNORED`, shape (H, W).
+        instance: Object id, shape (H, W): 0 on no object, `UNKNOWN_OBJECT` on objects that the annotation
+            does not separate. Ids are unique within one image only.
+        name: Unique in its split; the file's stem if the sample is read from a file.
     """
 
     image: npt.NDArray[np.uint8]
@@ -41,28 +41,30 @@ class Sample(TypedDict):
 
 
 class SegmentationDataset(Dataset[Any]):
-    """Base of all data sets: subclasses set the class attributes, fill `names` and define `load`.
+    """Base class of all data sets.
+
+    Subclasses set the class attributes, fill `names`, and define `load` and `contents`.
 
     Attributes:
-        name: what the data set is called in a configuration.
-        classes: class names in the order of their label values.
-        things: the classes that come as countable objects.
-        ignored: label values of the files that become `IGNORED`, besides it.
-        label_hint: what a message about an illegal label value adds; empty for nothing.
-        palette: one RGB colour per class, shape (C, 3).
-        splits: legal values of `split`.
-        train_split: the split that training uses when nothing else is said.
-        names: one name per sample of this split.
+        name: The data set's name in a configuration.
+        classes: Class names in the order of their label values.
+        things: Names of the classes whose objects can be counted.
+        ignored: Label values in the files that become `IGNORED`, in addition to `IGNORED` itself.
+        label_hint: Advice that ends the message about an illegal label value; may be empty.
+        palette: One RGB colour per class, shape (C, 3).
+        splits: Legal values of `split`.
+        train_split: The split that is used for training.
+        names: One name per sample of this split.
 
     Args:
-        root: folder of the data set.
-        split: one of `splits`.
-        transform: called with a `Sample`; what it returns is what indexing returns.
-        cache: keep decoded samples in memory (mostly 5 bytes per pixel, in every worker process).
+        root: Folder of the data set.
+        split: One of `splits`.
+        transform: Called with a `Sample`; indexing returns its result. None returns the `Sample`.
+        cache: Keep decoded samples in memory: usually 5 bytes per pixel in every worker process.
 
     Raises:
-        DatasetError: the folder is missing or half there; on indexing: a file is unreadable, image and label
-            differ in size, or a label value is illegal. One line each, naming the file.
+        DatasetError: The folder is missing or incomplete; on indexing: a file is unreadable, image and label
+            map differ in size, or a label value is illegal. The message is one line and names the file.
         ValueError: `split` is not one of `splits`.
     """
 
@@ -94,10 +96,15 @@ class SegmentationDataset(Dataset[Any]):
 
     @classmethod
     def for_root(cls, root: str | Path | None) -> "type[SegmentationDataset]":
-        """The data set as it is in `root`: itself, unless it is the folder that says which classes there are.
+        """The class that reads the data set in `root`.
+
+        This is the class itself, unless the classes are listed in the folder; see `Folder`.
+
+        Args:
+            root: Folder of the data set.
 
         Raises:
-            DatasetError: the folder does not say it as it should.
+            DatasetError: The folder's list of classes is missing or illegal.
         """
         return cls
 
@@ -105,12 +112,16 @@ class SegmentationDataset(Dataset[Any]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> Any:
-        """Sample `index`, transformed if there is a transform."""
+        """The transformed sample `index`, or the `Sample` itself without a transform."""
         sample = self.raw(index)
         return sample if self.transform is None else self.transform(sample)
 
     def raw(self, index: int) -> Sample:
-        """Sample `index` before the transform, checked, from memory if it is cached."""
+        """Sample `index`, checked but not transformed; from memory if it is cached.
+
+        Raises:
+            DatasetError: As in `SegmentationDataset`, on indexing.
+        """
         if self._cache is not None and index in self._cache:
             image, label, instance = self._cache[index]
             return Sample(
@@ -133,15 +144,15 @@ class SegmentationDataset(Dataset[Any]):
         """Read or generate sample `index`."""
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that say on which data a number was measured.
+        """16 hexadecimal digits that identify the data on which a number was measured.
 
-        A SHA-256 digest of the data set's name, the split, the classes, the things, the ignored values and
-        `contents`. It does not depend on the folder's path, the order of files on the disk or the machine. It
-        differs where a file was added, removed, renamed or replaced by one of another size. Nothing is
-        decoded: a file that was replaced by another one of the same size is not noticed.
+        They are the start of a SHA-256 digest of the data set's name, the split, the classes, the things,
+        the ignored values and `contents`. The fingerprint does not depend on the folder's path, the order of
+        files on the disk or the machine. It changes when a file is added, removed, renamed or replaced by one
+        of another size. Files are not read, so a replacement of the same size goes unnoticed.
 
         Raises:
-            DatasetError: a file has gone since the data set was opened.
+            DatasetError: A file was removed after the data set was opened.
         """
         described = {
             "name": self.name,
@@ -155,25 +166,29 @@ class SegmentationDataset(Dataset[Any]):
 
     @abstractmethod
     def contents(self) -> Sequence[Sequence[Any]]:
-        """What `fingerprint` covers of the samples: entries of names and numbers, in any order."""
+        """The samples' part of `fingerprint`: entries of names and numbers, in any order."""
 
     def source(self, index: int) -> str:
-        """Where the labels of sample `index` come from, for error messages."""
+        """The file or name that error messages give for sample `index`."""
         return self.names[index]
 
     @classmethod
     def check(cls, sample: Sample, source: str) -> None:
-        """Refuse maps of another size than the image, and label values without a class.
+        """Refuse maps that differ from the image in size, and label values without a class.
+
+        Args:
+            sample: A sample before any transform.
+            source: Its label map's file or its name, for the message.
 
         Raises:
-            DatasetError: names `source`.
+            DatasetError: The sample is illegal.
         """
         height, width = sample["image"].shape[:2]
         for kind in ("label", "instance"):
             found = sample[kind].shape
             if found != (height, width):
                 way_out = (
-                    "turn it as a viewer shows the image, which EXIF data may turn"
+                    "rotate it to match the image as a viewer shows it (EXIF data may rotate the image)"
                     if found == (width, height)
                     else "both must have the same size, replace one of them"
                 )
@@ -193,14 +208,14 @@ class SegmentationDataset(Dataset[Any]):
 
 
 def connected_objects(label: npt.NDArray[np.uint8], things: list[int]) -> npt.NDArray[np.int32]:
-    """Objects where none are annotated: the 8-connected components of each thing class.
+    """Objects for data sets that annotate none: the 8-connected components of each thing class.
 
     Args:
-        label: shape (H, W).
-        things: label values of the classes to take apart.
+        label: Label map, shape (H, W).
+        things: Label values of the thing classes.
 
     Returns:
-        Ids from 1, 0 outside the thing classes, shape (H, W).
+        Object ids, shape (H, W): counted from 1; 0 outside the thing classes.
     """
     from scipy import ndimage
 
@@ -216,9 +231,9 @@ def connected_objects(label: npt.NDArray[np.uint8], things: list[int]) -> npt.ND
 
 
 def color_map(count: int) -> npt.NDArray[np.uint8]:
-    """Colours for classes: the first `count` of the VOC development kit, shape (count, 3).
+    """The first `count` class colours of the PASCAL VOC development kit, shape (count, 3).
 
-    Bit `3 i + c` of a class number is bit `7 - i` of its colour's channel `c`.
+    Bit `3 i + c` of the class number is bit `7 - i` of channel `c` of its colour.
     """
     bits = (np.arange(count)[:, None] >> np.arange(24)) & 1
     weights = 1 << (7 - np.arange(8))
@@ -226,7 +241,10 @@ def color_map(count: int) -> npt.NDArray[np.uint8]:
 
 
 def _plain(value: Any) -> str:
-    """The same JSON on every machine: some file systems store a letter and its accent as two characters."""
+    """JSON that is the same on every machine.
+
+    Names are normalised, because some file systems store a letter and its accent as two characters.
+    """
     return unicodedata.normalize("NFC", json.dumps(value, sort_keys=True, ensure_ascii=False))
 
 

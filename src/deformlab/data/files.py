@@ -1,4 +1,4 @@
-"""Data sets that are folders of files: what belongs together, and what is missing."""
+"""Data sets that are read from folders: which files form a sample, and which are missing."""
 
 import unicodedata
 from abc import abstractmethod
@@ -14,11 +14,16 @@ from deformlab.errors import DatasetError
 
 
 class MissingSplitError(DatasetError):
-    """Nothing of a split is there."""
+    """Neither images nor labels of a split exist."""
 
 
 class Fault(NamedTuple):
-    """What is wrong with a file; as text, one line."""
+    """A problem with a file; its text is one line.
+
+    Attributes:
+        file: The file or folder.
+        what: The problem, without the file's name.
+    """
 
     file: Path
     what: str
@@ -29,14 +34,14 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """The files of one sample; they need not exist.
+    """The paths of one sample's files, which need not exist.
 
     Attributes:
-        name: unique in its split.
-        image: the image.
-        label: the label map.
-        instance: the instance map, None where the data set has none for this image.
-        ambiguous: why it is not certain that these are the sample's files.
+        name: Unique in its split.
+        image: The image.
+        label: The label map.
+        instance: The instance map; None if the data set has none for this image.
+        ambiguous: The reasons why other files may belong to the sample.
     """
 
     name: str
@@ -46,7 +51,7 @@ class SampleFiles:
     ambiguous: tuple[Fault, ...] = ()
 
     def faults(self) -> list[Fault]:
-        """One for each file that is not there or not certain."""
+        """One fault for each file that is missing or ambiguous."""
         if self.ambiguous:
             return list(self.ambiguous)
         parts = (("image", self.image), ("label map", self.label), ("instance map", self.instance))
@@ -58,15 +63,14 @@ class SampleFiles:
 
 
 class FileDataset(SegmentationDataset):
-    """Base of data sets that are read from a folder.
+    """Base class of data sets that are read from a folder.
 
-    Subclasses define `find`, and `read` if their files hold more than an image and a label map.
+    Subclasses define `find`. They also define `read` if a sample has more than an image and a label map.
+    Arguments and errors are those of `SegmentationDataset`.
 
     Attributes:
-        layout: what the folder must hold, for messages.
-        files: the files of each sample.
-
-    Args and errors as in `SegmentationDataset`.
+        layout: The folder's required contents, for messages.
+        files: The files of each sample.
     """
 
     layout: ClassVar[str]
@@ -90,7 +94,7 @@ class FileDataset(SegmentationDataset):
         """The data set's folder.
 
         Raises:
-            DatasetError: none was given or it does not exist.
+            DatasetError: `root` is None or the folder does not exist.
         """
         if root is None:
             raise DatasetError(
@@ -105,14 +109,15 @@ class FileDataset(SegmentationDataset):
 
     @classmethod
     def listed(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """The samples of `split` as `find` returns them, no two of one name, no name that tables cannot hold.
+        """The samples of `split` from `find`, with names that are checked.
 
         Raises:
-            DatasetError: two have the same name, or a name is not UTF-8; also as for `find`.
+            DatasetError: Two samples have the same name, or a name is not UTF-8 or has control characters,
+                which tables cannot contain; also the errors of `find`.
         """
         found = cls.find(folder, split)
         for files in found:
-            # Control characters, and bytes that are no UTF-8.
+            # Control characters, and bytes that are not UTF-8.
             if any(unicodedata.category(character) in ("Cc", "Cs") for character in files.name):
                 raise DatasetError(
                     f"{folder}: a sample of {split} is called {files.name!a}; rename its files in plain text"
@@ -127,18 +132,18 @@ class FileDataset(SegmentationDataset):
     @classmethod
     @abstractmethod
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """The samples of `split`, at least one, by name; also those of which a part is missing.
+        """The samples of `split`, at least one, in a fixed order, including incomplete ones.
 
         Raises:
-            MissingSplitError: nothing of the split is there.
-            DatasetError: a folder or list of the split is missing.
+            MissingSplitError: Neither images nor labels of the split exist.
+            DatasetError: A folder or list of the split is missing or empty.
         """
 
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:
         """One sample from its files.
 
-        Label values in `ignored` become 255. Objects are the connected components of the things.
+        Label values in `ignored` become 255. Objects are the connected components of the thing classes.
         """
         label = read_label(files.label, cls.ignored)
         return Sample(
@@ -153,7 +158,7 @@ class FileDataset(SegmentationDataset):
         return self.read(self.files[index])
 
     def contents(self) -> list[list[Any]]:
-        """Each sample's name and the sizes of its files in bytes, 0 for a file that it does not have."""
+        """Each sample's name and the sizes of its files in bytes; 0 if it has no instance map."""
         return [
             [files.name, *(file_size(file) for file in (files.image, files.label, files.instance))]
             for files in self.files
@@ -168,7 +173,7 @@ def file_size(file: Path | None) -> int:
     """Size in bytes; 0 for None.
 
     Raises:
-        DatasetError: the file is not there.
+        DatasetError: The file does not exist.
     """
     try:
         return file.stat().st_size if file is not None else 0
@@ -177,52 +182,51 @@ def file_size(file: Path | None) -> int:
 
 
 def file_inside(folder: Path, name: str, source: Path) -> Path:
-    """The file `name` of `folder`.
+    """The path of file `name` in `folder`.
 
     Args:
-        folder: where all files of this kind are.
-        name: a name or relative path that was read from `source`.
-        source: a file, for messages.
+        folder: The folder that contains all files of this kind.
+        name: A name or relative path that was read from `source`.
+        source: The file that contains the name, for messages.
 
     Raises:
-        DatasetError: the name leads out of the folder.
+        DatasetError: The path is outside the folder.
     """
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise DatasetError(f"{source}: {name!r} leads out of {folder}; name files inside it")
+        raise DatasetError(f"{source}: {name!r} is outside {folder}; name files inside it")
     return folder / path
 
 
 def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str) -> list[SampleFiles]:
-    """Images and label maps of one stem, also where one of the two is missing or there are several.
+    """Pairs images with the label maps of the same stem.
 
-    Endings are read in upper and lower case; hidden files and files with other endings are left out.
+    A pair with a missing file, or with several files for one part, is included; its `faults` report it.
+    Suffixes may be in upper or lower case. Hidden files and files with other suffixes are left out.
 
     Args:
-        image_folder: holds the images of one split.
-        label_folder: holds their label maps.
-        name: the data set's name, for messages.
-        layout: what its folder must hold, for messages.
+        image_folder: Contains the images of one split.
+        label_folder: Contains their label maps.
+        name: The data set's name, for messages.
+        layout: The required contents of its folder, for messages.
 
     Raises:
-        MissingSplitError: neither folder is there.
-        DatasetError: one is missing, both are empty, or there are images in subfolders.
+        MissingSplitError: Neither folder exists.
+        DatasetError: One of them is missing, both are empty, or there are images in subfolders.
     """
-    there = [part for part in (image_folder, label_folder) if part.is_dir()]
-    if not there:
+    existing = [part for part in (image_folder, label_folder) if part.is_dir()]
+    if not existing:
         raise MissingSplitError(f"{image_folder}: no such folder; {name!r} needs {layout} in data.root")
-    if len(there) == 1:
-        absent = label_folder if there == [image_folder] else image_folder
-        raise DatasetError(
-            f"{absent}: no such folder, though there is {there[0].name}/; add the missing half"
-        )
+    if len(existing) == 1:
+        absent = label_folder if existing == [image_folder] else image_folder
+        raise DatasetError(f"{absent}: no such folder, but {existing[0].name}/ exists; add the missing one")
     refuse_subfolders(image_folder)
     images, labels = visible_files(image_folder), visible_files(label_folder)
     stems = {file.stem for file in images if file.suffix.lower() in IMAGE_SUFFIXES}
     stems |= {file.stem for file in labels if file.suffix.lower() in LABEL_SUFFIXES}
     if not stems:
         raise DatasetError(
-            f"{image_folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); put those of {name!r} there"
+            f"{image_folder}: contains no images ({', '.join(IMAGE_SUFFIXES)}); put those of {name!r} there"
         )
     of_images = _by_stem(images, stems, IMAGE_SUFFIXES, "image")
     of_labels = _by_stem(labels, stems, LABEL_SUFFIXES, "label map")
@@ -243,38 +247,40 @@ def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """The files right in a folder by name, without hidden ones (macOS puts `._a.png` beside `a.png`).
+    """The files directly in a folder, sorted by name, without hidden ones.
+
+    Hidden files are no samples: macOS puts `._a.png` beside `a.png`.
 
     Raises:
-        DatasetError: the folder cannot be listed.
+        DatasetError: The folder cannot be listed.
     """
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); fix its permissions") from None
     return [entry for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
 
 
 def refuse_subfolders(folder: Path) -> None:
-    """Refuses images in subfolders, which would be left out unnoticed.
+    """Refuses images in subfolders, which would otherwise be silently left out.
 
     Raises:
-        DatasetError: names the first subfolder with images.
+        DatasetError: Names the first subfolder with images.
     """
     for inner in sorted(folder.iterdir()):
         if inner.name.startswith(".") or not inner.is_dir():
             continue
         if any(file.suffix.lower() in IMAGE_SUFFIXES for file in inner.rglob("*")):
             raise DatasetError(
-                f"{inner}: is a subfolder with images, and only those right in {folder} are read; "
-                "move them there, or the subfolder away"
+                f"{inner}: this subfolder contains images, but only those directly in {folder} are read; "
+                "move the images there, or move the subfolder away"
             )
 
 
 def _by_stem(
     files: Sequence[Path], stems: set[str], suffixes: Sequence[str], kind: str
 ) -> dict[str, tuple[Path, tuple[Fault, ...]]]:
-    """The one file of each stem, or the first of several and what is wrong with the others."""
+    """The file of each stem, or the first of several, and the faults of the others."""
     groups: dict[str, list[Path]] = {}
     for file in files:
         if file.stem in stems:
@@ -283,10 +289,11 @@ def _by_stem(
     for stem, group in groups.items():
         legal = [file for file in group if file.suffix.lower() in suffixes]
         faults = [
-            Fault(file, f"is another {kind} of the same name as {legal[0].name}; keep one of them")
+            Fault(file, f"is a second {kind} with the name of {legal[0].name}; keep one of them")
             for file in legal[1:]
         ]
         if not legal:
-            faults = [Fault(group[0], f"is no {kind} that is read ({', '.join(suffixes)}); save it as PNG")]
+            formats = ", ".join(suffixes)
+            faults = [Fault(group[0], f"not a format for a {kind} ({formats}); save it as PNG")]
         found[stem] = (legal[0] if legal else group[0], tuple(faults))
     return found

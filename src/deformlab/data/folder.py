@@ -1,4 +1,4 @@
-"""Your own images: with label maps and a list of classes (`Folder`), or without (`ImageFolder`)."""
+"""The user's own images: with label maps and a list of classes (`Folder`), or without (`ImageFolder`)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,21 +13,28 @@ from deformlab.data.transforms import EvalTransform
 from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
 
-# What tables call all classes together, and pixels of none.
+# Names that tables use for all classes together and for ignored pixels.
 _RESERVED = ("all", "ignored")
 
 
 class Folder(FileDataset):
-    """Own data as `root/<split>/images/` and `root/<split>/labels/` (8-bit PNG or TIFF of the same stem).
+    """The user's own data in `root/<split>/images/` and `root/<split>/labels/`.
 
-    `root/classes.txt` holds one class name per line: the first is label value 0, and so on; 255 is ignored.
-    `root/things.txt`, which may be missing, names those classes that come as countable objects, one per line;
-    an object is then an 8-connected component of its class, and effective dilation is reported by its size.
-    `root/ignore.txt`, which may be missing, holds further label values that are ignored, one per line.
+    Label maps are 8-bit PNG or TIFF files with the stems of their images. Three text files describe the
+    labels:
 
-    Args and errors as in `SegmentationDataset`; also a DatasetError when `classes.txt` is missing, has fewer
-    than two classes, an empty line or a name twice, `things.txt` names something else, or `ignore.txt` holds
-    what is no label value, or the value of a class.
+    - `root/classes.txt` lists the class names, one per line. The first line is label value 0, and so on; 255
+      is ignored.
+    - `root/things.txt` (optional) lists the countable classes, one per line. An object is an 8-connected
+      component of such a class, and effective dilation is reported by object size.
+    - `root/ignore.txt` (optional) lists further label values that are ignored, one per line.
+
+    Arguments are those of `SegmentationDataset`.
+
+    Raises:
+        DatasetError: As in `SegmentationDataset`; also if `classes.txt` is missing, has fewer than two
+            classes, an empty line or a duplicate name; if `things.txt` lists an unknown class; or if
+            `ignore.txt` lists the label value of a class or something that is not a label value.
 
     Example:
         >>> Folder("my_data", "train").classes  # doctest: +SKIP
@@ -48,16 +55,16 @@ class Folder(FileDataset):
         transform: Callable[[Sample], Any] | None = None,
         cache: bool = False,
     ) -> "Folder":
-        """An instance that knows its classes."""
+        """An instance of the subclass with the classes that `root` lists."""
         return super().__new__(cls.for_root(root))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Opens the folder again in another process, to which a class made for one root cannot be sent."""
+        """Pickles the arguments, because the class that was created for `root` cannot be pickled."""
         return Folder, (self.root, self.split, self.transform, self._cache is not None)
 
     @classmethod
     def for_root(cls, root: str | Path | None) -> type["Folder"]:
-        """The data set with the classes that `root` lists."""
+        """A subclass with the classes that `root` lists."""
         folder = cls.folder(root)
         classes = _read_classes(folder / "classes.txt")
         described = {
@@ -65,30 +72,30 @@ class Folder(FileDataset):
             "things": _read_things(folder / "things.txt", classes),
             "ignored": _read_ignored(folder / "ignore.txt", classes),
             "palette": color_map(len(classes)),
-            "label_hint": f"values that mean ignored can be listed in {folder / 'ignore.txt'}, one per line",
+            "label_hint": f"list label values to be ignored in {folder / 'ignore.txt'}, one per line",
             "__doc__": cls.__doc__,
         }
         return type(cls.__name__, (cls,), described)
 
     @classmethod
     def find(cls, folder: Path, split: str) -> list[SampleFiles]:
-        """Images and label maps of one stem."""
+        """Pairs images with the label maps of the same stem."""
         return pairs_by_stem(folder / split / "images", folder / split / "labels", cls.name, cls.layout)
 
 
 class ImageFolder(Dataset[Any]):
-    """The images right in one folder, by name.
+    """The images directly in one folder, sorted by name.
 
-    Indexing gives `image` (3, H', W'), `name` (the file's stem) and `size`, the original (H, W). An image is
-    turned as its EXIF orientation says, and so is its size: what is predicted lies on the image as a viewer
-    shows it.
+    Indexing returns a dictionary of `image` (3, H', W'), `name` (the file's stem) and `size`, the original
+    (H, W). EXIF orientation is applied to the image and its size, so that a prediction matches the image as a
+    viewer shows it.
 
     Args:
-        root: folder of images.
-        transform: makes the network's input.
+        root: Folder of images.
+        transform: Creates the network's input.
 
     Raises:
-        DatasetError: the folder is missing or holds no image; on indexing: an image is unreadable.
+        DatasetError: The folder is missing or contains no images; on indexing: an image is unreadable.
     """
 
     def __init__(self, root: str | Path, transform: EvalTransform) -> None:
@@ -98,7 +105,7 @@ class ImageFolder(Dataset[Any]):
         self.files = [file for file in visible_files(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
         if not self.files:
             raise DatasetError(
-                f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); those in subfolders are not read"
+                f"{folder}: contains no images ({', '.join(IMAGE_SUFFIXES)}); subfolders are not read"
             )
         self.transform = transform
 
@@ -115,37 +122,39 @@ class ImageFolder(Dataset[Any]):
 
 
 def _read_classes(file: Path) -> tuple[str, ...]:
-    """The class names, whose line number is their label value."""
+    """The class names, in the order of their label values."""
     lines = _lines(file, "write one class name per line, in label order")
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise DatasetError(f"{file}: holds no class; write one class name per line")
+        raise DatasetError(f"{file}: contains no class; write one class name per line")
     for number, name in enumerate(lines, start=1):
         if not name:
             raise DatasetError(
-                f"{file}: line {number} is empty, which would shift every class after it; remove it, or name "
-                f"the class of label value {number - 1} there"
+                f"{file}: line {number} is empty; remove it, or write the name of the class with label value "
+                f"{number - 1}"
             )
         if name.startswith("#") or "\t" in name:
             raise DatasetError(
                 f"{file}: line {number} is {name!r}; write class names only, without comments and tabs"
             )
         if name in _RESERVED:
-            raise DatasetError(f"{file}: line {number}: {name!r} means something else in reports; rename it")
+            raise DatasetError(
+                f"{file}: line {number}: {name!r} has another meaning in reports; rename the class"
+            )
         if lines.count(name) > 1:
-            raise DatasetError(f"{file}: {name!r} stands there {lines.count(name)} times; keep one")
+            raise DatasetError(f"{file}: {name!r} is listed {lines.count(name)} times; keep one")
     if len(lines) < 2:
         raise DatasetError(
-            f"{file}: holds one class, {lines[0]!r}; write two or more, one per line (background counts)"
+            f"{file}: contains one class, {lines[0]!r}; write two or more, one per line (background counts)"
         )
     if len(lines) > IGNORED:
-        raise DatasetError(f"{file}: has {len(lines)} classes; at most {IGNORED} fit a label")
+        raise DatasetError(f"{file}: has {len(lines)} classes; an 8-bit label map fits at most {IGNORED}")
     return tuple(lines)
 
 
 def _read_things(file: Path, classes: Sequence[str]) -> tuple[str, ...]:
-    """The countable classes; none where there is no such file."""
+    """The countable classes; none if the file does not exist."""
     if not file.exists():
         return ()
     things = [name for name in _lines(file, "write one class name per line") if name]
@@ -153,12 +162,12 @@ def _read_things(file: Path, classes: Sequence[str]) -> tuple[str, ...]:
         if name not in classes:
             raise DatasetError(f"{file}: {name!r} is not in classes.txt; choose from {', '.join(classes)}")
         if things.count(name) > 1:
-            raise DatasetError(f"{file}: {name!r} stands there {things.count(name)} times; keep one")
+            raise DatasetError(f"{file}: {name!r} is listed {things.count(name)} times; keep one")
     return tuple(things)
 
 
 def _read_ignored(file: Path, classes: Sequence[str]) -> tuple[int, ...]:
-    """The label values that are ignored besides 255; none where there is no such file."""
+    """The label values that are ignored in addition to 255; none if the file does not exist."""
     if not file.exists():
         return ()
     values = set()
@@ -170,16 +179,16 @@ def _read_ignored(file: Path, classes: Sequence[str]) -> tuple[int, ...]:
         if int(line) < len(classes):
             raise DatasetError(
                 f"{file}: line {number}: {line} is the label value of class {classes[int(line)]!r}; change "
-                "the label maps so that classes count from 0 and ignored values come after them"
+                "the label maps so that classes count from 0 and ignored values follow them"
             )
         values.add(int(line))
     return tuple(sorted(values - {IGNORED}))
 
 
 def _lines(file: Path, how: str) -> list[str]:
-    """The lines of a text without the spaces around them, with empty ones."""
+    """The lines of a text file, stripped, including empty ones."""
     try:
-        # With or without the mark that Windows editors put at the beginning.
+        # With or without the byte order mark that Windows editors write.
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DatasetError(f"{file}: no such file; {how}") from None

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 with the masks of SBD: 10,582 / 1,449 images, 20 classes and background.
+"""PASCAL VOC 2012 with SBD's masks: 10,582 / 1,449 images, 20 classes and background.
 
 Everingham et al., IJCV 2010; Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011.
 """
@@ -15,10 +15,10 @@ from deformlab.labels import IGNORED
 
 
 def read_names(listing: Path) -> list[str]:
-    """The images' names in one of VOC's lists.
+    """The image names in one of VOC's lists.
 
     Raises:
-        DatasetError: the file is not readable, or a name is not one but a path.
+        DatasetError: The file is not readable, or an entry is a path instead of a name.
     """
     try:
         names = listing.read_text(encoding="utf-8").split()
@@ -26,18 +26,17 @@ def read_names(listing: Path) -> list[str]:
         raise DatasetError(f"{listing}: cannot be read ({error}); unpack it again") from None
     for name in names:
         if Path(name).name != name or name == "..":
-            raise DatasetError(f"{listing}: {name!r} is no name of an image; give names without folders")
+            raise DatasetError(f"{listing}: {name!r} is not an image name; write names without folders")
     return names
 
 
 class PascalVOC(FileDataset):
-    """PASCAL VOC 2012 as the official archive unpacks: `root/VOCdevkit/VOC2012/`.
+    """PASCAL VOC 2012 in the layout of the official archive, `root/VOCdevkit/VOC2012/`.
 
-    Split train_aug (10,582 images) needs `SegmentationClassAug/` and its list, which
-    `scripts/prepare_voc_aug.py` makes. Instances come from `SegmentationObject/`, else from
-    `SegmentationObjectAug/`; an image in neither has none.
-
-    Args and errors as in `SegmentationDataset`; `root` may also be `VOCdevkit` or `VOC2012` itself.
+    Split `train_aug` (10,582 images) needs `SegmentationClassAug/` and a list of its images;
+    `scripts/prepare_voc_aug.py` creates both. Instances come from `SegmentationObject/` or, for images that
+    are not in it, from `SegmentationObjectAug/`; an image in neither has no instances. `root` may also be
+    `VOCdevkit` or `VOC2012` itself. Arguments and errors are those of `SegmentationDataset`.
     """
 
     name = "voc"
@@ -78,7 +77,7 @@ class PascalVOC(FileDataset):
             if (folder / "JPEGImages").is_dir():
                 return folder
         raise DatasetError(
-            f"{given}: holds no VOCdevkit/VOC2012/JPEGImages; unpack VOCtrainval_11-May-2012.tar there"
+            f"{given}: contains no VOCdevkit/VOC2012/JPEGImages; unpack VOCtrainval_11-May-2012.tar there"
         )
 
     @classmethod
@@ -88,7 +87,7 @@ class PascalVOC(FileDataset):
         augmented = split == "train_aug"
         labels = folder / ("SegmentationClassAug" if augmented else "SegmentationClass")
         way_out = (
-            "make it with scripts/prepare_voc_aug.py"
+            "create it with scripts/prepare_voc_aug.py"
             if augmented
             else "unpack VOCtrainval_11-May-2012.tar again"
         )
@@ -113,7 +112,7 @@ class PascalVOC(FileDataset):
 
     @classmethod
     def read(cls, files: SampleFiles) -> Sample:
-        """One sample; the void border, 255, is ignored and belongs to no instance."""
+        """One sample; the void pixels along outlines, 255, are ignored and on no instance."""
         label = read_label(files.label)
         if files.instance is None:
             instance = np.zeros(label.shape, dtype=np.int32)

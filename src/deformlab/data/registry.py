@@ -1,4 +1,4 @@
-"""The data sets by the name that configurations use."""
+"""All data sets, by their names in configurations."""
 
 from deformlab.data.camvid import CamVid
 from deformlab.data.cityscapes import Cityscapes
@@ -11,4 +11,4 @@ from deformlab.data.shapes import Shapes
 DATASETS: dict[str, type[SegmentationDataset]] = {
     dataset.name: dataset for dataset in (Shapes, CamVid, Cityscapes, PascalVOC, Coco, Folder)
 }
-"""The data sets by the name that configurations use."""
+"""The class of each data set, by its name in configurations."""

@@ -13,20 +13,20 @@ from deformlab.data.transforms import TrainTransform
 
 
 class SeededSampler(DistributedSampler[Any]):
-    """PyTorch's DistributedSampler that yields (index, seed of the sample's augmentation).
+    """A DistributedSampler that yields pairs (index, seed of the sample's augmentation).
 
-    The seed depends on the sampler's own seed, the epoch and the index, so that no two epochs repeat an
-    augmentation. Also right for a single process: `num_replicas=1, rank=0`.
+    The augmentation seed depends on the sampler's seed, the epoch and the index, so that augmentations differ
+    between epochs. For a single process, use `num_replicas=1, rank=0`.
     """
 
     _resumed_epoch = -1
     _seen = 0
 
     def resume(self, epoch: int, seen: int) -> None:
-        """Begins with `epoch`, whose first `seen` samples of this process were trained on before.
+        """Starts with `epoch` and skips its first `seen` samples of this process.
 
-        To be called before anything iterates: data workers fetch ahead as soon as a loader's iterator is
-        made, which is earlier than a training loop calls `set_epoch`.
+        Call this before any iteration. Data workers fetch ahead as soon as a loader's iterator is created,
+        before the training loop calls `set_epoch`.
         """
         self.set_epoch(epoch)
         self._resumed_epoch, self._seen = epoch, seen
@@ -39,11 +39,11 @@ class SeededSampler(DistributedSampler[Any]):
 
 
 class AugmentedDataset(Dataset[Any]):
-    """A data set under a random transform, indexed by the pairs of `SeededSampler`.
+    """A data set with a random transform, indexed by the pairs of `SeededSampler`.
 
     Args:
-        dataset: where the samples come from.
-        transform: applied with the pair's seed.
+        dataset: The data set of the samples.
+        transform: The transform, which is called with the seed of the pair.
     """
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform) -> None:

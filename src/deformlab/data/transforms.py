@@ -1,7 +1,8 @@
-"""From a data set's sample to tensors: scale, crop with padding, flip, colour, normalise.
+"""Transforms from a data set's sample to tensors: scale, crop with padding, flip, colour, normalise.
 
-The only module that imports albumentations, when a transform is first used: importing it takes a fifth of a
-second, and --help needs the signatures alone. Label and instance maps are never interpolated.
+Label and instance maps are resized by nearest neighbour, never interpolated. This is the only module that
+imports albumentations, and it does so when a transform is first used: the import takes a fifth of a second,
+which --help would pay for nothing.
 """
 
 import os
@@ -19,34 +20,35 @@ from deformlab.labels import IGNORED
 if TYPE_CHECKING:
     import albumentations
 
-# albumentations asks its package index for a newer version on import unless told not to.
+# Keeps albumentations from looking online for a newer version when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean of ImageNet's pixels in [0, 1], RGB, as torchvision's checkpoints expect."""
+"""Mean of ImageNet's RGB values in [0, 1], as torchvision's checkpoints expect it."""
+
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Their standard deviation."""
+"""Standard deviation of ImageNet's RGB values in [0, 1], as torchvision's checkpoints expect it."""
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random scale, crop, flip and colour of one training sample.
+    """Random scale, crop, flip and colour change of one training sample.
 
-    Image, label and instance map come out at the same size. Padding has the mean colour, label 255 and
-    instance 0, so it belongs to nothing.
+    Image, label map and instance map have the same size afterwards. Padding has the mean colour, label 255
+    (ignored) and instance 0 (no object).
 
     Args:
-        scale: smallest and largest random factor on the image's size, drawn uniformly.
-        short_side: side in pixels to which the shorter side is brought before the random factor; None keeps
-            the image's own size.
-        crop: height and width of the random crop in pixels; None keeps the whole image.
-        flip: probability of a horizontal flip.
-        color: strength of the change of brightness, contrast and saturation, 0 (off) to 1.
-        mean: mean per channel, in [0, 1].
-        std: standard deviation per channel, in [0, 1].
+        scale: Smallest and largest random factor on the image's size, above 0; drawn uniformly.
+        short_side: Length in pixels, at least 1, to which the shorter side is scaled before the random
+            factor is applied; None keeps the image's size.
+        crop: Height and width of the random crop in pixels, at least 1; None keeps the whole image.
+        flip: Probability of a horizontal flip, 0 to 1.
+        color: Strength of the change of brightness, contrast and saturation, 0 (off) to 1.
+        mean: Mean per channel, in [0, 1].
+        std: Standard deviation per channel, in [0, 1].
 
     Raises:
-        ConfigError: an argument is outside its range.
+        ConfigError: An argument is outside its range.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -77,7 +79,7 @@ class TrainTransform:
         resize = _resize()
         steps: list[Any] = []
         if self.short_side is not None:
-            # One resize to a random short side, not two in a row, so that nothing is resampled twice.
+            # One resize to a random short side, because two in a row would resample twice.
             sides = range(round(self.short_side * self.scale[0]), round(self.short_side * self.scale[1]) + 1)
             steps.append(A.SmallestMaxSize(max_size=list(sides), p=1, **resize))
         elif tuple(self.scale) != (1.0, 1.0):
@@ -98,22 +100,23 @@ class TrainTransform:
         return A.Compose(steps, additional_targets={"instance": "mask"})
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
-        """Transform `sample`.
+        """Transforms one sample.
 
         Args:
-            sample: one sample of a data set.
-            seed: decides every random choice; None draws it from PyTorch's generator, which `seed_everything`
+            sample: One sample of a data set.
+            seed: Seed of all random choices; None draws it from PyTorch's generator, which `seed_everything`
                 and the DataLoader's workers seed.
 
         Returns:
-            `image` (3, H, W) float, `label` (H, W) long, `instance` (H, W) long, `name`.
+            A dictionary of `image` (3, H, W) float32, `label` (H, W) int64, `instance` (H, W) int64 and
+            `name`.
         """
         if seed is None:
             seed = int(torch.randint(2**31, ()))
         pipeline: albumentations.Compose = self._pipeline  # type: ignore[attr-defined]
-        # albumentations keeps a generator of its own, which workers and epochs would repeat.
+        # albumentations has its own generator, whose numbers would repeat in each worker and epoch.
         pipeline.set_random_seed(seed)
-        # Padding is 0 in every mask, so the ignored label must be 0 while it is padded; uint8 wraps around.
+        # Padding is 0 in every mask. Labels are shifted so that 0 means ignored; uint8 wraps around.
         shifted = sample["label"] - np.uint8(IGNORED)
         result = pipeline(image=sample["image"], mask=shifted, instance=sample["instance"])
         return {
@@ -126,15 +129,16 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize and normalise the image; label and instance map stay at the original resolution.
+    """Resizes and normalises the image; label map and instance map keep the original resolution.
 
     Args:
-        short_side: side in pixels to which the image's shorter side is brought; None keeps its size.
-        mean: mean per channel, in [0, 1].
-        std: standard deviation per channel, in [0, 1].
+        short_side: Length in pixels, at least 1, to which the shorter side is scaled; None keeps the image's
+            size.
+        mean: Mean per channel, in [0, 1].
+        std: Standard deviation per channel, in [0, 1].
 
     Raises:
-        ConfigError: an argument is outside its range.
+        ConfigError: An argument is outside its range.
     """
 
     short_side: int | None = None
@@ -153,7 +157,12 @@ class EvalTransform:
         return _to_tensor(image, self.mean, self.std)
 
     def __call__(self, sample: Sample) -> dict[str, Any]:
-        """As `TrainTransform`'s call, but `label` and `instance` keep their size."""
+        """Transforms one sample.
+
+        Returns:
+            A dictionary of `image` (3, H', W') float32, `label` (H, W) int64, `instance` (H, W) int64 and
+            `name`.
+        """
         return {
             "image": self.image(sample["image"]),
             "label": torch.from_numpy(sample["label"].astype(np.int64)),
@@ -165,7 +174,8 @@ class EvalTransform:
 def _resize() -> dict[str, Any]:
     """Options of albumentations' resizing transforms.
 
-    Exact nearest samples lie at pixel centres, as the image's do; plain nearest ones are half a pixel off.
+    INTER_NEAREST_EXACT samples at pixel centres, as the image's interpolation does. INTER_NEAREST would shift
+    the label map by half a pixel.
     """
     import cv2
 
