@@ -99,7 +99,7 @@ def test_an_image_and_a_label_of_different_size(fit, data_root):
     assert "10" in errors[0]
 
 
-def test_a_data_set_that_is_half_there(fit, data_root):
+def test_a_data_set_with_a_missing_label_map(fit, data_root):
     (data_root / "train" / "labels" / "2.png").unlink()
     code, errors, _ = fit()
     assert code == 2
@@ -107,7 +107,7 @@ def test_a_data_set_that_is_half_there(fit, data_root):
     assert "2.png" in errors[0]
 
 
-def test_a_data_set_that_is_not_there(fit, data_root):
+def test_a_missing_data_set(fit, data_root):
     shutil.rmtree(data_root)
     code, errors, _ = fit()
     assert code == 2
@@ -117,7 +117,7 @@ def test_a_data_set_that_is_not_there(fit, data_root):
 
 @contextlib.contextmanager
 def full_disk(bytes_per_file):
-    """A limit on the size of files is the full disk that a test can have without being root."""
+    """Simulates a full disk by a limit on the size of files, which needs no root permissions."""
     resource = pytest.importorskip("resource", reason="needs resource limits")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, hard))  # Python ignores the signal
@@ -127,9 +127,7 @@ def full_disk(bytes_per_file):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_during_a_checkpoint_keeps_the_previous_one(
-    tiny_config, tmp_path, capsys, interrupted_fit
-):
+def test_a_full_disk_keeps_the_previous_checkpoint(tiny_config, tmp_path, capsys, interrupted_fit):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     interrupted_fit(arguments, epoch=1)
@@ -157,7 +155,7 @@ def test_a_split_whose_labels_are_all_ignored_stops_before_the_training(fit, dat
     code, errors, _ = fit()
     assert code == 2
     (error,) = errors
-    assert f"every pixel of {split}'s label maps is ignored" in error
+    assert f"every pixel of the label maps of {split} is ignored" in error
 
 
 def test_a_validation_without_labelled_pixels_does_not_lose_the_training(
@@ -169,7 +167,7 @@ def test_a_validation_without_labelled_pixels_does_not_lose_the_training(
     code, _, result = fit("--trainer.limit_val_batches", "0.5", "--data.val_batch_size", "1")
     assert (code, result["status"]) == (0, "finished")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
-    assert caplog.text.count("val: every pixel of the labels is ignored, so that there is no score") == 1
+    assert caplog.text.count("val: every pixel of the label maps is ignored, so there is no score") == 1
     arguments = ["validate", "--run_dir", str(tmp_path / "run"), "--trainer.limit_val_batches", "0.5"]
     assert main(arguments) == 0
     assert "nothing was measured" in capsys.readouterr().out
@@ -183,8 +181,8 @@ def test_masks_whose_only_class_is_0_are_not_scored_silently(fit, data_root, cap
     assert caplog.text.count("val: all labels are of class 'ground' or ignored") == 1
 
 
-def test_validating_on_the_training_images_is_said(fit, data_root, caplog):
+def test_validating_on_the_training_images_is_reported(fit, data_root, caplog):
     shutil.rmtree(data_root / "val")
     (data_root / "val").symlink_to(data_root / "train")
     fit()
-    assert "the images of val are all in train too" in caplog.text
+    assert "all images of val are also in train" in caplog.text

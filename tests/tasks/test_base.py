@@ -166,11 +166,17 @@ def test_the_command_line_explains_every_option_of_the_model():
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     text = " ".join(shown.stdout.split())
     for option, explanation in (
-        ("--model.head_channels HEAD_CHANNELS", "Channels that the 1x1 reduction leaves"),
+        (
+            "--model.head_channels HEAD_CHANNELS",
+            "Number of channels between the 1x1 reduction and",
+        ),
         ("--model.dilation DILATION", "Dilation of every 3x3 convolution of conv5,"),
         ("--model.freeze_at {0,1,2,3,4,5}", "Stages that are not trained,"),
         ("--model.optimization.momentum MOMENTUM", "SGD momentum in [0, 1)"),
-        ("--model.evaluation.flip {true,false}", "Whether each scale is also run mirrored."),
+        (
+            "--model.evaluation.flip {true,false}",
+            "Whether to average over the mirrored image too,",
+        ),
     ):
         assert f"{option} {explanation}" in text
     for field in dataclasses.fields(BackboneConfig):

@@ -36,7 +36,7 @@ def test_step_0_counts():
         watched(float("nan"), 1.0).check()
 
 
-def test_another_training_begins_anew():
+def test_the_watch_is_reset_for_another_training():
     watch = watched(float("nan"))
     with pytest.raises(TrainingError):
         watch.check()
@@ -63,7 +63,7 @@ def test_a_gradient_that_is_not_finite_is_seen_among_others(dtype, value):
         watch.check()
 
 
-def test_all_batches_whose_gradients_were_added_up_are_named():
+def test_all_batches_of_accumulated_gradients_are_named():
     watch = DivergenceWatch()
     watch.begin(0, 0, 0.1, ["before"])
     for name in ("first", "second"):
@@ -135,7 +135,7 @@ def test_a_training_that_diverges_in_its_first_epoch_writes_no_checkpoint(fit):
     assert "checkpoint" not in errors[-1]
 
 
-def test_gradients_that_are_added_up_are_looked_at_when_they_are_used(fit):
+def test_accumulated_gradients_are_checked_before_the_optimizer_step(fit):
     code, errors, _ = fit(1, "--trainer.accumulate_grad_batches", "2", spoilt=0)
     assert code == 2
     assert "step 0 of epoch 1" in errors[-1]
@@ -151,7 +151,7 @@ def test_weights_that_one_step_made_infinite_are_not_saved(fit):
     assert not list(run_dir.rglob("*.ckpt"))
 
 
-def test_what_the_message_advises_helps(fit, tmp_path):
+def test_following_the_advice_of_the_message_helps(fit, tmp_path):
     code, errors, _ = fit(1, "--model.optimization.learning_rate", "1e30")
     assert code == 2
     for option in ("--run_dir", "--model.optimization.learning_rate", "--trainer.gradient_clip_val"):

@@ -18,7 +18,7 @@ def test_the_mean_is_that_of_the_losses_one_by_one():
     assert epoch.mean() == sum(losses.tolist()) / 100
 
 
-def test_an_epoch_forgets_the_one_before():
+def test_an_epoch_does_not_include_the_previous_one():
     epoch = EpochLoss()
     epoch.add(torch.tensor(7.0))
     epoch.reset()

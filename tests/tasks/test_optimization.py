@@ -77,7 +77,7 @@ def test_warm_up_starts_at_a_tenth(warmup, halfway):
     assert factor(10) == 1.0
 
 
-def test_offsets_rest_until_their_own_warm_up_has_grown():
+def test_offsets_warm_up_linearly_from_zero():
     config = Optimization(offset_warmup_steps=10)
     factor = schedule_factor(config, total_steps=1000, group="offset")
     assert [factor(step) for step in (0, 5, 10)] == [0.0, 0.5, 1.0]

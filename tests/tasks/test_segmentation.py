@@ -41,7 +41,7 @@ def test_the_loss_ignores_label_255():
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_batch_of_ignored_pixels_alone_is_no_failure():
+def test_a_batch_of_only_ignored_pixels_has_loss_0():
     module = log_nothing(task())
     some = batch()
     some["label"][:] = 255
@@ -76,7 +76,7 @@ def test_validation_measures_an_atrous_network_as_its_dilation():
 
 
 @pytest.mark.parametrize("options", [{}, {"deform_groups": 2}, {"conv5": "modulated"}])
-def test_validation_measures_whatever_is_deformable(options):
+def test_validation_measures_every_kind_of_deformable_layer(options):
     module = task(**options).eval()
     some = batch()
     some["instance"][:, 4:20, 4:20] = 1
@@ -96,7 +96,7 @@ def things(*names):
     return SimpleNamespace(datamodule=SimpleNamespace(things=names, dataset_class=dataset))
 
 
-def test_sizes_of_objects_that_are_not_there_are_refused_in_one_line():
+def test_thirds_are_refused_for_data_without_objects():
     module = task(evaluation=Evaluation(object_sizes="thirds"))
     module._trainer = things("leaf")
     module.setup("fit")
@@ -119,7 +119,7 @@ def test_several_scales_are_averaged_as_probabilities():
     torch.testing.assert_close(scores.sum(1), torch.ones(2, 32, 32))
 
 
-def test_object_sizes_and_scales_must_mean_something():
+def test_illegal_object_sizes_and_scales_are_refused():
     with pytest.raises(ConfigError, match="object_sizes"):
         Evaluation(object_sizes=(100, 50))
     with pytest.raises(ConfigError, match=r"object_sizes must be .* or thirds, got 'quarters'"):
@@ -162,7 +162,7 @@ def test_offsets_do_not_run_away_by_default():
 
 
 @pytest.mark.parametrize("scaler", [None, object()], ids=["no scaler", "scaler"])
-def test_gradients_that_a_scaler_looks_after_are_left_to_it(scaler):
+def test_gradients_under_a_scaler_are_not_checked(scaler):
     module = task()
     plugin = SimpleNamespace(scaler=scaler)
     module._trainer = SimpleNamespace(precision_plugin=plugin, global_step=0)

@@ -1,4 +1,4 @@
-"""LightningModules: what is trained, on which loss, measured by what."""
+"""Training tasks as LightningModules: each defines its network, losses and metrics."""
 
 import deformlab._needs_toolkit  # noqa: F401
 from deformlab.tasks.base import BaseTask

@@ -1,4 +1,4 @@
-"""What all tasks share: backbone, optimiser, divergence watch, epoch loss, offsets, checkpoint check."""
+"""The base class of all tasks: backbone, optimizer, divergence watch, epoch loss, checkpoint checks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -27,28 +27,33 @@ __all__ = ["BaseTask"]
 
 
 class BaseTask(pl.LightningModule, ABC):
-    """A network on a backbone, and how it is trained.
+    """A network on a backbone, with its training and evaluation.
 
-    A task is a subclass with the three hooks `configure_models`, `configure_losses` and `configure_metrics`,
-    which run in this order, and the steps. Because the hooks run in this constructor, a task sets its own
-    options first and calls `super().__init__(**options)` last. Batches are dictionaries with the images'
-    names under `name`.
+    A task is a subclass that defines the hooks `configure_models`, `configure_losses` and
+    `configure_metrics`, which run in this order, and the training and validation steps. Because the hooks run
+    in this constructor, a task sets its own options first and then calls `super().__init__(**options)`.
+    Batches are dictionaries with the images' names under `name`.
 
     Args:
-        num_classes: Classes of the data set; the command line takes it from the data.
-        backbone_weights: ImageNet weights: a checkpoint file in torchvision's naming, or `imagenet`.
-        init_weights: A checkpoint of this task to start from, atrous or deformable; offsets that it does not
-            have start at zero.
+        num_classes: Number of classes of the data set; the command line takes it from the data.
+        backbone_weights: ImageNet weights of the backbone: a checkpoint file in torchvision's naming, or
+            `imagenet`; None initialises them at random.
+        init_weights: A checkpoint of this task to start from, atrous or deformable; offset convolutions that
+            it lacks start at zero. None starts from the other weights.
         optimization: Learning rates and schedule.
-        backbone: The options of `BackboneConfig`, each by its name.
+        backbone: The options of `BackboneConfig` by name.
 
     Attributes:
-        monitor: The logged score that says which epoch is best.
-        mode: Whether the `max` or the `min` of it is best.
-        model: The network, set by `configure_models`; its `backbone` is a `Backbone`.
+        monitor: The logged score that decides which epoch is best.
+        mode: `max` if a higher score is better, `min` if a lower one is.
+        model: The network, set by `configure_models`; its attribute `backbone` is a `Backbone`.
         tracked_layers: The layers whose effective dilation is measured, by name.
-        train_loss: Mean loss of the epoch's batches over all processes, as far as the epoch has come at the
-            latest validation or at its end; nan before. See `EpochLoss`.
+        train_loss: Mean loss over the epoch's batches and all processes, updated at every validation and at
+            the epoch's end; nan before the first update. See `EpochLoss`.
+
+    Raises:
+        ConfigError: An option is out of its range.
+        CheckpointError: `backbone_weights` or `init_weights` cannot be read or does not fit the network.
     """
 
     monitor: ClassVar[str]
@@ -61,7 +66,7 @@ class BaseTask(pl.LightningModule, ABC):
         *,
         backbone_weights: str | None = None,
         init_weights: Path | None = None,
-        optimization: Optimization = Optimization(),  # noqa: B008 (a dataclass that nobody changes)
+        optimization: Optimization = Optimization(),  # noqa: B008 (never modified)
         **backbone: Any,
     ) -> None:
         super().__init__()
@@ -73,7 +78,7 @@ class BaseTask(pl.LightningModule, ABC):
             load_backbone_weights(self.backbone, backbone_weights)
         if init_weights is not None:
             load_model_weights(self.model, init_weights)
-        # Convolutions in low precision and deformable sampling both read a pixel's channels at once.
+        # Low-precision convolutions and deformable sampling both read all channels of a pixel together.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tracked_layers = self.backbone.tracked_layers()
         self.configure_losses()
@@ -92,7 +97,7 @@ class BaseTask(pl.LightningModule, ABC):
 
     @abstractmethod
     def configure_metrics(self) -> None:
-        """Sets the metrics; they are reset before every validation and every test."""
+        """Sets the metrics, which are reset before every validation and test."""
 
     @property
     def backbone(self) -> Backbone:
@@ -101,9 +106,9 @@ class BaseTask(pl.LightningModule, ABC):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What result.json records of the network."""
+        """The network's options that result.json records."""
         network = asdict(self.backbone_config)
-        del network["freeze_at"]  # results of older versions lack it, and analysis compares these entries
+        del network["freeze_at"]  # Results of older versions lack it, and analysis compares these entries.
         if network["conv5"] == "atrous":
             network["num_deformable_layers"] = 0
         multiplier = self.optimization.offset_lr_multiplier
@@ -111,12 +116,12 @@ class BaseTask(pl.LightningModule, ABC):
 
     @property
     def class_names(self) -> Sequence[str]:
-        """The classes by name, or by number where the data have no names."""
+        """The names of the classes, or their numbers if the trainer has no data module."""
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule.classes if datamodule is not None else [str(i) for i in range(self.num_classes)]
 
     def layer_geometry(self) -> dict[str, LayerGeometry]:
-        """How the filters of each tracked layer lie on the image."""
+        """The geometry of each tracked layer's filters relative to the image, by layer name."""
         return {
             name: LayerGeometry.of(layer, self.backbone.pixels_per_cell(name))
             for name, layer in self.tracked_layers.items()
@@ -124,30 +129,35 @@ class BaseTask(pl.LightningModule, ABC):
 
     @contextmanager
     def recorded_layers(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """Records where the tracked layers look.
+        """Records offsets and modulation of the tracked layers.
 
         Yields:
-            Offsets and modulation by layer, filled by the forward pass, see `record_offsets` and
-            `record_modulation`.
+            Two dictionaries by layer name, offsets and modulation, which the forward pass fills; see
+            `record_offsets` and `record_modulation`.
         """
         layers = self.tracked_layers
         with record_offsets(layers) as offsets, record_modulation(layers) as modulation:
             yield offsets, modulation
 
     def log_loss(self, loss: Tensor) -> Tensor:
-        """Logs the loss of a training batch and watches it; every training step returns what this returns.
+        """Logs the loss of a training batch and watches it for divergence.
+
+        Every training step must end with `return self.log_loss(loss)`.
 
         Args:
-            loss: A scalar.
+            loss: The loss, a scalar.
+
+        Returns:
+            The same loss.
         """
         self._divergence.observe_loss(loss, self.global_step)
         self._epoch_loss.add(loss)
-        # The batch's loss in the first process; train/loss is the epoch's over all of them.
+        # This is one batch's loss in the first process; train/loss is the epoch's mean over all processes.
         self.log("train/loss_step", loss, on_step=True, on_epoch=False)
         return loss
 
     def configure_optimizers(self) -> Any:
-        """SGD with the groups and the schedule of `Optimization`."""
+        """SGD with the parameter groups and the schedule of `Optimization`."""
         total_steps = max(1, int(self.trainer.estimated_stepping_batches))
         warmup = self.optimization.warmup_steps
         if 2 * warmup > total_steps:
@@ -159,7 +169,7 @@ class BaseTask(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Says what the batch size of all processes together is."""
+        """Prints the effective batch size if there are several processes."""
         processes, datamodule = self.trainer.world_size, getattr(self.trainer, "datamodule", None)
         if processes == 1 or datamodule is None:
             return
@@ -171,35 +181,35 @@ class BaseTask(pl.LightningModule, ABC):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Begins the epoch's loss."""
+        """Resets the epoch's loss."""
         self._epoch_loss.reset()
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Notes the batch, so that an error can name its images."""
+        """Remembers the batch, so that an error can name its images."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self._divergence.begin(self.global_step, self.current_epoch, rate, batch["name"])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Watches the gradients that the optimizer is about to use."""
-        # With float16 they are infinite now and then: the scaler skips such a step and scales less.
+        """Watches the gradients for divergence."""
+        # With float16, gradients are sometimes infinite: the scaler skips the step and lowers its scale.
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
             self._divergence.observe_gradients(gradients, self.global_step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stops a training that has diverged, where the logger reads the loss anyway."""
+        """Stops a diverged training; on a GPU only at steps whose loss is logged, to avoid waiting for it."""
         interval = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if self.device.type == "cpu" or (batch_idx + 1) % interval == 0:
             self._divergence.check()
 
     def on_train_epoch_end(self) -> None:
-        """Stops a training that has diverged; logs the epoch's loss."""
+        """Stops a diverged training and logs the epoch's loss."""
         self._divergence.check()
         self.train_loss = self._epoch_loss.mean()
         self.log("train/loss", self.train_loss)
 
     def on_validation_epoch_start(self) -> None:
-        """Resets the metrics, whose last values can be read until here."""
+        """Resets the metrics, which keep their values until the next validation."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._check_state()
             self.train_loss = self._epoch_loss.mean()
@@ -208,36 +218,36 @@ class BaseTask(pl.LightningModule, ABC):
                 metric.reset()
 
     def on_test_epoch_start(self) -> None:
-        """As in validation."""
+        """Like `on_validation_epoch_start`."""
         self.on_validation_epoch_start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps a diverged training from replacing a good checkpoint.
+        """Prevents a diverged training from replacing a good checkpoint.
 
         Raises:
-            TrainingError: The loss, a gradient, a weight, a buffer or the momentum is not finite.
+            TrainingError: The loss, a gradient, a weight, a buffer or a momentum is not finite.
         """
         self._check_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another architecture in one line, and tells the data where it goes on.
+        """Refuses a checkpoint of another architecture, and sets the position of the training data.
 
         Raises:
             CheckpointError: A weight is missing, unknown, of another shape or not finite.
         """
-        theirs, ours = checkpoint["state_dict"], self.state_dict()
-        for name in sorted(set(theirs) | set(ours)):
-            theirs_shape = list(theirs[name].shape) if name in theirs else "not there"
-            ours_shape = list(ours[name].shape) if name in ours else "not there"
-            if theirs_shape != ours_shape:
+        saved, own = checkpoint["state_dict"], self.state_dict()
+        for name in sorted(set(saved) | set(own)):
+            saved_shape = list(saved[name].shape) if name in saved else "missing"
+            own_shape = list(own[name].shape) if name in own else "missing"
+            if saved_shape != own_shape:
                 raise CheckpointError(
-                    f"the checkpoint is of another architecture: {name} is {theirs_shape} in the checkpoint "
-                    f"and {ours_shape} in this network; use the config.yaml beside the checkpoint's folder"
+                    f"the checkpoint has another architecture: {name} is {saved_shape} in the checkpoint and "
+                    f"{own_shape} in this network; use the config.yaml beside the checkpoint's folder"
                 )
-            if not torch.isfinite(theirs[name]).all():
+            if not torch.isfinite(saved[name]).all():
                 raise CheckpointError(
-                    f"the checkpoint is of a training that diverged: {name} is infinite or nan in it; use "
-                    "another one, for example best.ckpt beside it"
+                    f"the checkpoint comes from a training that diverged: its {name} is infinite or nan; use "
+                    "another checkpoint, for example best.ckpt in the same folder"
                 )
 
         datamodule = getattr(self._trainer, "datamodule", None)

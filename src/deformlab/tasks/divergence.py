@@ -1,7 +1,7 @@
 """Stops a training whose loss, gradients or weights are not finite, before anything is saved.
 
-The processor does not wait for the device at each step: the observed values stay there until a check reads
-them.
+Observing a step does not make the CPU wait for the device: observed values stay on the device until a check
+reads them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from deformlab.errors import TrainingError
 
 __all__ = ["DivergenceWatch", "training_state"]
 
-# An event is 2 * step for a loss and 2 * step + 1 for a gradient, so that the smallest one came first.
+# Events are numbered 2 * step for a loss and 2 * step + 1 for a gradient: the smallest number came first.
 NO_EVENT = torch.iinfo(torch.int64).max
 WHAT = ("loss", "gradient")
 NAMES_SHOWN = 16
@@ -30,7 +30,7 @@ class Step:
 
     Attributes:
         epoch: 0-based.
-        learning_rate: That of the base group.
+        learning_rate: The learning rate of the base group.
         names: The images of its batches in this process.
     """
 
@@ -40,12 +40,12 @@ class Step:
 
 
 class DivergenceWatch:
-    """Remembers on the device at which step the loss or a gradient stopped being finite.
+    """Remembers the first step at which the loss or a gradient was not finite.
 
     `begin`, `observe_loss` and `observe_gradients` may be called at every step: they start work on the device
-    and read nothing back. `check` and `check_state` wait for the device; call them where something waits
-    anyway, and before anything is saved. With several processes all of them have to call these two at the
-    same places, and all raise if one has a reason.
+    and read nothing back. `check` and `check_state` wait for the device; call them before anything is saved,
+    and otherwise when the CPU waits anyway. Of several processes, all must call `check` and `check_state` at
+    the same points, and all raise if the training has diverged in one of them.
     """
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ class DivergenceWatch:
         self._steps: dict[int, Step] = {}
 
     def begin(self, step: int, epoch: int, learning_rate: float, names: Sequence[str]) -> None:
-        """Notes the images of a batch; a step that accumulates gradients has several batches.
+        """Remembers the images of a batch; a step that accumulates gradients has several batches.
 
         Args:
             step: The optimizer's step, >= 0.
-            epoch: 0-based.
-            learning_rate: That of the step.
-            names: The batch's images.
+            epoch: The epoch, 0-based.
+            learning_rate: The learning rate of the step.
+            names: The names of the batch's images.
         """
         self._steps.setdefault(step, Step(epoch, learning_rate)).names.extend(names)
 
@@ -68,7 +68,7 @@ class DivergenceWatch:
         self._observe(loss.detach(), 2 * step)
 
     def observe_gradients(self, gradients: Sequence[Tensor], step: int) -> None:
-        """Observes the gradients that the optimizer is about to use."""
+        """Observes the gradients before an optimizer step."""
         if gradients:
             self._observe(get_total_norm(gradients, float("inf")), 2 * step + 1)
 
@@ -76,7 +76,7 @@ class DivergenceWatch:
         """Raises if a loss or a gradient so far was not finite.
 
         Raises:
-            TrainingError: It names the first such step and the images of its batch.
+            TrainingError: A value was not finite; names the first such step and its images.
         """
         if self._event is None:
             return
@@ -89,18 +89,18 @@ class DivergenceWatch:
             for step in list(self._steps)[:-1]:
                 del self._steps[step]
             return
-        # Gradients are averaged over the processes, a loss belongs to one of them.
+        # Gradients are averaged over the processes; a loss belongs to one process.
         mine = int(self._event) == event
         self._fail(f"the {WHAT[event % 2]} became infinite or nan", event // 2, mine)
 
     def check_state(self, state: Iterable[tuple[str, Tensor]]) -> None:
-        """Raises if the training's state is not finite, as after a step with a far too large rate.
+        """Raises if the training's state is not finite, as after a step with a far too large learning rate.
 
         Args:
-            state: Tensors by name, see `training_state`.
+            state: Named tensors, see `training_state`.
 
         Raises:
-            TrainingError: It names the first such tensor and the latest step.
+            TrainingError: A tensor is not finite; names the first such tensor and the latest step.
         """
         named = [(name, tensor) for name, tensor in state if tensor.is_floating_point()]
         if not named:
@@ -128,7 +128,7 @@ class DivergenceWatch:
             gathered: list[list[str]] = [[] for _ in range(dist.get_world_size())]
             dist.all_gather_object(gathered, names)
             names = [name for part in gathered for name in part]
-        self._event, self._steps = None, {}  # another training may follow with the same module
+        self._event, self._steps = None, {}  # The same module may be trained again.
         where = f" at step {step}" if step is not None else ""
         if noted is not None:
             where += f" of epoch {noted.epoch + 1}, at learning rate {noted.learning_rate:g}"
@@ -136,13 +136,13 @@ class DivergenceWatch:
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
             where += f", on {', '.join(names[:NAMES_SHOWN])}{more}"
         raise TrainingError(
-            f"{what}{where}; train anew in another --run_dir, with a lower "
+            f"{what}{where}; train again in another --run_dir, with a lower "
             "--model.optimization.learning_rate, more warmup_steps or --trainer.gradient_clip_val"
         )
 
 
 def training_state(model: nn.Module, optimizers: Iterable[Optimizer]) -> Iterator[tuple[str, Tensor]]:
-    """Weights, buffers and the optimizers' own tensors (momentum) by name."""
+    """Yields weights, buffers and the optimizers' own tensors (momentum), each with its name."""
     yield from model.named_parameters()
     yield from model.named_buffers()
     names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""The loss of an epoch: one number, computed once, for the logger, the table and the terminal."""
+"""The mean training loss of an epoch, as the logger, metrics.csv and the terminal report it."""
 
 import torch
 import torch.distributed as dist
@@ -8,10 +8,10 @@ __all__ = ["EpochLoss"]
 
 
 class EpochLoss:
-    """Mean of the batches' losses over an epoch and over all processes.
+    """Mean of the batch losses over an epoch and all processes.
 
-    Every batch counts the same: training batches have equal size in every process, and the loss of each is
-    the mean over its labelled pixels. Sums in float64 where the device has it.
+    All batches have equal weight: they have the same number of images in every process, and the loss of each
+    is the mean over its labelled pixels. Losses are summed in float64 if the device supports it.
     """
 
     def __init__(self) -> None:
@@ -19,20 +19,20 @@ class EpochLoss:
         self._count = 0
 
     def reset(self) -> None:
-        """Begins an epoch."""
+        """Starts a new epoch."""
         self._sum, self._count = None, 0
 
     def add(self, loss: Tensor) -> None:
-        """Adds the loss of a batch, a scalar; starts work on the device and reads nothing back."""
+        """Adds the loss of a batch, a scalar, without waiting for the device."""
         dtype = torch.float32 if loss.device.type == "mps" else torch.float64
         term = loss.detach().to(dtype)
         self._sum = term if self._sum is None else self._sum + term
         self._count += 1
 
     def mean(self) -> float:
-        """The mean so far, nan before the first batch.
+        """The mean so far; nan before the first batch.
 
-        Waits for the device and, with several processes, for all of them to call it.
+        Waits for the device. All processes must call this together.
         """
         if self._sum is None:
             return float("nan")

@@ -1,6 +1,7 @@
-"""SGD as the papers use it: parameter groups, warm-up, and the step and poly schedules.
+"""SGD as in the papers: parameter groups, warm-up, and the step and poly schedules.
 
-DCNv1 section 4.1 (step at two thirds), DeepLab v2 section 4.1.2 (poly), DCNv2 section 4.1 (0.1 for offsets).
+Sources: DCNv1 section 4.1 (step at two thirds), DeepLab v2 section 4.1.2 (poly), DCNv2 section 4.1 (learning
+rate times 0.1 for offsets).
 """
 
 from collections.abc import Callable
@@ -18,17 +19,17 @@ from deformlab.options import check_choices
 __all__ = ["Optimization", "parameter_groups", "schedule_factor", "sgd_with_schedule"]
 
 OFFSET_MODULE = "conv_offset"
-# The optimizer multiplies weights and gradients by these numbers in float32.
+# The optimizer multiplies weights and gradients by the options below in float32.
 LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass
 class Optimization:
-    """How the network is trained.
+    """Learning rates, weight decay and schedule of SGD.
 
     Raises:
-        ConfigError: An option is out of its range, or not finite in float32; so for the learning rates with
-            their multipliers.
+        ConfigError: An option is out of its range, or an option or a learning rate times its multiplier is
+            not finite in float32.
     """
 
     learning_rate: float = 1e-3
@@ -44,29 +45,29 @@ class Optimization:
     """Whether normalisation parameters and biases are decayed too (the papers: yes)."""
 
     schedule: Literal["step", "poly"] = "step"
-    """`step` (times 0.1 from `step_at` on) or `poly` (power 0.9, to zero)."""
+    """`step` (times 0.1 after the share `step_at` of all steps) or `poly` (power 0.9, to zero)."""
 
     step_at: float = 2 / 3
-    """Share of all steps after which the step comes, in (0, 1] (DCNv1: two thirds)."""
+    """Share of all steps after which `step` lowers the learning rate, in (0, 1] (DCNv1: two thirds)."""
 
     warmup_steps: int = 0
-    """Steps at the start with a smaller rate, >= 0."""
+    """Number of steps at the start with a lower learning rate, >= 0."""
 
     warmup: Literal["linear", "constant"] = "linear"
-    """`linear` grows from a tenth to the base rate, `constant` stays at a tenth (DCNv1's code)."""
+    """`linear`: from a tenth of the base rate to the base rate; `constant`: a tenth (DCNv1's code)."""
 
     offset_warmup_steps: int = 0
-    """Steps over which the offsets' rate grows linearly from zero, after which `offset_lr_multiplier` holds
-    in full. Keeps offsets at rest until the features mean something."""
+    """Number of steps over which the offsets' learning rate grows linearly from zero to its full value, >= 0.
+    Offsets then move little until the features are meaningful."""
 
     offset_lr_multiplier: float = 0.1
     """β, the offset convolutions' learning rate as a multiple of the base rate (DCNv1: 1, DCNv2: 0.1)."""
 
     offset_bias_lr_multiplier: float | None = None
-    """The same for their biases; None means as `offset_lr_multiplier` (DCNv1's DeepLab code: 2)."""
+    """The same for their biases; None uses `offset_lr_multiplier` (DCNv1's DeepLab code: 2)."""
 
     def __post_init__(self) -> None:
-        """Refuses values that cannot train."""
+        """Refuses values with which no training is possible."""
         if not 0 < self.learning_rate <= LARGEST:
             raise ConfigError(f"learning_rate must be > 0 and finite in float32, got {self.learning_rate}")
         if not 0 <= self.momentum < 1:
@@ -93,11 +94,11 @@ def parameter_groups(model: nn.Module, config: Optimization) -> list[dict[str, A
 
     Args:
         model: The network.
-        config: The multipliers and the decay.
+        config: Learning rate, multipliers and weight decay.
 
     Returns:
-        Groups for `torch.optim.SGD`, each with a `name` of `base`, `no_decay`, `offset` or `offset_bias`;
-        empty groups are left out.
+        Parameter groups for `torch.optim.SGD`. The `name` of each is `base`, `no_decay`, `offset` or
+        `offset_bias`; empty groups are left out.
     """
     norm_types = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
     groups: dict[str, list[nn.Parameter]] = {"base": [], "no_decay": [], "offset": [], "offset_bias": []}
@@ -129,15 +130,15 @@ def parameter_groups(model: nn.Module, config: Optimization) -> list[dict[str, A
 
 
 def schedule_factor(config: Optimization, total_steps: int, group: str) -> Callable[[int], float]:
-    """The factor on a group's learning rate as a function of the step.
+    """The factor on a parameter group's learning rate as a function of the step.
 
     Args:
         config: Schedule and warm-up.
-        total_steps: Steps of the whole training, >= 1.
-        group: The group's name, as `parameter_groups` gives it.
+        total_steps: Number of steps of the whole training, >= 1.
+        group: The group's name, see `parameter_groups`.
 
     Returns:
-        A function from step (0-based) to factor.
+        A function from the step (0-based) to the factor.
     """
 
     def factor(step: int) -> float:
@@ -155,15 +156,15 @@ def schedule_factor(config: Optimization, total_steps: int, group: str) -> Calla
 
 
 def sgd_with_schedule(model: nn.Module, config: Optimization, total_steps: int) -> tuple[SGD, LambdaLR]:
-    """The optimizer and its per-step schedule.
+    """SGD and its schedule.
 
     Args:
         model: The network.
-        config: How to train it.
-        total_steps: Steps of the whole training, >= 1.
+        config: Learning rates, weight decay and schedule.
+        total_steps: Number of steps of the whole training, >= 1.
 
     Returns:
-        The optimizer, and the scheduler that is to be stepped after every optimizer step.
+        The optimizer, and the scheduler, which must be stepped after every optimizer step.
     """
     groups = parameter_groups(model, config)
     optimizer = SGD(groups, lr=config.learning_rate, momentum=config.momentum)

@@ -24,39 +24,39 @@ MAX_SCALE = 16
 
 @dataclass
 class Evaluation:
-    """How the network is validated, always on whole images at the labels' own resolution.
+    """Options of the evaluation, which is on whole images at the resolution of their label maps.
 
     Raises:
         ConfigError: An option is out of its range.
     """
 
     scales: Sequence[float] = (1.0,)
-    """Factors on the network's input size, each > 0 and <= 16; softmax scores are averaged over them."""
+    """Factors on the size of the network's input, each > 0 and <= 16; softmax scores are averaged."""
 
     flip: bool = False
-    """Whether each scale is also run mirrored."""
+    """Whether to average over the mirrored image too, at each scale."""
 
     object_sizes: tuple[float, float] | Literal["thirds"] = (96.0**2, 224.0**2)
-    """Two increasing areas in pixels; objects below the first are small, above the second large (DCNv1
-    table 2: 96² and 224²). `thirds`: as many of the validated objects in each."""
+    """Two increasing areas in pixels: objects below the first are small, above the second large (DCNv1
+    table 2: 96² and 224²). `thirds`: areas that divide the validated objects into three equal parts."""
 
     object_area: Literal["box", "mask"] = "box"
-    """An object's area: `box`, of its bounding box (DCNv1), or `mask`, its pixels."""
+    """An object's area: `box`, that of its bounding box (DCNv1); `mask`, its number of pixels."""
 
     object_pixels: Literal["original", "network"] = "original"
-    """Areas in pixels of the `original` label map, or of the `network`'s input."""
+    """Unit of areas: pixels of the `original` label map, or of the `network`'s input."""
 
     object_region: Literal["mask", "box"] = "mask"
-    """To which object a filter belongs: `mask`, to the one whose mask covers its centre, or `box`, to the one
-    with the smallest box that contains it (DCNv1 had boxes only)."""
+    """The object to which a filter belongs: `mask`, the one whose mask covers the filter's centre; `box`, the
+    one with the smallest bounding box that contains it (DCNv1 had boxes only)."""
 
     @property
     def single_pass(self) -> bool:
-        """Whether the image is run once, as it is."""
+        """Whether the network runs only once per image: at scale 1, not mirrored."""
         return list(self.scales) == [1.0] and not self.flip
 
     def __post_init__(self) -> None:
-        """Refuses scales and rules of object size that cannot be used."""
+        """Refuses illegal scales and object sizes."""
         if not self.scales or not all(0 < scale <= MAX_SCALE for scale in self.scales):
             raise ConfigError(
                 f"scales must be one or more factors > 0 and <= {MAX_SCALE}, got {list(self.scales)}"
@@ -69,9 +69,14 @@ class SemanticSegmentation(BaseTask):
     """Trains and evaluates DeepLab on a segmentation data set.
 
     Args:
-        head_channels: Channels that the 1x1 reduction leaves for the classifier, 1 to 65536.
-        evaluation: Scales, flip, and how the size of objects is measured.
-        options: Those of `BaseTask`: `num_classes`, the optimization, the weights and the backbone's options.
+        head_channels: Number of channels between the 1x1 reduction and the classifier, 1 to 65536.
+        evaluation: Scales, flip, and how object sizes are measured.
+        options: The options of `BaseTask`: `num_classes`, `optimization`, the weights and the backbone's
+            options.
+
+    Raises:
+        ConfigError: An option is out of its range.
+        CheckpointError: Initial weights cannot be read or do not fit the network.
     """
 
     monitor = "val/miou"
@@ -80,7 +85,7 @@ class SemanticSegmentation(BaseTask):
         self,
         *,
         head_channels: int = 1024,
-        evaluation: Evaluation = Evaluation(),  # noqa: B008 (a dataclass that nobody changes)
+        evaluation: Evaluation = Evaluation(),  # noqa: B008 (never modified)
         **options: Any,
     ) -> None:
         self.head_channels = head_channels
@@ -89,16 +94,16 @@ class SemanticSegmentation(BaseTask):
         super().__init__(**options)
 
     def configure_models(self) -> None:
-        """DeepLab on the backbone."""
+        """Creates DeepLab on the backbone."""
         backbone = build_backbone(self.backbone_config)
         self.model: DeepLab = DeepLab(backbone, self.num_classes, head_channels=self.head_channels)
 
     def configure_losses(self) -> None:
-        """Cross-entropy; a sum, because a mean over no pixels would be nan."""
+        """Creates the cross-entropy loss, as a sum, because a mean over no pixels would be nan."""
         self.loss = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="sum")
 
     def configure_metrics(self) -> None:
-        """MIoU, and where filters look by the size of objects."""
+        """Creates the metrics: mIoU, effective dilation by object size, and scores of objects."""
         self.mean_iou = MeanIoU(self.num_classes)
         self.effective_dilation = EffectiveDilation(
             self.layer_geometry(),
@@ -110,10 +115,10 @@ class SemanticSegmentation(BaseTask):
         self.object_scores = ObjectScores()
 
     def setup(self, stage: str) -> None:
-        """Says what cannot be measured where the data set has no objects.
+        """Says which results are missing if the data set has no objects.
 
         Raises:
-            ConfigError: The sizes of objects were asked for, and the data set has none.
+            ConfigError: `object_sizes` is `thirds`, but the data set has no objects.
         """
         datamodule = getattr(self.trainer, "datamodule", None)
         if stage == "predict" or datamodule is None or datamodule.things:
@@ -129,23 +134,23 @@ class SemanticSegmentation(BaseTask):
         """Class scores.
 
         Args:
-            image: (N, 3, H, W), normalised.
-            size: Height and width of the scores; None for the image's own.
+            image: Normalised images, shape (N, 3, H, W).
+            size: Height and width of the scores; None for those of the images.
 
         Returns:
-            Scores `(N, C, *size)` before the softmax.
+            Scores before the softmax, shape (N, C, height, width).
         """
         return self.model(image.contiguous(memory_format=torch.channels_last), size=size)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Cross-entropy over all pixels that are not ignored; 0 where all of them are."""
+        """Mean cross-entropy over all pixels that are not ignored; 0 if all are ignored."""
         label = batch["label"]
         total = self.loss(self(batch["image"]).float(), label)
-        # To ask whether there are any pixels would wait for the device.
+        # A condition on the number of pixels would make the CPU wait for the device.
         return self.log_loss(total / (label != IGNORED).sum().clamp_min(1))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Updates the metrics; returns the predicted class map (N, H, W)."""
+        """Updates the metrics and returns the predicted class maps, shape (N, H, W)."""
         label = batch["label"]
         size = (label.shape[-2], label.shape[-1])
         with self.recorded_layers() as (offsets, modulation):
@@ -162,37 +167,37 @@ class SemanticSegmentation(BaseTask):
         return prediction
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """As in validation."""
+        """Like `validation_step`."""
         return self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[Tensor]:
-        """Class maps, each (H, W) uint8 at its image's original size."""
+        """Predicted class maps, each uint8 of shape (H, W), at the original size of its image."""
         return [
             self.scores(image[None], (int(height), int(width)))[0].argmax(0).to(torch.uint8)
             for image, (height, width) in zip(batch["image"], batch["size"], strict=True)
         ]
 
     def on_validation_epoch_end(self) -> None:
-        """Logs mIoU and IoU per class."""
+        """Logs mIoU and the IoU of each class."""
         self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """As in validation, under `test/`."""
+        """Logs the same as after validation, under `test/`."""
         self._log_scores("test")
 
     def scores(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class scores at a given resolution, averaged over the evaluation's scales and mirror images.
+        """Class scores at a given resolution, averaged over the evaluation's scales and flips.
 
         Args:
-            image: (N, 3, H, W), normalised.
+            image: Normalised images, shape (N, 3, H, W).
             size: Height and width of the result.
 
         Returns:
-            (N, C, *size): logits for a single pass, probabilities where several were averaged; the largest
-            is the prediction in either case.
+            Scores of shape (N, C, height, width), whose maximum is the prediction: logits of a single pass,
+            or the mean probabilities of several passes.
 
         Raises:
-            ConfigError: A scale leaves no pixel of the image.
+            ConfigError: A scale reduces the image to less than one pixel.
         """
         if self.evaluation.single_pass:
             return self(image, size=size).float()
@@ -201,8 +206,8 @@ class SemanticSegmentation(BaseTask):
         smallest, side = min(self.evaluation.scales), min(image.shape[-2:])
         if int(smallest * side) < 1:
             raise ConfigError(
-                f"evaluation.scales: a factor of {smallest} leaves nothing of an image with a side of {side} "
-                "pixels; leave it out"
+                f"evaluation.scales: a factor of {smallest} reduces an image side of {side} pixels to less "
+                "than one; remove the factor"
             )
         total = image.new_zeros((len(image), self.num_classes, *size), dtype=torch.float32)
         for scale, flip in passes:
@@ -217,19 +222,19 @@ class SemanticSegmentation(BaseTask):
         self.log(f"{split}/miou", result.miou.float(), prog_bar=True)
         for name, value in zip(self.class_names, result.iou.tolist(), strict=True):
             self.log(f"{split}/iou/{name}", value)
-        # Every process has to take part in the reduction; who prints or writes later reads the kept result.
+        # All processes must take part in the reduction. Callbacks later read the cached results.
         self.effective_dilation.compute()
         self.object_scores.compute()
 
     def _doubt_scores(self, split: str, pixels: Sequence[int]) -> None:
-        """Says once per split why there is no score, or why it means little."""
+        """Says, once per split, if all labels are of one class or ignored."""
         names = [name for name, count in zip(self.class_names, pixels, strict=True) if count]
         if len(names) > 1 or split in self._doubted:
             return
         self._doubted.add(split)
         rank_zero_info(
-            f"{split}: all labels are of class {names[0]!r} or ignored, so that the score means little; look "
-            "at them with deformlab data check"
+            f"{split}: all labels are of class {names[0]!r} or ignored, so the score means little; check "
+            "them with deformlab data check"
             if names
-            else f"{split}: every pixel of the labels is ignored, so that there is no score"
+            else f"{split}: every pixel of the label maps is ignored, so there is no score"
         )
