@@ -38,7 +38,7 @@ def test_broken_yaml_names_file_and_line(tmp_path: Path):
 def test_a_file_without_a_mapping_is_an_error(tmp_path: Path, content: str):
     path = tmp_path / "a.yaml"
     path.write_text(content)
-    with pytest.raises(ConfigError, match="must hold a mapping"):
+    with pytest.raises(ConfigError, match="must contain a mapping"):
         read_yaml(path, "sweep file")
 
 

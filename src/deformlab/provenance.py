@@ -1,4 +1,4 @@
-"""What a number was made by: versions, revision and machine."""
+"""The provenance of a result: library versions, git revision and machine."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ __all__ = ["git_revision", "machine", "peak_memory_bytes", "versions"]
 
 
 def versions() -> dict[str, str]:
-    """Versions of deformlab, Python and the libraries that shape a result."""
+    """Versions of deformlab, Python and the libraries that affect results, by name."""
     found = {
         "deformlab": deformlab.__version__,
         "python": platform.python_version(),
@@ -29,7 +29,11 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout that deformlab runs from, `-dirty` behind it with local changes, or None."""
+    """The commit of the checkout that deformlab runs from, as 12 hexadecimal digits.
+
+    `-dirty` is appended if `src` or `csrc` has uncommitted changes. None if deformlab does not run from its
+    own checkout.
+    """
     folder = Path(deformlab.__file__).parent
 
     def git(*arguments: str) -> str:
@@ -38,7 +42,7 @@ def git_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        # An installed package may lie inside somebody else's repository; only our own file tells ours.
+        # An installed package may be inside another repository. In ours, this file is tracked.
         git("ls-files", "--error-unmatch", "provenance.py")
         dirty = git("status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/csrc")
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if dirty else "")
@@ -47,7 +51,7 @@ def git_revision() -> str | None:
 
 
 def machine() -> str:
-    """Processor or GPU and the number of cores, as one line."""
+    """The name of the GPU, or of the CPU if there is none, and the number of cores, as one line."""
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {os.cpu_count()} cores"
     name = platform.processor() or platform.machine()
@@ -62,7 +66,11 @@ def machine() -> str:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process held: on the GPU where there is one, else resident on the CPU."""
+    """The peak memory of this process in bytes.
+
+    This is memory allocated on the GPU if the process used one, and resident memory otherwise; 0 if the
+    system does not report it.
+    """
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return int(torch.cuda.max_memory_allocated())
     try:

@@ -1,4 +1,4 @@
-"""Silences what Lightning and jsonargparse say to developers rather than to users."""
+"""Silences messages of Lightning and jsonargparse that are meant for developers, not for users."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ NOISE = (
 
 
 def silence_developer_messages() -> None:
-    """Silences what Lightning says to developers rather than to users."""
+    """Silences messages of Lightning and jsonargparse that are meant for developers, not for users."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for text in (
         ".*does not have many workers.*",
@@ -48,8 +48,8 @@ def silence_developer_messages() -> None:
         "lightning_fabric.utilities.seed",
         "lightning_fabric.utilities.distributed",
     ):
-        logging.getLogger(name).addFilter(_says_something_to_users)
+        logging.getLogger(name).addFilter(_is_for_users)
 
 
-def _says_something_to_users(record: logging.LogRecord) -> bool:
+def _is_for_users(record: logging.LogRecord) -> bool:
     return not any(text in record.getMessage() for text in NOISE)

@@ -1,4 +1,4 @@
-"""Whether this user can log to Weights & Biases online; imports no wandb, so that looking costs nothing."""
+"""Checks whether the user can log to Weights & Biases online, without importing wandb, which is slow."""
 
 import netrc
 import os
@@ -9,17 +9,17 @@ __all__ = ["base_url", "has_api_key"]
 
 
 def base_url() -> str:
-    """The server that runs would be logged to."""
+    """The address of the Weights & Biases server."""
     return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def has_api_key() -> bool:
-    """Whether wandb would find a key: in `WANDB_API_KEY` or in the user's netrc file, where it stores one."""
+    """Whether wandb would find an API key, in `WANDB_API_KEY` or in the user's netrc file."""
     return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc(urlsplit(base_url()).netloc)
 
 
 def _in_netrc(host: str) -> bool:
-    # wandb looks into the file that NETRC names, else into the first of these that exists.
+    # wandb reads the file that NETRC names, or else the first of these files that exists.
     named = os.environ.get("NETRC")
     names = [named] if named else ["~/.netrc", "~/_netrc"]
     file = next((path for path in (Path(name).expanduser() for name in names) if path.exists()), None)

@@ -1,4 +1,4 @@
-"""YAML as configurations mean it: `1e-4` is a number, `off` a word, a duplicate key is an error."""
+"""Reads YAML for configurations: `1e-4` is a number, `off` is text, and a duplicate key is an error."""
 
 import re
 from collections.abc import Hashable
@@ -11,7 +11,10 @@ from deformlab.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats and booleans; a duplicate key is an error, where PyYAML keeps the last value."""
+    """A loader with YAML 1.2's floats and booleans, for which a duplicate key is an error.
+
+    PyYAML would silently keep the last value of a duplicate key.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -24,21 +27,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# PyYAML follows YAML 1.1, where on, off, yes and no are booleans: `wandb: off` would not mean the word.
+# PyYAML follows YAML 1.1, where on, off, yes and no are booleans: `wandb: off` would not be text.
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-# There, a float needs a dot and a signed exponent too: `lr: 1e-4` would be a string.
+# In YAML 1.1, a float also needs a dot and a signed exponent: `lr: 1e-4` would be text.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a piece of YAML.
+    """The value that a YAML text describes.
 
     Raises:
         yaml.YAMLError: The text is not YAML.
@@ -51,10 +54,10 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        what: What the file is for, as the error message calls it.
+        what: The kind of file, for the error message, for example `configuration`.
 
     Raises:
-        ConfigError: The file cannot be read, is not YAML, or does not hold a mapping.
+        ConfigError: The file cannot be read, is not YAML, or does not contain a mapping.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
@@ -68,5 +71,5 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{what} {path} cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{what} {path} must hold a mapping of keys to values, not {content!r:.60}")
+        raise ConfigError(f"{what} {path} must contain a mapping of keys to values, not {content!r:.60}")
     return content

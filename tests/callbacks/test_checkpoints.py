@@ -32,7 +32,7 @@ def test_the_previous_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, fai
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_no_previous_checkpoint_is_promised_where_there_is_none(tmp_path, monkeypatch):
+def test_the_message_mentions_no_previous_checkpoint_if_none_exists(tmp_path, monkeypatch):
     def full(checkpoint, file):
         raise OSError(28, "No space left on device")
 
@@ -93,7 +93,7 @@ def two_epochs(tmp_path_factory):
     return folder
 
 
-def test_the_best_checkpoint_is_of_the_best_epoch_and_the_last_one_of_the_last(two_epochs):
+def test_best_is_of_the_best_epoch_and_last_of_the_last(two_epochs):
     assert epochs_of_best(two_epochs) == 1
     assert torch.load(two_epochs / "last.ckpt", weights_only=True)["epoch"] == 1
 
@@ -114,7 +114,7 @@ def test_a_better_epoch_replaces_the_best_one_of_a_copied_folder(two_epochs, tmp
 @pytest.mark.parametrize(
     "damage", [lambda best: best.unlink(), lambda best: best.write_bytes(b"half a file")]
 )
-def test_a_lost_best_checkpoint_is_said_and_written_again(two_epochs, tmp_path, caplog, damage):
+def test_a_lost_best_checkpoint_is_reported_and_written_again(two_epochs, tmp_path, caplog, damage):
     folder = shutil.copytree(two_epochs, tmp_path / "copy")
     damage(folder / "best.ckpt")
     fit(folder, 0.5, 0.4, 0.3, resume=True)
@@ -122,7 +122,7 @@ def test_a_lost_best_checkpoint_is_said_and_written_again(two_epochs, tmp_path, 
     assert epochs_of_best(folder) == 3
 
 
-def test_a_new_training_does_not_compare_itself_with_an_older_one(two_epochs, tmp_path):
+def test_a_new_training_is_not_compared_with_an_older_one(two_epochs, tmp_path):
     folder = shutil.copytree(two_epochs, tmp_path / "copy")
     (folder / "last.ckpt").unlink()
     fit(folder, 0.2)
@@ -131,7 +131,7 @@ def test_a_new_training_does_not_compare_itself_with_an_older_one(two_epochs, tm
     assert epochs_of_best(folder) == 2
 
 
-def test_the_checkpoints_of_lightnings_own_callback_are_understood(two_epochs, tmp_path):
+def test_checkpoints_of_lightnings_own_callback_are_read(two_epochs, tmp_path):
     folder = shutil.copytree(two_epochs, tmp_path / "copy")
     for name in ("best.ckpt", "last.ckpt"):
         checkpoint = torch.load(folder / name, weights_only=True)

@@ -102,7 +102,7 @@ def test_known_offsets_are_written_and_logged(tmp_path):
     }
 
 
-def test_a_network_without_offsets_writes_and_watches_nothing(tmp_path):
+def test_a_network_without_offsets_writes_no_file(tmp_path):
     training = Training(OffsetMonitor(tmp_path), task(conv5="atrous"))
     training.epoch()
     assert not list(tmp_path.iterdir())
@@ -110,7 +110,7 @@ def test_a_network_without_offsets_writes_and_watches_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("cells", "warnings"), [(3.0, 0), (5.9, 0), (6.1, 2), (30.0, 2), (float("nan"), 2)])
-def test_a_median_beyond_half_the_shorter_side_is_warned_of(tmp_path, caplog, cells, warnings):
+def test_a_median_above_half_the_shorter_side_gives_a_warning(tmp_path, caplog, cells, warnings):
     module = task()
     shift_all_samples(module, cells)
     Training(OffsetMonitor(tmp_path), module).epoch()
@@ -124,22 +124,22 @@ def test_the_warning_is_one_line_that_says_what_to_change(tmp_path, caplog):
     Training(OffsetMonitor(tmp_path), module).epoch()
     message = caplog.messages[0]
     assert message.startswith(
-        "the offsets of layer4.0.conv1 run away: their median is 20.0 cells on a map of 12x16"
+        "the offsets of layer4.0.conv1 ran away in epoch 1: their median is 20.0 cells on a map of 12x16"
     )
-    assert "in epoch 1, and 100% of the samples lie outside it" in message
+    assert "and 100% of the samples are outside it" in message
     assert "lower --model.optimization.offset_lr_multiplier (now 1)" in message
     assert "raise --model.optimization.offset_warmup_steps (now 0)" in message
     assert "\n" not in message
 
 
-def test_a_filter_that_reaches_as_far_at_rest_has_not_run_away(tmp_path, caplog):
+def test_offsets_within_the_reach_of_the_undeformed_filter_are_not_runaway(tmp_path, caplog):
     module = task(dilation=8)
     shift_all_samples(module, 7.0)
     Training(OffsetMonitor(tmp_path), module).epoch()
     assert caplog.messages == []
 
 
-def test_each_layer_is_warned_of_once_in_a_run_also_when_it_is_resumed(tmp_path, caplog):
+def test_each_layer_gives_one_warning_per_run_even_if_resumed(tmp_path, caplog):
     module = task()
     shift_all_samples(module, 20.0)
     training = Training(OffsetMonitor(tmp_path), module)
@@ -161,12 +161,12 @@ def test_the_limit_can_be_set(tmp_path, caplog, limit, warnings):
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
-def test_a_limit_that_means_nothing_is_refused(limit):
+def test_an_illegal_limit_is_refused(limit):
     with pytest.raises(ConfigError, match="offset_limit must be > 0"):
         OffsetMonitor(Path(), limit)
 
 
-def test_epochs_that_are_trained_again_take_the_place_of_the_old_ones(tmp_path):
+def test_epochs_that_are_trained_again_replace_the_old_ones(tmp_path):
     module = task()
     training = Training(OffsetMonitor(tmp_path), module)
     training.epoch()
@@ -181,7 +181,7 @@ def test_epochs_that_are_trained_again_take_the_place_of_the_old_ones(tmp_path):
     assert [row["epoch"] for row in rows(tmp_path)] == ["0", "0", "1", "1"]
 
 
-def test_a_checkpoint_of_an_older_version_leaves_the_history_to_the_file(tmp_path):
+def test_with_a_checkpoint_of_an_older_version_the_history_comes_from_the_file(tmp_path):
     training = Training(OffsetMonitor(tmp_path), task())
     training.epoch()
     training.epoch()
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_an_older_version_leaves_the_history_to_the_file(tmp_pat
         resume(OffsetMonitor(tmp_path), None, epochs=1)
 
 
-def test_a_compiled_network_is_followed(tmp_path):
+def test_a_compiled_network_is_monitored(tmp_path):
     module = task()
     shift_all_samples(module, 4.0)
     training = Training(OffsetMonitor(tmp_path), module)
@@ -204,7 +204,7 @@ def test_a_compiled_network_is_followed(tmp_path):
     assert float(rows(tmp_path)[0]["length_q50"]) == 4
 
 
-def test_nothing_is_watched_after_the_training(tmp_path):
+def test_the_hooks_are_removed_after_the_training(tmp_path):
     training = Training(OffsetMonitor(tmp_path), task())
     training.end()
     layers = [layer for layer in training.module.modules() if isinstance(layer, DeformConv2d)]
@@ -227,10 +227,10 @@ def test_the_monitor_changes_no_result(tiny_config, tmp_path, monkeypatch, train
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
 
 
-def test_a_training_whose_offsets_run_away_says_so_and_goes_on(tiny_config, tmp_path, caplog):
+def test_a_training_with_runaway_offsets_warns_and_continues(tiny_config, tmp_path, caplog):
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path), "--wandb", "off"]
     assert main([*arguments, "--model.optimization.offset_lr_multiplier", "10000"]) == 0
-    warnings = [message for message in caplog.messages if "run away" in message]
+    warnings = [message for message in caplog.messages if "ran away" in message]
     assert len(warnings) == sum(
         any(int(row["runaway"]) for row in rows(tmp_path) if row["layer"] == name) for name in LAYERS
     )

@@ -49,14 +49,14 @@ def predict(trained_run, tmp_path, capsys):
     return run
 
 
-def test_a_name_with_dots_is_kept_whole(predict):
+def test_dots_in_a_name_are_kept(predict):
     _, _, output = predict({f"frame.{number}.png": Image.new("RGB", (33, 40)) for number in (1, 2)})
     names = [f"frame.{number}{end}.png" for number in (1, 2) for end in ("", "_color")]
     assert sorted(path.name for path in output.iterdir()) == sorted(names)
 
 
 @pytest.mark.parametrize("names", [("a.jpg", "a.png"), ("a.png", "a_color.png")])
-def test_two_images_whose_results_have_one_name_are_refused(predict, names):
+def test_two_images_whose_class_maps_have_the_same_name_are_refused(predict, names):
     code, error, output = predict({name: Image.new("RGB", (33, 40)) for name in names})
     assert code == 2
     assert names[0] in error
@@ -72,7 +72,7 @@ def test_images_are_not_overwritten_by_their_results(predict):
     assert Image.open(folder / "a.png").getpixel((0, 0)) == (200, 0, 0)
 
 
-def test_a_class_map_lies_on_the_image_as_a_viewer_shows_it(predict):
+def test_a_class_map_matches_the_image_as_a_viewer_shows_it(predict):
     picture = Image.new("RGB", (33, 40))
     exif = Image.Exif()
     exif[0x0112] = 6

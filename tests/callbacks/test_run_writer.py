@@ -10,7 +10,7 @@ from deformlab.cli import main
 from deformlab.run_folder import read_objects, read_result
 
 
-def test_a_finished_run_holds_everything_that_analysis_reads(trained_run):
+def test_a_finished_run_contains_all_files_that_analysis_reads(trained_run):
     names = {str(path.relative_to(trained_run)) for path in trained_run.rglob("*") if path.is_file()}
     assert {
         "config.yaml",
@@ -119,11 +119,11 @@ def test_the_saved_configuration_repeats_the_run(trained_run, tmp_path):
     assert second == pytest.approx(first, abs=1e-6)
 
 
-def test_a_checkpoint_holds_nothing_but_plain_data(trained_run):
+def test_a_checkpoint_contains_only_plain_data(trained_run):
     torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def test_the_last_checkpoint_is_of_the_last_epoch_whatever_the_best_one_was(tiny_config, tmp_path):
+def test_the_last_checkpoint_is_of_the_last_epoch_even_if_it_is_not_the_best(tiny_config, tmp_path):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main([*arguments, "--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "2"]) == 0
@@ -132,7 +132,7 @@ def test_the_last_checkpoint_is_of_the_last_epoch_whatever_the_best_one_was(tiny
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"\0" * 200, b"epoch,step\n0", b"[1]"])
-def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path, interrupted_fit, damage):
+def test_an_interrupted_training_continues_where_it_stopped(tiny_config, tmp_path, interrupted_fit, damage):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     arguments += ["--trainer.max_epochs", "3"]
@@ -146,7 +146,7 @@ def test_an_interrupted_training_continues_where_it_was(tiny_config, tmp_path, i
     assert [row["step"] for row in rows] == ["2", "4", "6"]
 
 
-def test_a_training_that_had_only_its_result_left_to_write_is_finished(trained_run, tiny_config, tmp_path):
+def test_a_training_that_lacks_only_its_result_is_finished(trained_run, tiny_config, tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(trained_run, run_dir)
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
@@ -210,7 +210,7 @@ def test_the_score_of_a_finished_run_is_that_of_its_finished_network(tiny_config
         ],
     ],
 )
-def test_however_a_training_ends_its_network_is_measured(tiny_config, tmp_path, ending):
+def test_the_final_network_is_measured_in_every_kind_of_ending(tiny_config, tmp_path, ending):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     assert main([*arguments, *ending]) == 0
@@ -244,7 +244,7 @@ def test_a_network_that_was_trained_but_not_measured_is_measured(trained_run, ti
         ["--model.optimization.learning_rate", "0.1"],
     ],
 )
-def test_other_options_on_a_run_are_named_and_nothing_is_touched(
+def test_other_options_on_a_run_are_refused_and_no_file_changes(
     trained_run, tiny_config, tmp_path, capsys, option
 ):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
@@ -260,7 +260,7 @@ def test_other_options_on_a_run_are_named_and_nothing_is_touched(
     }
 
 
-def test_other_options_are_seen_by_the_checkpoint_whatever_config_yaml_says(
+def test_other_options_are_detected_by_the_checkpoint_even_if_config_yaml_agrees(
     trained_run, tiny_config, tmp_path, capsys
 ):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
@@ -272,14 +272,14 @@ def test_other_options_are_seen_by_the_checkpoint_whatever_config_yaml_says(
     assert "model.dilation (2 then, 4 now)" in capsys.readouterr().err
 
 
-def test_what_does_not_change_the_result_may_change(tiny_config, tmp_path, interrupted_fit):
+def test_options_that_do_not_affect_the_result_may_change(tiny_config, tmp_path, interrupted_fit):
     run_dir = tmp_path / "run"
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]
     interrupted_fit(arguments, epoch=1)
     assert main([*arguments, "--data.num_workers", "1", "--trainer.log_every_n_steps", "3"]) == 0
 
 
-def test_a_training_does_not_go_on_with_other_images(tiny_config, tmp_path, interrupted_fit, capsys):
+def test_a_training_does_not_continue_with_other_images(tiny_config, tmp_path, interrupted_fit, capsys):
     from PIL import Image
 
     root, run_dir = tmp_path / "data", tmp_path / "run"
@@ -314,7 +314,7 @@ def test_a_finished_run_is_not_trained_again(trained_run, tiny_config, caplog, m
     assert "finished before, nothing to train" in caplog.text
 
 
-def test_a_finished_run_is_measured_anew_with_other_options_of_measuring(trained_run, tiny_config, tmp_path):
+def test_a_finished_run_is_measured_again_with_other_measurement_options(trained_run, tiny_config, tmp_path):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
     weights = (run_dir / "checkpoints" / "last.ckpt").read_bytes()
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(run_dir), "--wandb", "off"]

@@ -36,7 +36,7 @@ def fit(tiny_config, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_marks_the_run_interrupted_and_says_how_to_go_on(fit, number, code):
+def test_a_signal_marks_the_run_interrupted_and_says_how_to_continue(fit, number, code):
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may run under nohup
     ended, errors, run_dir = fit("run", 3, number)
     signal.signal(signal.SIGHUP, before)
@@ -56,14 +56,14 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored(fit):
     assert code == 0
 
 
-def test_the_handlers_of_before_are_back_afterwards(fit):
+def test_the_previous_handlers_are_restored(fit):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     fit("run", 1)
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_an_interrupted_training_ends_with_the_bits_of_an_uninterrupted_one(fit, at):
+def test_an_interrupted_training_ends_bit_for_bit_like_an_uninterrupted_one(fit, at):
     assert fit("stopped", at)[0] == 143
     assert fit("stopped")[0] == 0
     assert fit("whole")[0] == 0

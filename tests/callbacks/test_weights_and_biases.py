@@ -111,7 +111,7 @@ def test_a_server_that_works_gets_the_configuration_and_the_metrics(start_server
     assert "wandb sync" not in caplog.text
 
 
-def test_a_server_that_stops_answering_holds_the_end_up_no_longer_than_told(start_server, tmp_path, caplog):
+def test_a_server_that_stops_answering_delays_the_end_at_most_by_the_limit(start_server, tmp_path, caplog):
     start_server("stops")
     some = logger(tmp_path, seconds_to_upload=1, seconds_to_connect=20)
     some.log_metrics({"some_metric": 0.5}, 1)
@@ -185,7 +185,7 @@ def test_a_process_that_dies_is_reported_once_and_stops_nothing(tmp_path, caplog
     some.finalize("success")
     warnings = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert "stopped logging, the training goes on" in warnings[0]
+    assert "stopped logging, the training continues" in warnings[0]
 
 
 def test_a_process_that_cannot_start_stops_nothing(tmp_path, monkeypatch, caplog):
@@ -193,7 +193,7 @@ def test_a_process_that_cannot_start_stops_nothing(tmp_path, monkeypatch, caplog
     some = logger(tmp_path)
     some.log_metrics({"x": 1.0}, 1)
     some.finalize("success")
-    assert "stopped logging, the training goes on" in caplog.text
+    assert "stopped logging, the training continues" in caplog.text
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_tables_and_pictures_are_logged_at_the_end(logged):
     assert captions[0] == "00-val_00000: image, label, prediction"
 
 
-def test_tables_and_pictures_of_different_sizes_are_written_as_they_are(tmp_path, caplog):
+def test_tables_and_images_of_different_sizes_are_logged_unchanged(tmp_path, caplog):
     (tmp_path / "predictions").mkdir()
     sizes = {"00-wide": (90, 20), "01-tall": (30, 50)}
     for name, size in sizes.items():

@@ -1,4 +1,4 @@
-"""What is logged, drawn and saved while training."""
+"""Lightning callbacks: logging, figures, checkpoints and the run folder while a network trains."""
 
 import deformlab._needs_toolkit  # noqa: F401
 from deformlab.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint

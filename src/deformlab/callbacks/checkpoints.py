@@ -1,6 +1,6 @@
-"""Which checkpoints a run keeps, best.ckpt and last.ckpt, and how they are written and read.
+"""Writing of the two checkpoints that a run keeps, best.ckpt and last.ckpt.
 
-A full disk leaves the old file as it was. A run folder may be moved or copied between two trainings.
+If the disk is full, the old file is kept. A run folder may be moved or copied before a training is resumed.
 """
 
 import logging
@@ -20,7 +20,7 @@ __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints as all files of a run folder: whole or not at all."""
+    """Writes checkpoints atomically, like all files of a run folder."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -28,9 +28,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Saves a checkpoint.
 
         Args:
-            checkpoint: What to save.
-            path: Where to; what is there already survives a failure.
-            storage_options: As Lightning's.
+            checkpoint: The checkpoint's content.
+            path: The file; if it exists, a failure leaves it unchanged.
+            storage_options: Unused; part of Lightning's interface.
 
         Raises:
             CheckpointError: The disk is full or the folder cannot be written.
@@ -41,10 +41,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(ModelCheckpoint):
     """Writes last.ckpt after every epoch.
 
-    Not `save_last` of the best one: Lightning then writes last.ckpt only when the best one changes.
+    This is a separate callback, because with Lightning's `save_last`, last.ckpt is only written when the best
+    checkpoint changes.
 
     Args:
-        directory: Where to.
+        directory: The folder of the checkpoints.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -53,41 +54,41 @@ class LastCheckpoint(ModelCheckpoint):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the file's name says all."""
+        """An empty state, because the file name is fixed."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing."""
+        """Does nothing, because there is no state."""
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Writes best.ckpt after every epoch that scores better than all before.
+    """Writes best.ckpt after every epoch whose score is better than all earlier ones.
 
-    A training that continues takes the score to beat from best.ckpt itself. Lightning takes it from
-    last.ckpt, and only where the folder has not moved since; the next network would replace a better one.
+    A resumed training reads the score to beat from best.ckpt itself. Lightning would read it from last.ckpt,
+    and only if the folder had not moved; otherwise the next epoch would replace a better network.
 
     Args:
-        directory: Where to.
-        monitor: The logged score.
-        mode: `max` or `min`.
+        directory: The folder of the checkpoints.
+        monitor: Name of the logged score.
+        mode: `max` if a higher score is better, `min` if a lower one is.
     """
 
     def __init__(self, directory: Path, monitor: str, mode: Mode) -> None:
         super().__init__(directory, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """The score, and what it is the score of."""
+        """The best score and its name."""
         return {"monitor": self.monitor, "best_model_score": self.best_model_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing: the checkpoint that a training continues from is not best.ckpt."""
+        """Does nothing, because a training is resumed from last.ckpt, not from best.ckpt."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes up the score of best.ckpt where a training continues."""
+        """Reads the score of best.ckpt if a training is resumed."""
         if trainer.ckpt_path is None:
             return
         path = Path(self.format_checkpoint_name({}))
-        # One process reads, so that all agree even where only that one sees the folder.
+        # Only one process reads the file, so that all agree even if the others cannot access the folder.
         score = trainer.strategy.broadcast(self._score_of(path) if trainer.is_global_zero else None)
         if score is None:
             return
@@ -103,6 +104,6 @@ class BestCheckpoint(ModelCheckpoint):
         except Exception as error:
             what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
             logging.getLogger(__name__).warning(
-                f"{path}: {what}; the best epoch from here on will be written there"
+                f"{path}: {what}; the best of the following epochs will be written there"
             )
             return None

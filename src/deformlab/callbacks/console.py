@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, one line an epoch in log files and pipes."""
+"""Progress of a training: a bar on a terminal, one line per epoch in log files and pipes."""
 
 import time
 
@@ -12,7 +12,7 @@ __all__ = ["EpochBar", "EpochLines"]
 
 
 class EpochBar(RichProgressBar):
-    """Lightning's bar, which counts epochs from 1 as the lines of a log do."""
+    """Lightning's progress bar, with epochs counted from 1 as in `EpochLines`."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         epochs = self.trainer.max_epochs
@@ -20,7 +20,7 @@ class EpochBar(RichProgressBar):
 
 
 class EpochLines(pl.Callback):
-    """Prints epoch, mean loss (as in metrics.csv), score and seconds after every validation."""
+    """Prints a line after every validation: epoch, mean loss (as in metrics.csv), score and seconds."""
 
     def __init__(self) -> None:
         self._started = 0.0

@@ -1,4 +1,4 @@
-"""Follows the offsets of every deformable layer while it trains, and says so when they run away."""
+"""Records statistics of every deformable layer's offsets during training, and warns of runaway offsets."""
 
 import logging
 import math
@@ -17,32 +17,33 @@ from deformlab.tasks import Optimization
 
 __all__ = ["OffsetMonitor"]
 
-# Together some hundred thousand offsets of each layer an epoch, whatever the data set and the batch.
+# Together some hundred thousand offsets per layer and epoch, for any data set and batch size.
 BATCHES_PER_EPOCH = 32
 FILTERS_PER_BATCH = 512
-EVERY_WHERE_LENGTH_IS_UNKNOWN = 50
+BATCH_INTERVAL_IF_LENGTH_IS_UNKNOWN = 50
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 class OffsetMonitor(pl.Callback):
-    """Writes offsets.csv, a row per epoch and layer, and logs the same numbers as `offsets/<layer>/<column>`.
+    """Writes offsets.csv, with one row per epoch and layer, and logs its values.
 
-    The columns are `epoch`, from 0; `layer`, as in effective_dilation.csv; those of `OffsetStatistics`, over
-    the training batches of the epoch; and `runaway`, 1 where the layer's offsets had run away. A value that
-    does not exist, such as the modulation of a layer without one, is empty. A network without deformable
-    layers writes no file.
+    The columns are `epoch`, from 0; `layer`, the layer's name; those of `OffsetStatistics`, over the training
+    batches of the epoch; and `runaway`, 1 if the layer's offsets ran away, else 0. Values that do not exist,
+    such as the modulation of an unmodulated layer, are empty. Loggers get the values as
+    `offsets/<layer>/<column>`. For networks without deformable layers, no file is written.
 
-    It looks at a few filters of some batches, in the first process only. Nothing waits for the device before
-    the epoch's end and no random numbers are drawn, so that the monitor does not change the trained weights.
+    The statistics are over a sample of filters from some of the batches, in the first process only. The
+    monitor draws no random numbers and does not change the trained weights, and the CPU does not wait for the
+    device before the end of the epoch.
 
-    Offsets have run away when their median is longer than `limit` times the shorter side of the layer's input
-    and longer than the reach of the undeformed filter. At the default, half a side, an offset takes even a
-    filter in the middle of the image to its edge. Samples beyond the edge are zero and give no gradient that
-    would bring the offset back.
+    Offsets have run away if their median length is larger than `limit` times the shorter side of the layer's
+    input, and larger than the reach of the undeformed filter. With the default, half a side, such an offset
+    moves even a filter in the middle of the image to its edge. Samples outside the image are zero and have no
+    gradient that could move the offset back.
 
     Args:
         directory: The run folder.
-        limit: Share of the shorter side, > 0; None never warns, and `runaway` stays 0.
+        limit: Share of the input's shorter side, > 0; None never warns, and `runaway` is always 0.
 
     Raises:
         ConfigError: The limit is not > 0.
@@ -62,7 +63,7 @@ class OffsetMonitor(pl.Callback):
         self._rows: list[dict[str, Any]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Starts to watch, before the first forward pass: a compiled network keeps the hooks of that pass."""
+        """Registers the hooks; a compiled network only has hooks from before its first forward pass."""
         if stage != "fit" or not trainer.is_global_zero:
             return
         self._layers = {
@@ -72,13 +73,13 @@ class OffsetMonitor(pl.Callback):
         self._last = self._watching.enter_context(record_forward(convolutions, _detached))
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far, so that a checkpoint does not depend on the file."""
+        """The rows so far, so that a checkpoint does not depend on offsets.csv."""
         return {"rows": self._rows}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Takes up the epochs that the checkpoint has seen; later ones are trained again."""
+        """Restores the rows of the epochs before the checkpoint; later epochs are trained again."""
         state = checkpoint["callbacks"].get(self.state_key)
         if state is None:
             epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -87,16 +88,18 @@ class OffsetMonitor(pl.Callback):
             self._rows = list(state["rows"])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forgets what an epoch that was interrupted has left."""
+        """Discards the samples of an interrupted epoch."""
         self._samples = {name: [] for name in self._layers}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Copies a few offsets of some batches, without waiting for the device."""
+        """Copies a sample of the offsets at regular intervals, without waiting for the device."""
         batches = trainer.num_training_batches
-        every = EVERY_WHERE_LENGTH_IS_UNKNOWN if math.isinf(batches) else -(-batches // BATCHES_PER_EPOCH)
-        if batch_idx % every == 0:
+        interval = BATCH_INTERVAL_IF_LENGTH_IS_UNKNOWN
+        if not math.isinf(batches):
+            interval = -(-batches // BATCHES_PER_EPOCH)
+        if batch_idx % interval == 0:
             for name, (output, input_size) in self._last.items():
                 samples = self._samples[name]
                 samples.append(
@@ -111,7 +114,7 @@ class OffsetMonitor(pl.Callback):
         self._last.clear()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Writes, logs and judges the epoch."""
+        """Writes and logs the epoch's statistics, and warns once per layer if its offsets ran away."""
         for name, samples in self._samples.items():
             if not samples:
                 continue
@@ -133,7 +136,7 @@ class OffsetMonitor(pl.Callback):
             write_offsets(self.directory, self._rows)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Stops watching."""
+        """Removes the hooks."""
         self._watching.close()
         self._last.clear()
 
@@ -161,8 +164,8 @@ def _warn(
 ) -> None:
     height, width = input_size
     logging.getLogger(__name__).warning(
-        f"the offsets of {layer} run away: their median is {statistics.length_q50:.1f} cells on a map of "
-        f"{height}x{width} in epoch {epoch + 1}, and {statistics.outside:.0%} of the samples lie outside it; "
+        f"the offsets of {layer} ran away in epoch {epoch + 1}: their median is {statistics.length_q50:.1f} "
+        f"cells on a map of {height}x{width}, and {statistics.outside:.0%} of the samples are outside it; "
         f"lower --model.optimization.offset_lr_multiplier (now {optimization.offset_lr_multiplier:g}) or "
         f"raise --model.optimization.offset_warmup_steps (now {optimization.offset_warmup_steps})"
     )

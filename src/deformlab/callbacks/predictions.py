@@ -1,4 +1,4 @@
-"""Pictures of what the network predicts: image, label and prediction side by side."""
+"""Figures of predictions during training, and the class maps that `predict` writes."""
 
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ PANELS = ("image", "label", "prediction")
 
 
 def colourise(classes: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Paints a class map; ignored pixels are black.
+    """A class map in colours; ignored pixels are black.
 
     Args:
-        classes: (H, W) class indices or `IGNORED`.
-        palette: (C, 3) RGB.
+        classes: Class indices or `IGNORED`, shape (H, W).
+        palette: RGB colours of the classes, shape (C, 3).
 
     Returns:
-        (H, W, 3) RGB.
+        An RGB image, shape (H, W, 3).
     """
     table = np.full((256, 3), BLACK, dtype=np.uint8)
     table[: len(palette)] = palette
@@ -36,11 +36,13 @@ def colourise(classes: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArr
 
 
 class PredictionPictures(pl.Callback):
-    """Writes `predictions/<name>.png` of the first images at every validation.
+    """Writes figures of the first validation images at every validation.
+
+    Each figure, `predictions/<number>-<name>.png`, shows image, label map and prediction side by side.
 
     Args:
         run_dir: The run folder.
-        count: How many images.
+        count: Number of images.
     """
 
     def __init__(self, run_dir: Path, count: int = 4) -> None:
@@ -49,7 +51,7 @@ class PredictionPictures(pl.Callback):
         self._written = 0
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begins with the first image again."""
+        """Starts again with the first image."""
         self._written = 0
 
     def on_validation_batch_end(
@@ -61,7 +63,7 @@ class PredictionPictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Writes pictures until there are enough."""
+        """Writes the figures of the first `count` images."""
         if not trainer.is_global_zero or self._written >= self.count:
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -74,7 +76,7 @@ class PredictionPictures(pl.Callback):
             prediction = prediction.cpu().numpy()
             label = label.cpu().numpy()
             panels = [
-                _photograph(image, datamodule.eval_transform, label.shape),
+                _rgb(image, datamodule.eval_transform, label.shape),
                 colourise(label, datamodule.palette),
                 colourise(np.where(label == IGNORED, IGNORED, prediction), datamodule.palette),
             ]
@@ -84,13 +86,14 @@ class PredictionPictures(pl.Callback):
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes class maps of `predict` as PNG: `<name>.png` with class indices, `<name>_color.png` to look at.
+    """Writes the class maps of `predict` as PNG files.
 
-    A class map has the size and the orientation in which a viewer shows the image. If EXIF data turn the
-    image, the class map is turned too; it has no EXIF data itself.
+    `<name>.png` contains class indices, `<name>_color.png` the classes' colours. A class map has the size and
+    orientation in which a viewer shows the image: EXIF orientation is applied to it, and the files have no
+    EXIF data.
 
     Args:
-        output: Folder; made if it is not there.
+        output: The folder of the class maps; created if it is missing.
     """
 
     def __init__(self, output: Path) -> None:
@@ -99,7 +102,7 @@ class PredictionWriter(BasePredictionWriter):
         self.written = 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Makes sure that nothing is written over an image, or over another image's result.
+        """Refuses an output folder in which a class map would overwrite an image or another class map.
 
         Raises:
             ConfigError: A class map would overwrite an image or another class map.
@@ -110,7 +113,7 @@ class PredictionWriter(BasePredictionWriter):
         files: list[Path] = datamodule.predict_dataset.files
         if self.output.resolve() in {file.parent.resolve() for file in files}:
             raise ConfigError(
-                f"--output {self.output}: is the folder of the images, which it would overwrite; name another"
+                f"--output {self.output}: is the folder of the images and would overwrite them; name another"
             )
         image_of: dict[Path, Path] = {}
         for file in files:
@@ -135,7 +138,7 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Writes one batch."""
+        """Writes the class maps of one batch."""
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.output.mkdir(parents=True, exist_ok=True)
         for name, classes in zip(batch["name"], prediction, strict=True):
@@ -146,8 +149,8 @@ class PredictionWriter(BasePredictionWriter):
             self.written += 1
 
 
-def _photograph(image: Tensor, transform: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The network's input as an RGB picture of the label's size."""
+def _rgb(image: Tensor, transform: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The network's input as an RGB image of the label map's size."""
     array = image.detach().float().cpu().permute(1, 2, 0).numpy()
     array = (array * np.asarray(transform.std) + np.asarray(transform.mean)) * 255
     picture = Image.fromarray(array.round().clip(0, 255).astype(np.uint8))

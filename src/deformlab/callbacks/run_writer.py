@@ -36,16 +36,20 @@ __all__ = ["RunWriter", "measured_sizes"]
 
 
 class RunWriter(pl.Callback):
-    """Writes config.yaml, metrics.csv, result.json and the records of objects while training.
+    """Writes config.yaml, metrics.csv, result.json and the records of objects during training.
 
-    The history of a run is in its checkpoints, too. A resumed training takes it from there and writes the
-    files anew, so that they always say what the checkpoint has seen.
+    The history of a run is also in its checkpoints. A resumed training reads it from there and rewrites the
+    files, so that they always agree with the checkpoint.
 
     Args:
-        directory: The run folder; made if it is not there.
-        name: The run's names, `RunStatus.from_environment`.
+        directory: The run folder; created if it is missing.
+        name: The run's names, see `RunStatus.from_environment`.
         config: The resolved configuration.
-        options: The options of it that decide how the network is measured, dotted.
+        options: Its options that decide how the network is measured, by dotted names.
+
+    Attributes:
+        epochs: The rows of metrics.csv.
+        effective_dilation: Effective dilation by layer and object size at the latest validation.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class RunWriter(pl.Callback):
         self.effective_dilation: list[SizeRow] = []
         self._name = name
         self._options = dict(options)
-        # Of a measurement after the training; those of the last epoch's row count otherwise.
+        # Scores of a measurement after the training; None means those of the last epoch.
         self._scores: tuple[Score, ClassScores] | None = None
         self._measured_step = -1
         self._trained_epochs = 0
@@ -74,7 +78,7 @@ class RunWriter(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds what was trained, on what, and how it went."""
+        """Adds configuration, classes, data and history to the checkpoint."""
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         TrainingRecord(
             config=self.config,
@@ -89,10 +93,10 @@ class RunWriter(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Takes up the history, and refuses to go on with other images than the training began with.
+        """Restores the history and refuses to continue with other images than before.
 
         Raises:
-            ConfigError: The training or validation images are others.
+            ConfigError: The training or validation images differ from those of the checkpoint.
             RunFolderError: An older version wrote the checkpoint, and metrics.csv is damaged.
         """
         self._trained_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -110,10 +114,10 @@ class RunWriter(pl.Callback):
             _check_data(record.data, trainer.datamodule.fingerprints())  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Makes the folder and says that the run has begun."""
+        """Creates the run folder and marks the run as running."""
         if not trainer.is_global_zero:
             return
-        # The seconds that a killed process spent after its last checkpoint count as well.
+        # The time that a killed process spent after its last checkpoint counts too.
         previous = read_status(self.directory)
         if previous is not None:
             self._earlier_seconds = max(self._earlier_seconds, previous.seconds or 0.0)
@@ -131,19 +135,19 @@ class RunWriter(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts images, of all processes in equal batches; makes sure that the last step is validated."""
+        """Counts the images of all processes, and validates after the last step of the training."""
         self._images += len(batch["image"]) * trainer.world_size
         if _is_last_step(trainer):
-            # A finished run has its finished network's score, also with a long interval between validations.
+            # The result needs the final network's score, even if the interval between validations is long.
             trainer.check_val_every_n_epoch = 1
             trainer.val_check_batch = batch_idx + 1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops the epoch's clock: images per second are those of training."""
+        """Stops the epoch's clock, so that images per second do not include validation."""
         self._train_seconds = time.monotonic() - self._epoch_started
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Adds the epoch's row and writes the folder."""
+        """Adds the epoch's row and writes the files."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         objects = self._objects(trainer, pl_module)
@@ -169,21 +173,21 @@ class RunWriter(pl.Callback):
             self._write_result(trainer, pl_module, "running")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Counts the epoch."""
+        """Counts the finished epoch."""
         self._trained_epochs = trainer.current_epoch + 1
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Marks the run finished, unless its network has yet to be measured."""
+        """Marks the run as finished, unless its final network must still be measured."""
         if not trainer.interrupted and not self.must_measure(trainer):
             self._write_result(trainer, pl_module, "finished")
 
     def must_measure(self, trainer: pl.Trainer) -> bool:
-        """Whether the network as it is has not been validated, although validation is not switched off."""
+        """Whether validation is on but the final network has not been validated."""
         return self._measured_step != trainer.global_step and trainer.limit_val_batches != 0
 
     def record_measurement(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes what `Trainer.validate` just found of the finished network, and marks the run finished."""
+        """Writes the results of `Trainer.validate` on the final network and marks the run as finished."""
         objects = self._objects(trainer, pl_module)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         metrics = trainer.callback_metrics
@@ -200,11 +204,11 @@ class RunWriter(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Marks the run interrupted or failed, with the reason."""
+        """Marks the run as interrupted, or as failed with the reason."""
         if trainer.state.fn != "fit":
             return
         if not self._begun:
-            return  # it failed before there was anything to mark, or must not touch what is there
+            return  # Nothing was written yet, and files of an earlier run must not change.
         if isinstance(exception, KeyboardInterrupt):
             self._write_result(trainer, pl_module, "interrupted")
         else:
@@ -212,7 +216,7 @@ class RunWriter(pl.Callback):
             self._write_result(trainer, pl_module, "failed", reason)
 
     def _objects(self, trainer: pl.Trainer, task: Any) -> ObjectMeasurement:
-        # Every process takes part in the reduction, one of them writes.
+        # All processes take part in the reduction; only one of them writes.
         objects = measured_objects(task, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
         rule = task.effective_dilation.rule
         self.effective_dilation = [
@@ -237,8 +241,8 @@ class RunWriter(pl.Callback):
             class_scores(task, last, "val", datamodule.classes),
         )
         curve = [logged_score(task, row, "val").value for row in self.epochs]
-        known = [value for value in curve if value is not None]
-        best = (max if score.mode == "max" else min)(known, default=None)
+        defined = [value for value in curve if value is not None]
+        best = (max if score.mode == "max" else min)(defined, default=None)
         names = asdict(self._name)
         result = Result(
             **names
@@ -278,11 +282,11 @@ class RunWriter(pl.Callback):
 
 
 def measured_sizes(task: Any, thresholds: list[float]) -> MeasuredSizes:
-    """Which objects a task's evaluation calls small and large.
+    """The rule of object sizes that a task's evaluation used.
 
     Args:
         task: The task.
-        thresholds: Those that the latest validation used; they count where the options ask for thirds.
+        thresholds: The areas that the latest validation used, in pixels; they only matter for `thirds`.
     """
     options = task.evaluation
     thirds = options.object_sizes == "thirds"
@@ -297,7 +301,7 @@ def measured_sizes(task: Any, thresholds: list[float]) -> MeasuredSizes:
 
 
 def _is_last_step(trainer: pl.Trainer) -> bool:
-    """Whether the training ends with the step that was just done, as far as that is known."""
+    """Whether the step just finished is the last one according to `max_epochs` and `max_steps`."""
     if trainer.limit_val_batches == 0:
         return False
     progress = trainer.fit_loop.epoch_loop.batch_progress
@@ -311,7 +315,7 @@ def _check_data(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> None
         then, now = recorded.get(split) or {}, present.get(split) or {}
         if then and now and then["fingerprint"] != now["fingerprint"]:
             raise ConfigError(
-                f"the {what} images are not those that this run began with ({then['images']} of "
-                f"{then['dataset']} then, {now['images']} of {now['dataset']} now, or files of other sizes); "
-                "restore them or give a new --run_dir"
+                f"the {what} images differ from those that this run started with: {then['images']} of "
+                f"{then['dataset']} then, {now['images']} of {now['dataset']} now, or files with other names "
+                "or sizes; restore them or give a new --run_dir"
             )

@@ -1,7 +1,8 @@
-"""Ctrl-C, a termination or a lost terminal ends a training in order: one line, a marked folder, no orphans.
+"""Ends a training in order on SIGINT, SIGTERM or SIGHUP: one line, a marked run folder, no orphan processes.
 
-No checkpoint is written within an epoch, because none could continue it exactly: the order of the images and
-the random numbers of the epoch's rest are not part of it. A training continues after its last complete epoch.
+No checkpoint is written within an epoch, because a training could not continue exactly from it: it would lack
+the image order and the random numbers for the rest of the epoch. An interrupted training continues after its
+last complete epoch.
 """
 
 import contextlib
@@ -23,14 +24,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Termination(pl.Callback):
-    """Raises `Interrupted` in the main thread on the first signal that asks to stop; ignores further ones.
+    """Raises `Interrupted` in the main thread on the first signal, and ignores further ones.
 
-    Of several processes that Lightning has started, the first one decides: it marks the run folder and then
-    kills the others, which are in the middle of a step and have nothing to lose. They ignore the signals, so
-    that one to the whole group ends in the same way.
+    Of several processes that Lightning started, the first one handles the signal: it marks the run folder and
+    then kills the others, which lose nothing. The others ignore the signals, so that a signal to the whole
+    process group has the same result as one to the first process.
 
     Attributes:
-        requested: The first signal, None before it.
+        requested: The first signal; None before it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Termination(pl.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hears signals while a `with` block runs; only the main thread can."""
+        """Handles signals during a `with` block; does nothing outside the main thread."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self._listen()
         try:
@@ -51,13 +52,13 @@ class Termination(pl.Callback):
                     signal.signal(number, handler)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Notes whether another process of this training decides."""
+        """Checks whether another process of this training handles the signals."""
         environment = getattr(trainer.strategy, "cluster_environment", None)
         if isinstance(environment, LightningEnvironment) and trainer.local_rank != 0:
             self._launcher = os.getppid()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the signals back from Lightning, whose handler waits for the other processes."""
+        """Replaces Lightning's signal handlers, which wait for the other processes."""
         self._listen()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -75,19 +76,19 @@ class Termination(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Raises again where Python could not pass on the first exception, as from a destructor."""
+        """Raises again if Python could not propagate the first exception, as from a destructor."""
         if self.requested is not None:
             raise self.requested
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Ends the other processes that this one has started."""
+        """Kills the other processes that this one has started."""
         if not isinstance(exception, KeyboardInterrupt):
             return
         processes = getattr(trainer.strategy.launcher, "procs", [])
         others = list(processes)
-        # Lightning watches the list and kills this process, too, when one in it has been killed.
+        # Lightning watches this list and would kill this process too when one of them is killed.
         processes.clear()
         for process in others:
             process.kill()
@@ -98,13 +99,13 @@ class Termination(pl.Callback):
         if threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
-            # A hang-up that is ignored stays ignored: that is what nohup asks for.
+            # An ignored SIGHUP stays ignored, as nohup requires.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process or self.requested is not None:
-            return  # a data loader's worker, which ends with its parent; or the training is ending already
+            return  # A data loader's worker, which ends with its parent; or the training is already ending.
         if self._launcher is not None and os.getppid() == self._launcher:
             return
         self.requested = Interrupted(number)

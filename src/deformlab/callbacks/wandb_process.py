@@ -1,12 +1,12 @@
-"""The process that talks to Weights & Biases: one run, from wandb.init to its end.
+"""The process that communicates with Weights & Biases, for one run from wandb.init to its end.
 
-It is a process of its own because wandb's calls wait for the server and cannot be interrupted from outside:
-a training that called them would wait too. This process can be ended at any time without harm.
+It is a separate process because wandb's calls wait for the server and cannot be interrupted from outside: a
+training that called them would wait too. This process can be killed at any time without harm.
 
-Reads JSON lines from standard input: the options, what to log, and the training's exit code. Writes JSON
-lines: when wandb is imported, when the run could not start online, when it has started, and at the end.
-All other output, of wandb and of the programs that it starts, goes to standard error, which the training
-redirects to a file.
+It reads JSON lines from standard input: the options, the values to log, and finally the training's exit code.
+It writes JSON lines to standard output: when wandb is imported, when the run could not start online, when it
+has started, and at the end. All other output of wandb and its subprocesses goes to standard error, which the
+training redirects to a file.
 """
 
 import json
@@ -16,13 +16,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-# wandb otherwise reports its own use to the server when the process ends, and waits for the answer.
+# Without this, wandb reports its own use to the server when the process ends, and waits for the answer.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 
 def main() -> None:
     """Runs the process."""
-    # The programs that wandb starts inherit neither pipe.
+    # Both pipes are duplicated, so that the programs that wandb starts do not inherit them.
     messages, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
@@ -47,7 +47,7 @@ def main() -> None:
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
 
-    complete, exit_code = True, 1  # The training has died if its exit code never comes.
+    complete, exit_code = True, 1  # 1 remains if the training dies before it sends its exit code.
     for line in messages:
         message = json.loads(line)
         if "exit_code" in message:
@@ -67,17 +67,21 @@ def main() -> None:
 
 
 def start_online(options: dict[str, Any]) -> Any:
-    """The run, started by the server.
+    """Starts the run online.
+
+    Returns:
+        wandb's run.
 
     Raises:
-        Exception: requests' or wandb's, if the server did not start it within `seconds_to_connect`.
+        Exception: An error of requests or wandb; the server did not start the run within
+            `seconds_to_connect`.
     """
     import requests
     import wandb
 
     seconds = options["seconds_to_connect"]
     begin = time.monotonic()
-    # An unreachable server fails here at once; wandb.init would try again until its time is up.
+    # An unreachable server fails here immediately; wandb.init would retry until its timeout.
     requests.head(options["server"], timeout=seconds)
     seconds = max(seconds - (time.monotonic() - begin), 0.1)
     settings = wandb.Settings(**options["settings"], mode="online", init_timeout=seconds)
@@ -85,7 +89,7 @@ def start_online(options: dict[str, Any]) -> Any:
 
 
 def log(run: Any, message: dict[str, Any]) -> None:
-    """Logs one message of the training: its `config`, or its `metrics`, `tables` and `pictures`."""
+    """Logs one message of the training: a `config`, or `metrics`, `tables` and `pictures`."""
     import wandb
 
     if "config" in message:

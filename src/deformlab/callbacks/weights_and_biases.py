@@ -1,9 +1,8 @@
-"""Weights & Biases that never stops a training: online where it can be, offline otherwise.
+"""Logging to Weights & Biases that never stops a training: online if possible, offline otherwise.
 
-A run folder is complete without it; what is logged here is for watching and for comparing runs. The training
-hands what it logs to a thread and goes on. The thread passes it to a process (wandb_process.py) that alone
-talks to the server, so that a server that hangs holds up that process only, and ending the process ends the
-wait.
+The log is for watching and comparing runs; a run folder is complete without it. The training hands its values
+to a thread and continues. The thread passes them to a process (wandb_process.py), and only that process
+communicates with the server. A server that hangs therefore blocks only that process, which can be killed.
 """
 
 import json
@@ -33,24 +32,24 @@ __all__ = ["LogTablesAndPictures", "ResilientWandbLogger"]
 SECONDS_TO_CONNECT = 20.0
 SECONDS_TO_UPLOAD = 30.0
 SECONDS_TO_WRITE = 10.0
-SECONDS_UNTIL_SAYING_SO = 5.0
+SECONDS_BEFORE_MESSAGE = 5.0
 PROCESS = Path(__file__).with_name("wandb_process.py")
 
 
 class ResilientWandbLogger(Logger):
-    """Logs to Weights & Biases online if the server starts the run in time, to files otherwise.
+    """Logs to Weights & Biases online if the server starts the run in time, and to files otherwise.
 
-    No method waits for the server except `finalize`, whose wait has a limit.
+    Only `finalize` waits for the server, and its wait is limited.
 
     Args:
-        mode: `auto` (online where possible), `online` (the same, but says what is missing as a warning) or
-            `offline`.
-        run_dir: The run folder; wandb's files are kept in its `wandb` folder.
+        mode: `auto` (online if possible), `online` (the same, but warns if it must log offline) or `offline`.
+        run_dir: The run folder; wandb's files are in its subfolder `wandb`.
         name: The run's name.
         group: The sweep's name, or None.
         config: The resolved configuration.
-        seconds_to_connect: How long the server may take until the run has started; positive.
-        seconds_to_upload: How long `finalize` lets the server take the rest, after a Ctrl-C, too; positive.
+        seconds_to_connect: Time limit for the start of the run, in seconds, > 0.
+        seconds_to_upload: Time limit for uploading the remaining data in `finalize`, also after Ctrl-C, in
+            seconds, > 0.
     """
 
     def __init__(
@@ -72,10 +71,10 @@ class ResilientWandbLogger(Logger):
         self.folder: Path | None = None
         self.offline_reason: str | None = None
         if self.mode == "offline":
-            self.offline_reason = "asked for"
+            self.offline_reason = "as requested"
         elif not has_api_key():
             self._log_offline("no API key (`wandb login` stores one)")
-        # Its own, because wandb does not start a second run with the id of one that failed to start.
+        # A separate id, because wandb cannot start a second run with the id of a run that failed to start.
         self._online_id = secrets.token_hex(4)
         self._init = {
             "name": name,
@@ -87,17 +86,17 @@ class ResilientWandbLogger(Logger):
         }
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        # Not the thread's join: an interrupted join takes a thread that goes on for one that has ended.
+        # An event instead of the thread's join, which would mark a running thread as ended if interrupted.
         self._done = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
         self._finalized = False
-        self._said_so = False
+        self._message_shown = False
         self._complete = False
 
     @property
     def name(self) -> str:
-        """The project."""
+        """The project's name."""
         return str(self._init["project"])
 
     @property
@@ -111,37 +110,43 @@ class ResilientWandbLogger(Logger):
         return str(self.run_dir)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Logs numbers, by name."""
+        """Logs numbers by name."""
         self._send({"metrics": dict(metrics), "step": step})
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Adds to the configuration."""
+        """Adds options to the logged configuration."""
         self._send({"config": params if isinstance(params, dict) else vars(params)})
 
     def log_tables_and_pictures(
         self, tables: dict[str, dict[str, Any]], pictures: dict[str, dict[str, str]], step: int
     ) -> None:
-        """Logs tables (`columns` and `rows`) and pictures (`file` and `caption`), by name."""
+        """Logs tables and images.
+
+        Args:
+            tables: The `columns` and `rows` of each table, by name.
+            pictures: The `file` and `caption` of each image, by name.
+            step: The step of the training.
+        """
         if tables:
             self._send({"tables": tables, "step": step})
         if pictures:
             self._send({"pictures": pictures, "step": step})
 
     def finalize(self, status: str) -> None:
-        """Ends the run, waits for its upload within a limit, and says how to upload what is only on disk.
+        """Ends the run, waits a limited time for its upload, and says how to upload the rest later.
 
         Args:
-            status: Lightning's: `success`, or else the training was interrupted or failed.
+            status: Lightning's status: `success`, or another text if the training failed or was interrupted.
         """
         if self._thread is None or self._finalized:
             return
         self._send({"exit_code": 0 if status == "success" else 1})
         self._ended = True
         while status != "success" and self._is_connecting():
-            self._kill()  # Nobody waits for the server now; the thread starts the run offline.
+            self._kill()  # Stop waiting for the server; the thread then starts the run offline.
             self._done.wait(0.05)
-        # The process stops uploading first, and then writes what is left to disk. Ctrl-C ends this wait;
-        # Lightning then calls this method again, for a failed training.
+        # The process stops uploading before its limit and then writes the rest to disk. Ctrl-C ends this
+        # wait; Lightning then calls this method again, for a failed training.
         limit = self.seconds_to_upload + SECONDS_TO_WRITE
         self._wait(limit)
         in_time = self._done.is_set()
@@ -150,8 +155,8 @@ class ResilientWandbLogger(Logger):
         if self.folder is None:
             return
         if self.offline_reason is not None:
-            said = self.mode == "online"
-            what = "logged offline" if said else f"logged offline, {self.offline_reason}"
+            warned = self.mode == "online"
+            what = "logged offline" if warned else f"logged offline, {self.offline_reason}"
         elif not in_time:
             what = f"not everything was uploaded within {limit:.0f} s"
         elif not self._complete:
@@ -169,16 +174,16 @@ class ResilientWandbLogger(Logger):
             self._thread.start()
 
     def _wait(self, seconds: float) -> None:
-        """Waits until the thread has ended; says so if that takes long."""
-        ended = self._done.wait(min(seconds, SECONDS_UNTIL_SAYING_SO))
-        if not ended and seconds > SECONDS_UNTIL_SAYING_SO:
-            if not self._said_so:
-                self._said_so = True
+        """Waits until the thread has ended; prints a message if that takes long."""
+        ended = self._done.wait(min(seconds, SECONDS_BEFORE_MESSAGE))
+        if not ended and seconds > SECONDS_BEFORE_MESSAGE:
+            if not self._message_shown:
+                self._message_shown = True
                 rank_zero_info(f"Weights & Biases: finishing the run, for at most {seconds:.0f} s")
-            self._done.wait(seconds - SECONDS_UNTIL_SAYING_SO)
+            self._done.wait(seconds - SECONDS_BEFORE_MESSAGE)
 
     def _run(self) -> None:
-        """Starts the process and passes the messages on; in the thread."""
+        """Starts the process and passes messages on to it; runs in the thread."""
         try:
             process = self._start()
             message: dict[str, Any] = {}
@@ -190,7 +195,7 @@ class ResilientWandbLogger(Logger):
         except OSError as error:
             self._ended = True
             logging.getLogger(__name__).warning(
-                "Weights & Biases stopped logging, the training goes on: %s, see %s", error, self.messages
+                "Weights & Biases stopped logging, the training continues: %s, see %s", error, self.messages
             )
         finally:
             if self.offline_reason is not None:
@@ -199,10 +204,10 @@ class ResilientWandbLogger(Logger):
             self._done.set()
 
     def _start(self) -> "subprocess.Popen[str]":
-        """The process with its run started, online if the server answers in time.
+        """Starts the process and its run, online if the server answers in time.
 
         Raises:
-            OSError: The process ended before that.
+            OSError: The process ended before the run started.
         """
         if self.offline_reason is None:
             answer = self._start_online()
@@ -221,11 +226,11 @@ class ResilientWandbLogger(Logger):
         return self._process
 
     def _start_online(self) -> dict[str, Any]:
-        """The process's answer: the run's folder, an error, or nothing if the process had to be ended."""
+        """The process's answer: the run's folder, an error, or nothing if the process had to be killed."""
         try:
             process = self._start_process(base_url())
-            _read(process)  # wandb is imported: from here the server is waited for.
-            # wandb.init has the same limit and says why it failed; this is for what it does not cover.
+            _read(process)  # wandb is imported; from here on, the process waits for the server.
+            # wandb.init has the same limit and reports its reason. The timer is for waits it does not cover.
             timer = threading.Timer(1.25 * self.seconds_to_connect, process.kill)
             timer.start()
             answer = _read(process)
@@ -238,7 +243,7 @@ class ResilientWandbLogger(Logger):
         return not self._done.is_set() and self.folder is None and self.offline_reason is None
 
     def _start_process(self, server: str | None) -> "subprocess.Popen[str]":
-        """The process, about to import wandb."""
+        """Starts the process, which begins with importing wandb."""
         self.messages.parent.mkdir(parents=True, exist_ok=True)
         with open(self.messages, "a") as messages:
             self._process = process = subprocess.Popen(
@@ -247,10 +252,10 @@ class ResilientWandbLogger(Logger):
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 text=True,
-                start_new_session=True,  # Ctrl-C is for the training.
+                start_new_session=True,  # Ctrl-C must only reach the training.
             )
         settings = {
-            # For the case that the training has died and cannot end the process.
+            # In case the training dies and cannot end the process.
             "finish_timeout": self.seconds_to_upload,
             "finish_timeout_raises": True,
             "disable_git": True,
@@ -268,7 +273,7 @@ class ResilientWandbLogger(Logger):
         return process
 
     def _why(self, answer: dict[str, Any]) -> str:
-        """Why the server did not start the run, in one line and without the server's own text."""
+        """The reason why the server did not start the run, as one line without the server's own text."""
         error, kind = answer.get("error", "deadline exceeded"), answer.get("kind", "")
         if kind == "ConnectionError":
             return f"{base_url()} cannot be reached"
@@ -299,19 +304,19 @@ def _write(process: "subprocess.Popen[str]", message: dict[str, Any]) -> None:
 
 
 def _read(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """The next answer; empty after the process's end."""
+    """The process's next answer; empty if the process has ended."""
     assert process.stdout is not None
     line = process.stdout.readline()
     return json.loads(line) if line else {}
 
 
 class LogTablesAndPictures(pl.Callback):
-    """Sends the effective-dilation table and the prediction pictures of the run folder at the end.
+    """Logs the table of effective dilation and the run folder's prediction figures after the training.
 
     Args:
-        logger: Where to.
-        run_dir: The run folder with its `predictions`.
-        rows: Gives the rows of the effective-dilation table, named tuples.
+        logger: The logger.
+        run_dir: The run folder with its subfolder `predictions`.
+        rows: Returns the rows of the table of effective dilation.
     """
 
     def __init__(
@@ -323,10 +328,10 @@ class LogTablesAndPictures(pl.Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Logs both."""
+        """Logs the table and the figures."""
         rows = [list(row) for row in self.rows()]
         tables = {"effective_dilation": {"columns": list(SizeRow._fields), "rows": rows}} if rows else {}
-        # Each under a name of its own: wandb wants the pictures of one name to have one size.
+        # Each image has its own name, because wandb requires images of one name to have the same size.
         pictures = {
             f"predictions/{path.stem}": {"file": str(path), "caption": f"{path.stem}: {', '.join(PANELS)}"}
             for path in sorted((self.run_dir / "predictions").glob("*.png"))
