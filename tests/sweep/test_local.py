@@ -63,7 +63,7 @@ def test_the_users_number_of_threads_is_kept(
     assert environment_of(trials[0], LocalExecutor(2, fake_command))["OMP_NUM_THREADS"] == "3"
 
 
-def test_trials_at_the_same_time_get_one_gpu_each_and_go_round(
+def test_trials_at_the_same_time_get_one_gpu_each_in_turn(
     trials: list[PlannedTrial], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")

@@ -55,7 +55,7 @@ def test_all_trials_finish_with_code_0(run: Run, runs: Path, capsys: pytest.Capt
     assert f"sweep study: 4 finished; folder {runs}" in out
 
 
-def test_the_sweep_folder_holds_the_file_and_lists_the_trials_of_now(run: Run, runs: Path):
+def test_the_sweep_folder_contains_the_sweep_file_and_the_list_of_its_trials(run: Run, runs: Path):
     run("[{name: a}, {name: b}]")
     run("[{name: a, set: {model.dilation: 4}}, {name: b}]")
     listed = json.loads((runs / "trials.json").read_text())
@@ -75,14 +75,14 @@ def test_the_default_folder_is_named_by_the_sweep(
     assert sweep_folder(tmp_path / "sweep.yaml", "elsewhere") == Path("elsewhere")
 
 
-def test_a_second_run_skips_what_is_finished_and_tries_again_what_failed(run: Run, runs: Path):
+def test_a_second_run_skips_finished_trials_and_repeats_failed_ones(run: Run, runs: Path):
     run("[{name: a}, {name: fail}]")
     assert run("[{name: a}, {name: fail}]") == 1
     assert starts(runs, "a") == 1
     assert starts(runs, "fail") == 2
 
 
-def test_a_sweep_goes_on_after_a_failure_and_ends_with_code_1_and_the_logs_last_lines(
+def test_a_sweep_continues_after_a_failure_and_ends_with_code_1_and_the_end_of_the_log(
     run: Run, runs: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("[{name: fail}, {name: a}]") == 1
@@ -98,30 +98,30 @@ def test_a_sweep_goes_on_after_a_failure_and_ends_with_code_1_and_the_logs_last_
     assert "1 finished, 1 failed" in out
 
 
-def test_a_trial_that_dies_without_a_word_is_marked_failed(run: Run, runs: Path):
+def test_a_trial_that_dies_silently_is_marked_failed(run: Run, runs: Path):
     assert run("[{name: die}]") == 1
     assert result(runs, "die")["status"] == "failed"
     assert result(runs, "die")["error"].startswith("signal SIGKILL")
 
 
-def test_a_trial_that_ends_well_without_a_result_is_marked_failed(run: Run, runs: Path):
+def test_a_trial_with_exit_code_0_but_no_result_is_marked_failed(run: Run, runs: Path):
     assert run("[{name: lie}]") == 1
     assert result(runs, "lie")["error"] == "the process ended without a finished result.json"
 
 
-def test_a_users_mistake_is_reported_in_its_own_words(run: Run, runs: Path):
+def test_a_users_mistake_is_reported_with_its_own_message(run: Run, runs: Path):
     assert run("[{name: mistake}]") == 1
     assert result(runs, "mistake")["error"] == "data.root: there is no folder /nowhere"
 
 
 @pytest.mark.parametrize("name", ["quit", "quit-by-sigterm"])
-def test_a_trial_whose_own_process_was_interrupted_is_marked_so(run: Run, runs: Path, name: str):
+def test_a_trial_whose_own_process_was_interrupted_is_marked_interrupted(run: Run, runs: Path, name: str):
     assert run(f"[{{name: {name}}}, {{name: a}}]") == 1
     assert result(runs, name)["status"] == "interrupted"
     assert result(runs, "a")["status"] == "finished"
 
 
-def test_a_child_starts_after_its_parent_even_with_a_free_slot(run: Run, runs: Path):
+def test_a_child_waits_for_its_parent_even_if_a_slot_is_free(run: Run, runs: Path):
     assert run("[{name: child, init_from: parent}, {name: parent}]", jobs=2) == 0
     order = [line.split("-")[0] for line in (runs / "order.txt").read_text().split()]
     assert order == ["parent", "child"]
@@ -143,7 +143,7 @@ def test_jobs_run_at_the_same_time(run: Run, runs: Path):
     assert run("[{name: meet-a}, {name: meet-b}]", jobs=2) == 0
 
 
-def test_a_trial_is_told_who_it_is(run: Run, runs: Path):
+def test_a_trial_gets_its_names_through_the_environment(run: Run, runs: Path):
     run("[{name: base, role: pretraining}, {name: child, init_from: base}]")
     parent, child = (result(runs, name)["environment"] for name in ("base", "child"))
     assert (parent["DEFORMLAB_SWEEP"], parent["DEFORMLAB_TRIAL"]) == ("study", "base")
@@ -163,7 +163,7 @@ def test_a_dry_run_prints_the_trials_and_their_commands_and_touches_nothing(
     assert out.count("--run_dir") == 2
 
 
-def test_a_dry_run_says_what_is_finished(run: Run, capsys: pytest.CaptureFixture[str]):
+def test_a_dry_run_shows_which_trials_are_finished(run: Run, capsys: pytest.CaptureFixture[str]):
     run("[{name: a}]")
     capsys.readouterr()
     run("[{name: a}, {name: b}]", dry_run=True)
@@ -172,7 +172,7 @@ def test_a_dry_run_says_what_is_finished(run: Run, capsys: pytest.CaptureFixture
     assert "new" in lines[2]
 
 
-def test_an_interrupt_keeps_what_is_finished_and_the_same_command_continues(
+def test_an_interrupt_keeps_finished_trials_and_the_same_command_continues(
     run: Run, runs: Path, capsys: pytest.CaptureFixture[str]
 ):
     trials = "[{name: a}, {name: stop-sweep}, {name: b}]"
@@ -187,7 +187,7 @@ def test_an_interrupt_keeps_what_is_finished_and_the_same_command_continues(
     assert (starts(runs, "a"), starts(runs, "stop-sweep"), starts(runs, "b")) == (1, 2, 1)
 
 
-def test_an_interrupted_trial_gets_time_to_end_by_itself(run: Run, runs: Path):
+def test_an_interrupted_trial_gets_time_to_end(run: Run, runs: Path):
     run("[{name: stop-sweep}]")
     (log,) = runs.glob("stop-sweep-*/log.txt")
     assert "asked to stop" in log.read_text()
@@ -215,7 +215,7 @@ def test_a_trials_worker_processes_end_with_it(run: Run, runs: Path):
     acquire(folder / ".lock", "it", patience=5.0).close()
 
 
-def test_a_second_interrupt_kills_a_trial_that_does_not_listen(
+def test_a_second_interrupt_kills_a_trial_that_ignores_the_first(
     run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("deformlab.sweep.schedule.GRACE", ((signal.SIGINT, 1000.0), (signal.SIGKILL, 10.0)))
@@ -223,7 +223,7 @@ def test_a_second_interrupt_kills_a_trial_that_does_not_listen(
     assert result(runs, "deaf")["status"] == "interrupted"
 
 
-def test_a_killed_sweep_takes_its_trial_along_and_is_continued(
+def test_the_trial_of_a_killed_sweep_dies_too_and_the_sweep_can_be_continued(
     run: Run, runs: Path, tmp_path: Path, write_sweep: Callable[..., Path], fake_command: list[str]
 ):
     trials = "[{name: a}, {name: kill-sweep}]"
@@ -241,7 +241,7 @@ def test_a_killed_sweep_takes_its_trial_along_and_is_continued(
     assert (starts(runs, "a"), starts(runs, "kill-sweep")) == (1, 2)
 
 
-def test_a_trial_whose_process_still_lives_is_not_started_again(
+def test_a_trial_whose_process_still_runs_is_not_started_again(
     run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("deformlab.run_folder.lock.ORPHAN_PATIENCE", 0.0)

@@ -16,7 +16,7 @@ def test_the_base_is_not_changed():
 
 
 @pytest.mark.parametrize("base", [{}, {"data": None}])
-def test_missing_sections_are_made(base: dict):
+def test_missing_sections_are_created(base: dict):
     assert apply_settings(base, {"data.options.size": 96}) == {"data": {"options": {"size": 96}}}
 
 

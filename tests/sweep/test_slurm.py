@@ -56,7 +56,7 @@ def test_without_slurm_one_line_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        ConfigError, match=r"executor slurm: .*srun.*; its parameters are slurm: in the sweep file"
+        ConfigError, match=r"executor slurm: .*srun.*; check the parameters under slurm: in the sweep file"
     ):
         SlurmExecutor(tmp_path, 1, {})
 
@@ -98,7 +98,7 @@ def test_the_sweep_files_parameters_reach_the_cluster(
     assert "#SBATCH --time=1440" in script
 
 
-def test_a_job_that_outlived_its_sweep_is_taken_up_and_not_submitted_again(
+def test_a_job_that_still_runs_is_not_submitted_again(
     trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path
 ):
     trials[1].prepare_folder()
@@ -108,7 +108,7 @@ def test_a_job_that_outlived_its_sweep_is_taken_up_and_not_submitted_again(
     assert (fake_slurm / "submissions").read_text().count("x") == 1
 
 
-def test_a_job_that_ended_without_an_end_is_submitted_again(
+def test_a_job_that_ended_without_an_exit_code_is_submitted_again(
     trials: list[PlannedTrial], fake_slurm: Path, tmp_path: Path
 ):
     trials[1].prepare_folder()

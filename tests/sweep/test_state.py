@@ -62,7 +62,7 @@ def test_a_finished_trial_that_was_measured_with_other_options_waits_to_be_measu
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
-def test_a_trial_that_did_not_finish_waits_to_be_taken_up(tmp_path: Path, status: str):
+def test_an_unfinished_trial_waits_to_be_continued(tmp_path: Path, status: str):
     state = make_state(tmp_path, "a")
     (state.trial.folder / "result.json").write_text(json.dumps({"status": status}))
     state.read_run_folder(Identify(dict))
@@ -77,7 +77,7 @@ def test_nothing_is_estimated_before_the_first_epoch(tmp_path: Path, clock: Cloc
     assert seconds_left([state], 1) is None
 
 
-def test_the_estimate_is_the_mean_time_of_an_epoch_times_what_is_left(tmp_path: Path, clock: Clock):
+def test_the_estimate_is_the_mean_epoch_duration_times_the_remaining_epochs(tmp_path: Path, clock: Clock):
     running, waiting = make_state(tmp_path, "a"), make_state(tmp_path, "b")
     running.start()
     clock.now += 20
@@ -97,7 +97,7 @@ def test_the_estimate_shrinks_within_an_epoch(tmp_path: Path, clock: Clock):
     assert seconds_left([state], 1) == pytest.approx(75)
 
 
-def test_trials_at_the_same_time_share_the_work_but_none_is_divided(tmp_path: Path, clock: Clock):
+def test_the_estimate_shares_work_between_trials_but_divides_none(tmp_path: Path, clock: Clock):
     running, waiting = make_state(tmp_path, "a"), make_state(tmp_path, "b")
     running.start()
     clock.now += 10

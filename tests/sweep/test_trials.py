@@ -38,7 +38,7 @@ def test_the_folder_is_named_by_trial_seed_and_eight_digits(write_sweep: WriteSw
     assert int(trial.digest, 16) >= 0
 
 
-def test_a_trials_settings_win_over_the_base_and_overrides_win_over_both(write_sweep: WriteSweep):
+def test_a_trials_settings_override_the_base_and_overrides_override_both(write_sweep: WriteSweep):
     path = write_sweep("seeds: [0]\ntrials: [{name: a, set: {model.dilation: 4}}]")
     assert trials_of(path)[0].config["model"]["dilation"] == 4
     assert trials_of(path, {"model.dilation": 8})[0].config["model"]["dilation"] == 8
@@ -57,7 +57,7 @@ def test_a_childs_id_changes_with_its_parents(write_sweep: WriteSweep):
     assert before.digest != after.digest
 
 
-def test_the_same_file_gives_the_same_ids_wherever_it_runs(write_sweep: WriteSweep):
+def test_the_same_file_gives_the_same_ids_in_any_folder(write_sweep: WriteSweep):
     here = trials_of(write_sweep(TWO_STAGES), folder="runs/a")
     there = trials_of(write_sweep(TWO_STAGES), folder="/elsewhere/b")
     assert [trial.digest for trial in here] == [trial.digest for trial in there]
@@ -70,7 +70,7 @@ def test_the_same_file_gives_the_same_ids_wherever_it_runs(write_sweep: WriteSwe
         *("model.evaluation.flip", "data.eval_transform.short_side", "trainer.check_val_every_n_epoch"),
     ],
 )
-def test_where_data_lie_and_what_is_measured_does_not_change_the_id(write_sweep: WriteSweep, key: str):
+def test_the_location_of_data_and_measurement_options_do_not_change_the_id(write_sweep: WriteSweep, key: str):
     path = write_sweep("seeds: [0]\ntrials: [{name: a}]")
     assert trials_of(path, {key: "x"})[0].digest == trials_of(path, {key: "y"})[0].digest
 
@@ -78,12 +78,12 @@ def test_where_data_lie_and_what_is_measured_does_not_change_the_id(write_sweep:
 @pytest.mark.parametrize(
     "key", ["model.dilation", "trainer.max_epochs", "data.dataset", "model.init_weights"]
 )
-def test_what_decides_the_result_changes_the_id(write_sweep: WriteSweep, key: str):
+def test_decisive_options_change_the_id(write_sweep: WriteSweep, key: str):
     path = write_sweep("seeds: [0]\ntrials: [{name: a}]")
     assert trials_of(path, {key: 101})[0].digest != trials_of(path, {key: 102})[0].digest
 
 
-def test_the_resolved_configuration_is_what_runs(write_sweep: WriteSweep):
+def test_the_resolved_configuration_runs(write_sweep: WriteSweep):
     path = write_sweep("seeds: [0]\ntrials: [{name: a}]")
     (trial,) = make_trials(
         read_sweep(path), Path("r"), {}, Identify(lambda config: config | {"filled": Path("in"), "t": (1,)})
@@ -109,14 +109,14 @@ def test_seeds_cannot_be_overridden(write_sweep: WriteSweep):
 @pytest.mark.parametrize(
     ("trainer", "epochs"), [({"max_epochs": 24}, 24), ({"max_epochs": -1}, None), ({}, None)]
 )
-def test_the_number_of_epochs_is_known_where_it_ends_the_training(
+def test_the_number_of_epochs_is_known_if_it_ends_the_training(
     write_sweep: WriteSweep, trainer: dict, epochs: int | None
 ):
     path = write_sweep("seeds: [0]\ntrials: [{name: a}]", base=str({"trainer": trainer}))
     assert trials_of(path)[0].max_epochs == epochs
 
 
-def test_a_trials_folder_is_prepared_with_its_configuration_and_who_it_is(tmp_path: Path):
+def test_a_trials_folder_is_prepared_with_its_configuration_and_names(tmp_path: Path):
     trial = PlannedTrial(
         *("atrous-2", 3, "trial", "study", {}, {"model": {"dilation": 2}}, Identity({}, {}), "0123abcd"),
         *(tmp_path / "run", None),

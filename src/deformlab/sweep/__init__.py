@@ -1,6 +1,6 @@
-"""Sweeps: trials from a file, run one process each, known only through their run folders.
+"""Sweeps: the trials of a sweep file, each of which runs in its own process.
 
-Nothing here imports torch.
+This package only knows trials through their run folders. It does not import torch.
 """
 
 import deformlab._needs_toolkit  # noqa: F401

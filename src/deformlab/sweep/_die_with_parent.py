@@ -1,6 +1,7 @@
-"""Becomes the command it is given, tied to its parent's life where the system offers that (Linux).
+"""Executes a command that the kernel kills when its parent process dies (on Linux only).
 
-A separate program and not a `preexec_fn`: Python code between fork and exec is not safe beside threads.
+This is a separate program instead of a `preexec_fn`, because Python code between fork and exec is not safe if
+the process has threads.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
-"""Where the trials of a sweep run: the interface, and processes of this machine.
+"""Executors, which run the trials of a sweep: their interface, and the executor for this machine.
 
-Any scheduler that can run a command line will do; `slurm` has one. On Linux a trial's process dies with its
-parent. Elsewhere an orphan works on, but it holds the lock of its run folder, so that the same sweep, started
-again, does not run the trial twice.
+Any scheduler that can run a command line can be an executor; `slurm` has another one. On Linux, a trial's
+process dies with its parent. On other systems an orphan continues, but it keeps the lock of its run folder.
+The trial is therefore not started twice if the sweep is run again.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ FIT = (sys.executable, "-m", "deformlab", "fit")
 
 
 class RunningTrial(Protocol):
-    """A trial that has been handed over."""
+    """A trial that was started."""
 
     def poll(self) -> int | None:
-        """The exit code, None while the trial runs; negative or large where a signal ended it."""
+        """The exit code, or None while the trial runs; negative or above 128 if a signal ended it."""
 
     def send_signal(self, number: int) -> None:
-        """Passes a signal on to every process of the trial; what has ended stays unharmed."""
+        """Sends a signal to every process of the trial; does nothing if the trial has ended."""
 
 
 class Executor(Protocol):
-    """A place where trials run.
+    """Runs trials.
 
     Attributes:
-        slots: How many trials may run at the same time.
+        slots: The number of trials that may run at the same time.
     """
 
     slots: int
 
     def start(self, trial: PlannedTrial) -> RunningTrial:
-        """Hands a trial over, or takes up one that still runs there since an earlier sweep.
+        """Starts a trial, or returns the one that an earlier sweep started if it still runs.
 
         Raises:
             DeformlabError: The trial cannot be started.
@@ -55,7 +55,7 @@ def trial_command(trial: PlannedTrial, command: Sequence[str] = FIT) -> list[str
 
 
 def trial_environment(trial: PlannedTrial) -> dict[str, str]:
-    """This process's environment and the trial's names, for result.json and Weights & Biases' group."""
+    """This process's environment with the trial's names, for result.json and the Weights & Biases group."""
     environment = dict(os.environ)
     environment["DEFORMLAB_SWEEP"] = trial.sweep
     environment["DEFORMLAB_TRIAL"] = trial.name
@@ -69,10 +69,15 @@ def trial_environment(trial: PlannedTrial) -> dict[str, str]:
 def start_process(
     command: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> "subprocess.Popen[bytes]":
-    """Starts a command whose run folder is `folder`.
+    """Starts a command that works in a run folder.
+
+    Args:
+        command: The command line.
+        folder: The run folder, whose lock the process inherits.
+        environment: The process's environment.
 
     Raises:
-        RunFolderError: Another process works in the folder, or the log cannot be written.
+        RunFolderError: Another process uses the folder, or the log cannot be written.
     """
     launcher = [
         sys.executable,
@@ -100,11 +105,16 @@ def start_process(
 
 
 class LocalExecutor:
-    """Runs up to `slots` trials at a time.
+    """Runs up to `slots` trials at a time on this machine.
 
-    Each gets its share of the cores as OMP_NUM_THREADS and MKL_NUM_THREADS, where these are not set already.
-    With more than one slot each trial gets one GPU, slot k the k-th of CUDA_VISIBLE_DEVICES (of all where it
-    is not set), going round when slots outnumber GPUs. One slot leaves every GPU to its trial.
+    Each trial gets an equal share of the cores as OMP_NUM_THREADS and MKL_NUM_THREADS, unless these are set.
+    A single slot gives all GPUs to its trial. With more slots, each trial gets one GPU: slot k gets the k-th
+    one of CUDA_VISIBLE_DEVICES, or of all GPUs if that is not set, starting again from the first if there are
+    more slots than GPUs.
+
+    Args:
+        slots: The number of trials at a time, at least 1.
+        command: The command line that runs a trial, before --config and --run_dir.
     """
 
     def __init__(self, slots: int, command: Sequence[str] = FIT) -> None:
@@ -115,7 +125,7 @@ class LocalExecutor:
         self._in_slot: list[LocalTrial | None] = [None] * slots
 
     def start(self, trial: PlannedTrial) -> "LocalTrial":
-        """Starts a trial's process in a free slot."""
+        """Starts a trial in a free slot."""
         slot = next(
             k for k, running in enumerate(self._in_slot) if running is None or running.poll() is not None
         )
@@ -131,29 +141,29 @@ class LocalExecutor:
 
 @dataclass
 class LocalTrial:
-    """A trial's process and its group."""
+    """The process group of a running trial."""
 
     process: "subprocess.Popen[bytes]"
 
     def poll(self) -> int | None:
-        """The exit code, None while the process runs, minus a signal's number where that ended it."""
+        """The exit code, or None while the process runs; minus the signal's number if a signal ended it."""
         return self.process.poll()
 
     def send_signal(self, number: int) -> None:
-        """Signals the whole process group, so that data loaders and other ranks hear it too."""
+        """Signals the whole process group, including data loaders and other ranks."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs in the form that CUDA_VISIBLE_DEVICES takes, without asking CUDA."""
+    """The NVIDIA GPUs as entries of CUDA_VISIBLE_DEVICES, found without CUDA."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]

@@ -1,4 +1,4 @@
-"""One command from a sweep file to a folder of run folders; running it again goes on where it stopped."""
+"""Runs the trials of a sweep file; running it again continues where it stopped."""
 
 import shlex
 import sys
@@ -43,26 +43,27 @@ def run_sweep(
 ) -> int:
     """Runs the trials of a sweep file that are not finished yet.
 
-    The sweep folder gets `sweep.yaml`, a copy of the file, and `trials.json`, the run folders that
-    belong to the sweep as it is now: after a change of the file, old ones stay on disk and leave that list.
+    Writes two files into the sweep folder: `sweep.yaml`, a copy of the sweep file, and `trials.json`, the
+    list of the sweep's run folders. If a changed sweep file no longer contains a trial, its run folder is
+    removed from that list but not from the disk.
 
     Args:
         path: The sweep file.
-        output: The sweep's folder, `runs/<name>` by default.
-        jobs: Trials at a time, at least 1; by default 1 here, and all of them on a cluster.
-        executor: "local" or "slurm".
-        dry_run: Print what would run, and run nothing.
-        overrides: Dotted settings for every trial, stronger than the file's.
-        resolve: Checks a merged configuration and fills its defaults in.
-        command: The command line that runs a trial, before its --config and --run_dir.
-        poll_seconds: Time between two looks at the running trials.
+        output: The sweep's folder; None for `runs/<name>`.
+        jobs: The number of trials at a time, at least 1; None for 1 on this machine and for all on a cluster.
+        executor: `local` or `slurm`.
+        dry_run: Only print the trials and their commands.
+        overrides: Options for every trial by dotted names, which take precedence over the file's.
+        resolve: Checks a merged configuration and returns it with all defaults.
+        command: The command line that runs a trial, before --config and --run_dir.
+        poll_seconds: Seconds between two checks of the running trials.
 
     Returns:
-        An exit code: 0 all trials are finished, 1 some failed, 130 stopped by a signal.
+        An exit code: 0 if all trials are finished, 1 if some failed, 130 if a signal stopped the sweep.
 
     Raises:
         ConfigError: The sweep file, an option or a configuration is illegal.
-        RunFolderError: Another sweep runs in the folder, or it cannot be written.
+        RunFolderError: Another sweep runs in the folder, or the folder cannot be written.
     """
     if executor not in EXECUTORS:
         raise ConfigError(f"--executor {executor}: must be one of {', '.join(EXECUTORS)}")
@@ -81,7 +82,7 @@ def run_sweep(
     with locked(folder / ".lock", f"sweep folder {folder}"):
         write_atomically(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
         names = [trial.folder.name for trial in trials]
-        print_leavers(folder, names)
+        print_removed_trials(folder, names)
         write_trial_list(folder, names)
         todo = sum(state.status != "finished" for state in states)
         chosen = _executor(executor, max(1, todo), jobs, sweep, folder, command)
@@ -90,6 +91,10 @@ def run_sweep(
 
 def sweep_folder(path: str | Path, output: str | Path | None = None) -> Path:
     """The folder that `run_sweep` writes for a sweep file.
+
+    Args:
+        path: The sweep file.
+        output: The sweep's folder; None for `runs/<name>`.
 
     Raises:
         ConfigError: The sweep file is illegal.
@@ -124,7 +129,7 @@ def _run(
     console = Console(file=sys.stdout)
     display = make_display(sweep.name, executor.slots, console)
     done = sum(state.status == "finished" for state in states)
-    display.event(f"sweep {sweep.name}: {len(states)} trials, {done} finished before, in {folder}")
+    display.event(f"sweep {sweep.name}: {len(states)} trials, {done} already finished, in {folder}")
     older = [state.trial.folder.name for state in states if state.measured_by_an_older_version]
     if older:
         display.event(
@@ -145,7 +150,7 @@ def _run(
 
 
 def print_failures(states: Sequence[TrialState], console: Console) -> None:
-    """The end of the log of each trial that failed by itself."""
+    """Prints the end of the log of each failed trial, except those that failed because of their parent."""
     for state in states:
         log = state.trial.folder / "log.txt"
         if state.status != "failed":
@@ -159,24 +164,24 @@ def print_failures(states: Sequence[TrialState], console: Console) -> None:
             console.print(f"    whole log: {log}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_leavers(folder: Path, names: Sequence[str]) -> None:
-    """Says which run folders leave the sweep, before anything is trained."""
+def print_removed_trials(folder: Path, names: Sequence[str]) -> None:
+    """Says, before anything is trained, which run folders no longer belong to the sweep."""
     try:
         before = read_trial_list(folder) or []
     except RunFolderError:
         return
-    leaving = [name for name in before if name not in names and (folder / name).is_dir()]
-    if leaving:
-        shown = ", ".join(leaving[:3]) + (f" and {len(leaving) - 3} more" if len(leaving) > 3 else "")
+    removed = [name for name in before if name not in names and (folder / name).is_dir()]
+    if removed:
+        shown = ", ".join(removed[:3]) + (f" and {len(removed) - 3} more" if len(removed) > 3 else "")
         print(
-            f"{len(leaving)} trials of before are not in the sweep file as it is now and leave the report: "
-            f"{shown}; their folders stay. --output FOLDER keeps both apart.",
+            f"{len(removed)} earlier trials are no longer in the sweep file and will not be in the report: "
+            f"{shown}; their folders are kept. Use --output FOLDER to keep the two sweeps separate.",
             flush=True,
         )
 
 
 def print_plan(states: Sequence[TrialState], overrides: Mapping[str, Any], command: Sequence[str]) -> None:
-    """The trials, what makes each differ from the base, and the command line of each."""
+    """Prints the trials, their differences from the base configuration, and their command lines."""
     width = max(len(state.trial.name) for state in states)
     if overrides:
         print(f"every trial: {format_settings(overrides)}")

@@ -1,4 +1,4 @@
-"""The sweep's loop: start what can start, look after what runs, go on when one fails, stop when asked to."""
+"""The loop of a sweep: starts trials, watches them, continues if one fails, and stops on a signal."""
 
 import signal
 import threading
@@ -14,13 +14,14 @@ from deformlab.sweep.display import Display, duration, progress_text
 from deformlab.sweep.executors import Executor, RunningTrial
 from deformlab.sweep.state import TrialState
 
-# Ctrl-C and a termination ask to stop; a lost terminal does too, unless it is ignored.
+# Signals that stop a sweep; so does SIGHUP, unless it is ignored.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-# Time to write a checkpoint's end and result.json after the first signal, time to give in after the second.
+# Signals to a trial that must stop, and the seconds to wait after each. On SIGINT, a trial first finishes
+# writing its checkpoint and result.json.
 GRACE = ((signal.SIGINT, 15.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0))
-# How the command line ends when a user can mend the matter: one line that needs no introduction.
+# How the command line reports an error that the user can fix: its exit code, and the start of its last line.
 USERS_MISTAKE, USERS_MISTAKE_PREFIX = 2, "deformlab: error: "
-# How a trial ends that was asked to stop: by the command line's exit code, or before it listens to signals.
+# Exit codes of a trial that a signal stopped; negative if the signal came before the trial handles signals.
 INTERRUPTED = {
     code for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) for code in (128 + number, -number)
 }
@@ -29,7 +30,7 @@ Running = dict[TrialState, RunningTrial]
 
 @dataclass
 class Interruption:
-    """How often the user asked to stop: once means politely, twice at once."""
+    """The number of signals to stop: after one, trials may finish writing; after two, they are killed."""
 
     count: int = 0
 
@@ -40,26 +41,26 @@ class Interruption:
 
     @property
     def impatient(self) -> bool:
-        """Whether it should stop at once."""
+        """Whether the sweep should stop immediately."""
         return self.count > 1
 
 
 @contextmanager
 def watch_signals() -> Iterator[Interruption]:
-    """Counts signals that ask to stop while a `with` block runs; only the main thread can hear them."""
+    """Counts signals to stop during a `with` block; counts none outside the main thread."""
     interruption = Interruption()
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def count(number: int, frame: FrameType | None) -> None:
         interruption.count += 1
 
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    heard = list(SIGNALS)
-    # A hang-up that is ignored stays ignored: that is what nohup asks for.
+    handled = list(SIGNALS)
+    # An ignored SIGHUP stays ignored, as nohup requires.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        heard.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in heard}
+        handled.append(signal.SIGHUP)
+    before = {number: signal.signal(number, count) for number in handled}
     try:
         yield interruption
     finally:
@@ -74,10 +75,18 @@ def run_trials(
     interruption: Interruption,
     poll_seconds: float = 0.25,
 ) -> None:
-    """Runs every trial that is waiting, and returns when all have ended or a signal asked to stop.
+    """Runs all waiting trials, and returns when they have ended or a signal stopped the sweep.
+
+    Args:
+        states: The trials, each after its parent.
+        executor: Runs the trials.
+        display: Shows their progress.
+        interruption: Counts signals to stop.
+        poll_seconds: Seconds between two checks of the running trials.
 
     Raises:
-        DeformlabError: The sweep cannot go on (a full disk); what ran is stopped first.
+        DeformlabError: The sweep cannot continue, for example because the disk is full. Running trials are
+            stopped first.
     """
     running: Running = {}
     try:
@@ -114,7 +123,7 @@ def _start_ready(
             try:
                 running[state] = executor.start(state.trial)
             except DeformlabError as error:
-                # Not marked: the folder belongs to another process, or cannot be written.
+                # The run folder is not marked: another process uses it, or it cannot be written.
                 state.status, state.error = "failed", str(error)
                 display.event(f"{state.trial.label}: failed, {error}")
                 continue
@@ -123,7 +132,7 @@ def _start_ready(
 
 
 def _conclude(state: TrialState, code: int, display: Display) -> None:
-    """Takes over what the process wrote about itself, and writes it where the process could not."""
+    """Reads the status that the process wrote, and writes it if the process could not."""
     trial, recorded = state.trial, read_status(state.trial.folder)
     if code == 0 and recorded is not None and recorded.status == "finished":
         state.status = "finished"
@@ -133,8 +142,8 @@ def _conclude(state: TrialState, code: int, display: Display) -> None:
         state.trial.mark("interrupted", "interrupted by a signal to its own process")
         display.event(f"{trial.label}: interrupted")
     else:
-        said = recorded.error if recorded is not None and recorded.status == "failed" else None
-        _fail(state, said or _reason(state, code), display)
+        error = recorded.error if recorded is not None and recorded.status == "failed" else None
+        _fail(state, error or _reason(state, code), display)
 
 
 def _reason(state: TrialState, code: int) -> str:
@@ -154,8 +163,8 @@ def _fail(state: TrialState, error: str, display: Display) -> None:
 
 
 def _stop(running: Running, display: Display, interruption: Interruption, poll_seconds: float) -> None:
-    """Asks, then tells, then kills; a trial that finishes meanwhile stays finished."""
-    display.event(f"stopping {len(running)} running; interrupt again to kill at once")
+    """Sends the signals of `GRACE` to the running trials; a trial that still finishes stays finished."""
+    display.event(f"stopping {len(running)} running trials; interrupt again to kill them immediately")
     for number, patience in GRACE:
         if interruption.impatient and number != signal.SIGKILL:
             continue
@@ -168,7 +177,7 @@ def _stop(running: Running, display: Display, interruption: Interruption, poll_s
             time.sleep(poll_seconds)
         if all(trial.poll() is not None for trial in running.values()):
             break
-    # Data loaders and other ranks do not outlive their trial.
+    # Data loaders and other ranks must not outlive their trial.
     for trial in running.values():
         trial.send_signal(signal.SIGKILL)
     for state, trial in running.items():

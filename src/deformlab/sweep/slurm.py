@@ -1,7 +1,8 @@
-"""Trials as jobs of a SLURM cluster, through submitit: the same command line as on one machine.
+"""Trials as jobs of a SLURM cluster through submitit, with the same command line as on one machine.
 
-A job that outlives the sweep (a dropped connection) is taken up again; one that hits its time limit or is
-preempted is queued again by submitit and goes on from its last checkpoint.
+If the sweep ends before a job, for example because a connection was lost, the next run of the sweep waits for
+that job. If a job reaches its time limit or is preempted, submitit queues it again, and it continues from its
+last checkpoint.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from deformlab.run_folder import write_atomically
 from deformlab.sweep.executors import FIT, start_process, trial_command, trial_environment
 from deformlab.sweep.trials import PlannedTrial
 
-# submitit's own five minutes are over before the first epoch.
+# submitit's default of five minutes would end before the first epoch.
 DEFAULT_PARAMETERS = {"timeout_min": 24 * 60}
 
 
@@ -25,15 +26,15 @@ class SlurmExecutor:
     """Submits each trial as one job with one task.
 
     Args:
-        folder: Where submitit keeps its own files.
-        slots: How many jobs may be queued or running at the same time.
-        parameters: As submitit's `update_parameters` takes them, for example timeout_min, gpus_per_node,
+        folder: The folder of submitit's own files.
+        slots: The number of jobs that may be queued or running at the same time.
+        parameters: Parameters of submitit's `update_parameters`, for example timeout_min, gpus_per_node,
             cpus_per_task, slurm_partition.
-        command: The command line that runs a trial, before its arguments.
-        cluster: submitit's name of the cluster; "local" runs the jobs here.
+        command: The command line that runs a trial, before --config and --run_dir.
+        cluster: submitit's name of the cluster; `local` runs the jobs on this machine.
 
     Raises:
-        ConfigError: submitit is not installed, there is no SLURM, or a parameter is unknown.
+        ConfigError: submitit is not installed, SLURM is not available, or a parameter is unknown.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class SlurmExecutor:
         except (RuntimeError, NameError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
-                f"executor slurm: {reason}; its parameters are slurm: in the sweep file"
+                f"executor slurm: {reason}; check the parameters under slurm: in the sweep file"
             ) from error
         self._job_class: Any = submitit.SlurmJob if cluster == "slurm" else submitit.LocalJob
         self.slots = slots
@@ -64,31 +65,31 @@ class SlurmExecutor:
         self._command = command
 
     def start(self, trial: PlannedTrial) -> "SlurmTrial":
-        """Submits a trial, or takes up its job where that has not ended."""
-        note = trial.folder / "slurm_job.txt"
-        if note.is_file():
-            job = self._job_class(folder=self._folder, job_id=note.read_text(encoding="utf-8").strip())
+        """Submits a trial, or returns its earlier job if that has not ended."""
+        id_file = trial.folder / "slurm_job.txt"
+        if id_file.is_file():
+            job = self._job_class(folder=self._folder, job_id=id_file.read_text(encoding="utf-8").strip())
             if not job.done(force_check=True):
                 return SlurmTrial(job)
         work = TrialJob(trial_command(trial, self._command), trial.folder, _additions(trial))
         try:
             job = self._submitit.submit(work)
-        except Exception as error:  # submitit raises what sbatch said in classes of its own
+        except Exception as error:  # submitit has its own exceptions for errors of sbatch
             reason = " ".join(str(error).split())
             raise RunFolderError(f"cannot submit {trial.label} to SLURM: {reason}") from error
-        write_atomically(note, job.job_id + "\n")
+        write_atomically(id_file, job.job_id + "\n")
         return SlurmTrial(job)
 
 
 @dataclass
 class SlurmTrial:
-    """A trial's job."""
+    """The job of a trial."""
 
     job: Any
     cancelled: bool = False
 
     def poll(self) -> int | None:
-        """The command's exit code, 1 where the job ended without one, 130 once it is cancelled."""
+        """The command's exit code; None while the job runs, 1 if it ended without one, 130 if cancelled."""
         if self.cancelled:
             return 128 + signal.SIGINT
         if not self.job.done():
@@ -96,7 +97,7 @@ class SlurmTrial:
         return 1 if self.job.exception() is not None else int(self.job.result())
 
     def send_signal(self, number: int) -> None:
-        """Cancels the job, whatever the signal: the cluster has its own way from asking to killing."""
+        """Cancels the job on any signal; the cluster itself first terminates and then kills it."""
         if not self.cancelled:
             self.job.cancel(check=False)
         self.cancelled = True
@@ -104,7 +105,13 @@ class SlurmTrial:
 
 @dataclass
 class TrialJob:
-    """What runs inside a job: the trial's command, once more after the job was queued again."""
+    """The function that a job calls: it runs the trial's command.
+
+    Attributes:
+        command: The command line.
+        folder: The run folder.
+        additions: Additional environment variables.
+    """
 
     command: list[str]
     folder: Path
@@ -121,13 +128,13 @@ class TrialJob:
             raise
 
     def checkpoint(self) -> Any:
-        """Asks submitit to queue the same command again; the run folder knows where it stood."""
+        """Asks submitit to queue the same command again, which continues from the run folder."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
 
 def _additions(trial: PlannedTrial) -> dict[str, str]:
-    # Lightning would take the job's one task for one of its ranks, and queue the job again by itself.
+    # With this job name, Lightning does not treat the job's task as one of its ranks, nor requeue the job.
     names = {key: value for key, value in trial_environment(trial).items() if key.startswith("DEFORMLAB_")}
     return {**names, "SLURM_JOB_NAME": "interactive"}

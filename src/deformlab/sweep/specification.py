@@ -1,6 +1,7 @@
-"""A sweep file: the base configuration, the trials that change it, and the seeds each trial runs with.
+"""A sweep file: the base configuration, the trials that change it, and the seeds of each trial.
 
-What a configuration means is not known here: whether `model.dilation` exists is for another parser to say.
+This module does not know the options of a configuration: `Resolve` checks, for example, that `model.dilation`
+exists.
 """
 
 import copy
@@ -26,13 +27,13 @@ Fail = Callable[[str], NoReturn]
 
 @dataclass(frozen=True)
 class TrialSpecification:
-    """One line of the sweep file, grids expanded.
+    """One trial of a sweep file, or one point of its grid.
 
     Attributes:
-        name: Unique in the sweep; also a part of folder names.
-        role: "trial" counts in the tables, "pretraining" only feeds other trials.
-        settings: Dotted keys and values that make this trial differ from the base.
-        init_from: Name of the trial whose last weights this one starts from, per seed.
+        name: Unique in the sweep, and part of the run folder's name.
+        role: `trial` is in the tables, `pretraining` only provides weights for other trials.
+        settings: The options in which this trial differs from the base, by dotted names.
+        init_from: Name of the trial from whose last weights, of the same seed, this one starts; or None.
     """
 
     name: str
@@ -43,15 +44,15 @@ class TrialSpecification:
 
 @dataclass(frozen=True)
 class SweepSpecification:
-    """A sweep file that passed every check which does not need the trials' parser.
+    """A checked sweep file, whose configurations are not checked yet.
 
     Attributes:
         path: The sweep file.
-        name: The sweep's name; its folder is `runs/<name>` unless told otherwise.
+        name: The sweep's name; its default folder is `runs/<name>`.
         base: The base configuration with the sweep's own `set` merged into it.
-        seeds: Every trial runs once with each.
-        trials: In the order of the file, but a trial after the one it starts from.
-        slurm: Parameters for submitit, as its `update_parameters` takes them.
+        seeds: The seeds; every trial runs once with each.
+        trials: The trials in the order of the file, except that a trial follows the one it starts from.
+        slurm: Parameters for submitit's `update_parameters`.
     """
 
     path: Path
@@ -65,8 +66,11 @@ class SweepSpecification:
 def read_sweep(path: str | Path) -> SweepSpecification:
     """Reads and checks a sweep file.
 
+    Args:
+        path: The sweep file, in YAML.
+
     Raises:
-        ConfigError: One line that names the file, the key, and what would be legal.
+        ConfigError: The file or its base configuration is missing or illegal; the message names the key.
     """
     path = Path(path)
     content = read_yaml(path, "sweep file")
@@ -80,10 +84,10 @@ def read_sweep(path: str | Path) -> SweepSpecification:
             fail(f"the key '{key}' is missing; a sweep needs name, base, seeds and trials")
     name = content["name"]
     if not _is_name(name):
-        fail(f"name: {name!r} must be made of letters, digits, '.', '_', '+' and '-'; a folder is called so")
+        fail(f"name: {name!r} must be made of letters, digits, '.', '_', '+' and '-', as it names a folder")
     base_path = path.parent / str(content["base"])
     if not base_path.is_file():
-        fail(f"base: there is no file {base_path}; give a configuration's path relative to the sweep file")
+        fail(f"base: no file {base_path}; give a configuration's path relative to the sweep file")
     base = read_yaml(base_path, "base configuration")
     settings = _settings(content.get("set"), "set", fail)
     try:
@@ -138,7 +142,7 @@ def _trials(entries: Any, fail: Fail) -> list[TrialSpecification]:
         if names.count(name) > 1:
             fail(
                 f"trials: {names.count(name)} trials are called {name!r}; give each its own name"
-                " (in a grid, name: atrous-{model.dilation} puts a value in)"
+                " (in a grid, name: atrous-{model.dilation} inserts a value)"
             )
     return trials
 
@@ -156,7 +160,7 @@ def _grid_points(grid: Any, where: str, fail: Fail) -> list[dict[str, Any]]:
 def _fill(template: str, point: Mapping[str, Any], where: str, fail: Fail) -> str:
     def value(match: re.Match[str]) -> str:
         if match[1] not in point:
-            legal = ", ".join(point) or "none, there is no grid"
+            legal = ", ".join(point) or "none, the trial has no grid"
             fail(f"{where}: {match[0]} is not a key of the trial's grid; legal: {legal}")
         return str(point[match[1]])
 
@@ -169,7 +173,7 @@ def _settings(settings: Any, where: str, fail: Fail) -> dict[str, Any]:
     if not isinstance(settings, dict) or any(not isinstance(key, str) for key in settings):
         fail(f"{where}: {settings!r:.60} must be a mapping with dotted keys, as in {{model.dilation: 2}}")
     if "seed_everything" in settings:
-        fail(f"{where}: seed_everything is given by the sweep's seeds; take it out")
+        fail(f"{where}: seed_everything comes from the sweep's seeds; remove it")
     return settings
 
 
@@ -196,7 +200,7 @@ def _parents_first(trials: Iterable[TrialSpecification], fail: Fail) -> tuple[Tr
                 fail(f"trial {line[-1].name}: init_from: no trial is called {parent!r}; legal: {legal}")
             if parent in (ancestor.name for ancestor in line):
                 names = " <- ".join([*(ancestor.name for ancestor in line), parent])
-                fail(f"trial {trial.name}: init_from goes round in a circle: {names}")
+                fail(f"trial {trial.name}: init_from forms a cycle: {names}")
             line.append(by_name[parent])
         for ancestor in reversed(line):
             ordered.setdefault(ancestor.name, ancestor)
@@ -206,10 +210,14 @@ def _parents_first(trials: Iterable[TrialSpecification], fail: Fail) -> tuple[Tr
 def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a configuration with dotted settings merged into it.
 
-    A mapping is merged key by key, unless it names a `class_path`; any other value replaces what was there.
+    Mappings are merged key by key, unless they have a `class_path`. Other values replace the old ones.
+
+    Args:
+        config: The configuration, nested.
+        settings: New values by dotted names.
 
     Raises:
-        ConfigError: A dotted key leads through a value that is no mapping.
+        ConfigError: A part of a dotted name is not a section of the configuration.
     """
     merged = copy.deepcopy(dict(config))
     for key, value in settings.items():
@@ -220,7 +228,7 @@ def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> di
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise ConfigError(f"{key}: {name} is {section!r}, not a section with keys of its own")
+                raise ConfigError(f"{key}: {name} is {section!r}, not a section with keys")
         old = section.get(last)
         if isinstance(value, Mapping) and isinstance(old, dict) and "class_path" not in value:
             section[last] = apply_settings(old, value)
@@ -230,10 +238,10 @@ def apply_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> di
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`model.dilation=4` as `("model.dilation", 4)`; the value is read as YAML.
+    """Parses `model.dilation=4` into `("model.dilation", 4)`; the value is read as YAML.
 
     Raises:
-        ConfigError: There is no `=`, no key, or the value is no YAML.
+        ConfigError: The text has no `=` or no key, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not all(key.strip().split(".")):
@@ -245,5 +253,5 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def format_settings(settings: Mapping[str, Any]) -> str:
-    """Settings as one line, `model.conv5=atrous model.dilation=2`."""
+    """Settings as one line, for example `model.conv5=atrous model.dilation=2`."""
     return " ".join(f"{key}={value}" for key, value in settings.items())

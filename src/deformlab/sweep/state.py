@@ -1,4 +1,4 @@
-"""How far each trial of a sweep is, and how long the rest will take."""
+"""The progress of each trial of a sweep, and an estimate of the remaining time."""
 
 import time
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
 @dataclass(eq=False)
 class TrialState:
-    """A trial and what is known of it.
+    """A trial and its progress.
 
     Attributes:
         trial: The trial.
-        status: "waiting" until it is started in this sweep, whatever an earlier one left.
-        error: Why it failed, one line.
-        progress: The newest row of its metrics.csv.
-        seconds: Since it was started; for a trial that was finished before, as its result.json says.
-        measured_with: Version with which a trial that was finished before was measured.
+        status: `waiting` until this sweep starts the trial, unless an earlier sweep finished it.
+        error: The reason of a failure, one line.
+        progress: The latest values in metrics.csv.
+        seconds: Seconds since the trial was started; those in result.json for a trial finished earlier.
+        measured_with: The measurement version of a trial finished earlier.
     """
 
     trial: PlannedTrial
@@ -35,9 +35,12 @@ class TrialState:
     _seconds_at_epoch: float = 0.0
 
     def read_run_folder(self, identify: Identify) -> None:
-        """Takes up what an earlier sweep left in the trial's folder.
+        """Reads what an earlier sweep left in the trial's folder.
 
-        A finished training that was measured with other options is not finished: its process will measure it.
+        A trial that was measured with other options counts as waiting: its process will measure it again.
+
+        Args:
+            identify: Returns the decisive options of a configuration.
         """
         recorded = read_status(self.trial.folder)
         self.progress = read_progress(self.trial.folder)
@@ -55,11 +58,11 @@ class TrialState:
 
     @property
     def measured_by_an_older_version(self) -> bool:
-        """Whether its numbers may mean something else than those of trials that are measured now."""
+        """Whether the trial's measurements may not be comparable with those of this version."""
         return self.measured_with is not None and self.measured_with < MEASUREMENT_VERSION
 
     def start(self) -> None:
-        """Notes that the trial runs from now on."""
+        """Marks the trial as running."""
         self.status, self.error = "running", None
         self._started = time.monotonic()
         self._epochs_at_start = self.progress.epochs
@@ -75,22 +78,29 @@ class TrialState:
 
     @property
     def epochs_measured(self) -> int:
-        """Epochs that were trained since this sweep started the trial."""
+        """The number of epochs that were trained since this sweep started the trial."""
         return self.progress.epochs - self._epochs_at_start if self._seconds_at_epoch else 0
 
     @property
     def seconds_measured(self) -> float:
-        """Seconds that those epochs took."""
+        """The seconds that these epochs took."""
         return self._seconds_at_epoch
 
     @property
     def seconds_in_epoch(self) -> float:
-        """Seconds since the newest epoch of a running trial ended."""
+        """Seconds since the end of the latest epoch of a running trial."""
         return (self.seconds or 0.0) - self._seconds_at_epoch if self.status == "running" else 0.0
 
 
 def seconds_left(states: Sequence[TrialState], slots: int) -> float | None:
-    """Seconds until the sweep is done, by the mean time of an epoch so far; None before the first epoch."""
+    """The estimated seconds until the sweep ends, from the mean duration of an epoch so far.
+
+    None before the first epoch, or if a trial's number of epochs is unknown.
+
+    Args:
+        states: The trials.
+        slots: The number of trials that run at the same time, at least 1.
+    """
     open_states = [state for state in states if state.status in ("waiting", "running")]
     epochs = sum(state.epochs_measured for state in states)
     if epochs <= 0 or any(state.trial.max_epochs is None for state in open_states):

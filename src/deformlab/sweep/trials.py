@@ -1,7 +1,8 @@
-"""Trials of a sweep: one configuration, one seed, one folder, named by a hash of what decides the weights.
+"""Trials of a sweep: each is one configuration with one seed in one run folder.
 
-A run folder that is there already is a trial's if its configuration means the same training, whatever version
-of deformlab wrote it. That is how a sweep that is run again knows what is finished.
+The run folder's name ends with a digest of the options that decide the weights. An existing run folder is a
+trial's if its configuration describes the same training, even if another version of deformlab wrote it. This
+is how a repeated sweep finds its finished trials.
 """
 
 import json
@@ -33,17 +34,18 @@ class PlannedTrial:
     """One run of a sweep.
 
     Attributes:
-        name: As in the sweep file.
+        name: The trial's name in the sweep file.
         seed: The value of `seed_everything`.
-        role: "trial" or "pretraining".
+        role: `trial` or `pretraining`, see `TrialSpecification`.
         sweep: The sweep's name.
-        settings: What differs from the base, dotted.
+        settings: The options in which the trial differs from the base, by dotted names.
         config: The resolved configuration that the trial's process reads.
-        identity: What of the configuration decides the weights, and what the score.
-        digest: Eight hexadecimal digits of SHA-256 over what decides the weights, and the parent's digest.
-        folder: The run folder, `<sweep folder>/<name>-seed<seed>-<digest>`; of an older version with other
-            digits where there is one that means the same.
-        parent: The trial whose last weights this one starts from.
+        identity: The options that decide the weights, and those that decide the score.
+        digest: Eight hexadecimal digits of a SHA-256 digest of the options that decide the weights and of the
+            parent's digest.
+        folder: The run folder, `<sweep folder>/<name>-seed<seed>-<digest>`. If an older version has created a
+            folder for the same training, that folder, whose digits may differ.
+        parent: The trial from whose last weights this one starts; or None.
     """
 
     name: str
@@ -59,19 +61,19 @@ class PlannedTrial:
 
     @property
     def label(self) -> str:
-        """How the trial is called in tables and messages."""
+        """The trial's name in tables and messages."""
         return f"{self.name} seed {self.seed}"
 
     @property
     def max_epochs(self) -> int | None:
-        """Epochs that the trial will train for, None where something else ends it."""
+        """The number of epochs of the trial; None if something else ends its training."""
         epochs = (self.config.get("trainer") or {}).get("max_epochs")
         return epochs if isinstance(epochs, int) and epochs > 0 else None
 
     def prepare_folder(self) -> None:
-        """Writes the configuration that the trial's process reads, and a result.json with status "running".
+        """Writes the configuration that the trial's process reads, and a result.json with status `running`.
 
-        The process writes this status as well. A trial that dies before that was tried all the same.
+        The process writes this status too, but may die before it does.
 
         Raises:
             RunFolderError: The disk is full or the folder cannot be written.
@@ -80,10 +82,14 @@ class PlannedTrial:
         self.mark("running")
 
     def mark(self, status: State, error: str | None = None) -> None:
-        """Writes the status into result.json and keeps what the training has written.
+        """Writes the status into result.json and keeps the results of the training.
+
+        Args:
+            status: The new status.
+            error: The reason of a failure or an interruption, one line.
 
         Raises:
-            RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+            RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
         """
         mark_status(
             self.folder,
@@ -100,10 +106,12 @@ class PlannedTrial:
 
 
 class Identify:
-    """Says what decides the result of configurations, and asks once for the defaults of the same sections.
+    """Finds the options of a configuration that decide its result.
+
+    The defaults are cached for configurations with the same sections.
 
     Args:
-        resolve: Checks a configuration and returns it with all defaults filled in.
+        resolve: Checks a configuration and returns it with all defaults.
     """
 
     def __init__(self, resolve: Resolve) -> None:
@@ -114,7 +122,7 @@ class Identify:
         """The identity of a configuration.
 
         Raises:
-            ConfigError: It has a section that this version does not know.
+            ConfigError: The configuration has a section that this version does not know.
         """
         sections = skeleton(config)
         key = json.dumps(sections, sort_keys=True)
@@ -123,7 +131,7 @@ class Identify:
         return identify_configuration(config, self._defaults[key])
 
     def of_run(self, run_dir: Path) -> Identity | None:
-        """The identity of a run; None where its config.yaml does not say."""
+        """The identity of a run; None if its config.yaml is missing or illegal."""
         try:
             return self(read_config(run_dir))
         except DeformlabError:
@@ -133,20 +141,20 @@ class Identify:
 def make_trials(
     sweep: SweepSpecification, folder: Path, overrides: Mapping[str, Any], identify: Identify
 ) -> list[PlannedTrial]:
-    """All trials of a sweep, seed after seed, a parent before its children.
+    """All trials of a sweep, sorted by seed, with each parent before its children.
 
     Args:
         sweep: The checked sweep file.
         folder: The sweep's folder.
-        overrides: Dotted settings for every trial; they win over the file's.
-        identify: Checks merged configurations, fills in their defaults and says what decides their results.
+        overrides: Options for every trial by dotted names, which take precedence over the file's.
+        identify: Checks merged configurations, adds their defaults and finds their decisive options.
 
     Raises:
         ConfigError: A configuration is illegal; the message names the file and the trial.
     """
     if "seed_everything" in overrides:
         raise ConfigError(f"seed_everything comes from seeds in {sweep.path}; change it there")
-    # Seeds change nothing else, so a trial is resolved once for all of them.
+    # Configurations of different seeds only differ in the seed, so each trial is resolved once.
     resolved = {}
     for specification in sweep.trials:
         try:
@@ -187,7 +195,7 @@ def make_trials(
 def _earlier_folder(
     folder: Path, name: str, digits: str, identity: Identity, parent: PlannedTrial | None, identify: Identify
 ) -> Path | None:
-    """The run folder of a trial that is there already: a finished one, else the one named by its digest."""
+    """A trial's existing run folder: preferably a finished one, then one with the trial's digest."""
     training = dict(identity.training)
     if parent:
         training["model.init_weights"] = last_checkpoint(Path(parent.folder.name)).as_posix()
@@ -207,7 +215,7 @@ def _is_finished(run_dir: Path) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What YAML and JSON can hold: paths and the like become text."""
+    """A value that YAML and JSON can represent; for example, paths become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
