@@ -89,7 +89,7 @@ def test_an_unfinished_run_is_named_with_its_reason_and_left_out(sweep, status, 
     [
         ("", "not readable as JSON"),
         ("{", "not readable as JSON"),
-        ("[1]", "holds list, expected an object"),
+        ("[1]", "contains list, expected an object"),
         ('{"status": "finished"}', "lacks 'classes'"),
     ],
 )
@@ -105,11 +105,14 @@ def test_a_broken_result_is_named_with_its_reason_and_left_out(sweep, text, reas
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"score": {"name": "miou", "value": None, "mode": "max"}}, "has no mIoU: it was never validated"),
+        (
+            {"score": {"name": "miou", "value": None, "mode": "max"}},
+            "because it was never validated",
+        ),
         ({"score": {"name": "miou", "value": 45.3, "mode": "max"}}, "value is 45.3, expected a fraction"),
         ({"trial": "a\x1b[2J"}, "trial has a control character"),
         ({"classes": 3}, "wrong kind"),
-        ({"version": 99}, "is of version 99"),
+        ({"version": 99}, "has version 99"),
     ],
 )
 def test_a_result_with_an_impossible_value_is_left_out(sweep, change, reason):
@@ -144,7 +147,8 @@ def test_a_run_that_never_started_is_named(sweep):
     (sweep.folder / "atrous-4-seed0" / "config.yaml").write_text("model: {}\n")
     (warning,) = read_trials(sweep.folder).warnings
     assert (
-        warning == "left out: atrous-4-seed0: has no result.json; the run never started, run the sweep again"
+        warning
+        == "left out: atrous-4-seed0: has no result.json, so the run never started; run the sweep again"
     )
 
 
@@ -242,7 +246,7 @@ def test_curves_that_are_cut_at_a_rows_end_are_named_and_not_used(sweep):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     trials = read_trials(sweep.folder)
     (warning,) = trials.warnings
-    assert "metrics.csv: ends after epoch 1, but result.json is of epoch 2" in warning
+    assert "metrics.csv: ends after epoch 1, but result.json has epoch 2" in warning
     assert trials.trials[0].first.curves == ()
 
 

@@ -102,8 +102,8 @@ def test_a_configuration_that_is_none_says_what_to_do_instead(text, reason, trai
     ("text", "reason"),
     [
         ("model: [1", "not valid YAML"),
-        ("hello", "must hold a mapping"),
-        ("model: {class_path: os.system}", "names a class_path"),
+        ("hello", "must contain a mapping"),
+        ("model: {class_path: os.system}", "contains a class_path"),
     ],
 )
 def test_a_configuration_that_is_damaged_or_names_a_class_is_one_line(text, reason, trained_run, tmp_path):

@@ -19,7 +19,7 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path):
     assert read_config(tmp_path) == CONFIG
 
 
-def test_an_evaluation_takes_over_the_model_the_data_and_the_precision(tmp_path: Path):
+def test_an_evaluation_uses_the_model_the_data_and_the_precision(tmp_path: Path):
     write_config(tmp_path, CONFIG)
     taken = {
         "model": CONFIG["model"],
@@ -32,12 +32,12 @@ def test_an_evaluation_takes_over_the_model_the_data_and_the_precision(tmp_path:
 
 def test_a_class_to_import_is_refused(tmp_path: Path):
     write_config(tmp_path, CONFIG | {"data": {"options": [{"class_path": "os.system"}]}})
-    with pytest.raises(ConfigError, match="names a class_path"):
+    with pytest.raises(ConfigError, match="contains a class_path"):
         read_evaluation_config(tmp_path)
 
 
 def test_a_missing_configuration_is_one_line(tmp_path: Path):
-    with pytest.raises(RunFolderError, match=r"config\.yaml: there is no such file"):
+    with pytest.raises(RunFolderError, match=r"config\.yaml: no such file"):
         read_config(tmp_path)
     (tmp_path / "config.yaml").write_text("model: [")
     with pytest.raises(ConfigError, match=r"config\.yaml is not valid YAML"):

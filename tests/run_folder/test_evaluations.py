@@ -38,7 +38,7 @@ def test_a_run_without_evaluations_has_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 1, "name": "x"}'])
-def test_a_damaged_evaluation_is_a_line_and_the_others_are_read(tmp_path: Path, content: str):
+def test_a_damaged_evaluation_is_reported_in_one_line_and_the_others_are_read(tmp_path: Path, content: str):
     write_evaluation(tmp_path, EVALUATION)
     (tmp_path / "evaluations" / "broken.json").write_text(content)
     found, (problem,) = read_evaluations(tmp_path)
@@ -55,11 +55,11 @@ def test_a_damaged_evaluation_is_a_line_and_the_others_are_read(tmp_path: Path, 
         ({"split": "a\x1b[2J"}, "split has a control character"),
         ({"data": None}, "data is None, expected an object"),
         ({"images": -1}, "images is -1"),
-        ({"version": 3}, "is of another version"),
-        ({"name": "other"}, "is not an evaluation of that name"),
+        ({"version": 3}, "has an unknown version"),
+        ({"name": "other"}, "contains an evaluation with another name"),
     ],
 )
-def test_a_value_that_no_evaluation_writes_is_one_line(tmp_path: Path, change: dict, reason: str):
+def test_an_illegal_value_is_reported_in_one_line(tmp_path: Path, change: dict, reason: str):
     path = write_evaluation(tmp_path, EVALUATION)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     found, (problem,) = read_evaluations(tmp_path)
@@ -69,6 +69,6 @@ def test_a_value_that_no_evaluation_writes_is_one_line(tmp_path: Path, change: d
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b"])
-def test_a_name_that_cannot_be_a_files_is_refused(tmp_path: Path, name: str):
+def test_a_name_that_is_illegal_as_a_file_name_is_refused(tmp_path: Path, name: str):
     with pytest.raises(ConfigError, match="--name"):
         write_evaluation(tmp_path, replace(EVALUATION, name=name))

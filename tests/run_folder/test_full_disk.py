@@ -54,7 +54,7 @@ WRITERS: dict[str, Callable[[Path, Result, int], Any]] = {
 
 
 @pytest.mark.parametrize("file", WRITERS)
-def test_a_full_disk_leaves_the_old_file(
+def test_a_full_disk_keeps_the_old_file(
     tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch, file: str
 ):
     def full(descriptor: int) -> None:

@@ -45,13 +45,13 @@ def training_of(config, defaults, changes=None) -> str:
     return digest(identify(config, defaults, changes).training, None)
 
 
-def test_a_run_of_an_older_version_is_what_its_experiment_is_today(resolve, recorded, present):
+def test_a_run_of_an_older_version_has_the_identity_of_its_experiment_today(resolve, recorded, present):
     config, defaults = present
     assert set(identities.flatten(config)) > set(identities.flatten(recorded)) - {"data.options.cache"}
     assert identify(recorded, resolve(skeleton(recorded))) == identify(config, defaults)
 
 
-def test_an_option_that_is_added_with_a_default_leaves_every_training_what_it_is(present):
+def test_a_new_option_with_a_default_changes_no_identity(present):
     config, defaults = present
     later, later_defaults = copy.deepcopy(config), copy.deepcopy(defaults)
     for options in (later, later_defaults):
@@ -63,7 +63,7 @@ def test_an_option_that_is_added_with_a_default_leaves_every_training_what_it_is
     assert training_of(later, later_defaults) != training_of(config, defaults)
 
 
-def test_an_option_that_is_removed_leaves_trainings_that_had_its_default(present):
+def test_a_removed_option_changes_no_identity_of_trainings_with_its_default(present):
     config, defaults = present
     removed = Change(2, removed={"model.deform_groups": 1})
     later_defaults = copy.deepcopy(defaults)
@@ -75,7 +75,7 @@ def test_an_option_that_is_removed_leaves_trainings_that_had_its_default(present
     assert training_of(config, later_defaults, [removed]) != training_of(later, later_defaults, [removed])
 
 
-def test_a_default_with_another_value_leaves_recorded_trainings_what_they_were(present):
+def test_a_new_default_value_changes_no_recorded_identity(present):
     config, defaults = present
     later = copy.deepcopy(defaults)
     later["model"]["freeze_at"] = 2
@@ -85,7 +85,7 @@ def test_a_default_with_another_value_leaves_recorded_trainings_what_they_were(p
     assert training_of(recorded, later) != training_of(asked_for, later)
 
 
-def test_an_option_whose_default_means_something_new_is_a_version(present):
+def test_an_option_whose_default_has_a_new_meaning_needs_a_version(present):
     config, defaults = present
     changed = Change(2, implied={"model.padding": "zeros"})
     later_defaults = copy.deepcopy(defaults)
@@ -103,7 +103,7 @@ def test_an_option_whose_default_means_something_new_is_a_version(present):
     assert of["old"] == of["explicit"] != of["new"]
 
 
-def test_an_option_with_a_new_name_is_the_same_option(present):
+def test_a_renamed_option_is_the_same_option(present):
     config, defaults = present
     renamed = Change(2, renamed={"model.conv5": "model.convolution"})
     later, later_defaults = copy.deepcopy(config), copy.deepcopy(defaults)
@@ -113,7 +113,7 @@ def test_an_option_with_a_new_name_is_the_same_option(present):
     assert training_of(config, later_defaults, [renamed]) == training_of(later, later_defaults, [renamed])
 
 
-def test_the_same_value_in_another_spelling_is_the_same(present):
+def test_equivalent_values_are_equal(present):
     config, defaults = present
     other = copy.deepcopy(config)
     other["model"]["dilation"] = 2.0
@@ -121,13 +121,13 @@ def test_the_same_value_in_another_spelling_is_the_same(present):
     assert identify(other, defaults) == identify(config, defaults)
 
 
-def test_every_option_is_either_decisive_or_known_not_to_be(present):
+def test_every_option_is_classified(present):
     """Ids of this version; a change here makes every sweep of every user start from the beginning."""
     config, defaults = present
     assert training_of(config, defaults) == "0f26444d"
 
 
-def test_weights_to_start_from_are_the_same_wherever_their_sweep_lies(present):
+def test_initial_weights_do_not_depend_on_the_location_of_their_sweep(present):
     config, defaults = present
     moved = copy.deepcopy(config)
     moved["model"]["init_weights"] = "/elsewhere/pretrain-seed0-a3be8b50/checkpoints/last.ckpt"
@@ -151,7 +151,7 @@ def test_the_committed_sweep_is_continued_with_every_trial_finished(resolve, tmp
 
     assert run_sweep(sweep, output=folder, resolve=resolve) == 0
     printed = capsys.readouterr().out
-    assert "16 trials, 16 finished before" in printed
+    assert "16 trials, 16 already finished" in printed
     assert "16 of them were measured by an older version" in printed
     assert sorted(json.loads((folder / "trials.json").read_text())) == sorted(names)
 

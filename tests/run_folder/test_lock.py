@@ -9,7 +9,7 @@ from deformlab.errors import RunFolderError
 from deformlab.run_folder.lock import acquire, locked, sign
 
 
-def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path):
+def test_a_second_holder_is_refused_with_the_name_of_the_first(tmp_path: Path):
     with (
         locked(tmp_path / ".lock", "sweep folder runs/a"),
         pytest.raises(
@@ -39,7 +39,7 @@ def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path):
         pass
 
 
-def test_a_lock_lasts_as_long_as_a_process_that_inherited_it(tmp_path: Path):
+def test_a_lock_lasts_until_processes_that_inherited_it_end(tmp_path: Path):
     with acquire(tmp_path / ".lock", "it") as lock:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),)

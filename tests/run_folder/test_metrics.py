@@ -35,18 +35,18 @@ def test_an_undefined_score_of_a_class_is_nan_and_an_empty_cell_is_left_out(tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch,val/miou\n0,0.5\n", "ends after epoch 1, but result.json is of epoch 2"),
+        ("epoch,val/miou\n0,0.5\n", "ends after epoch 1, but result.json has epoch 2"),
         ("epoch,val/miou\n1,0.4\n", "its last mIoU is 0.4000, but result.json has 0.5000"),
-        ("epoch,val/miou\n1,nan\n", "its last mIoU is nothing, but result.json has 0.5000"),
-        ("epoch,val/miou\n1,0.5\n1,0.5\n", "line 3: the epochs do not rise"),
-        ("epoch,val/miou\n1,1.5\n", "line 2: val/miou is no fraction"),
+        ("epoch,val/miou\n1,nan\n", "its last mIoU is undefined, but result.json has 0.5000"),
+        ("epoch,val/miou\n1,0.5\n1,0.5\n", "line 3: the epochs do not increase"),
+        ("epoch,val/miou\n1,1.5\n", "line 2: val/miou is not a fraction"),
         ("epoch,val/miou\n1.5,0.5\n", "line 2: epoch is not a number"),
         ("epoch,val/miou,lr\n1,0.5,inf\n", "line 2: lr is not a number"),
         ("epoch,val/miou\none,0.5\n", "line 2: could not convert"),
         ("epoch,step\n1,2\n", "lacks the column val/miou"),
     ],
 )
-def test_curves_that_no_training_of_the_result_writes_are_one_line(
+def test_curves_that_do_not_match_the_result_are_reported_in_one_line(
     tmp_path: Path, result: Result, text: str, message: str
 ):
     (tmp_path / "metrics.csv").write_text(text)
@@ -62,19 +62,19 @@ def test_curves_of_a_run_without_a_score_are_refused(tmp_path: Path, result: Res
         read_curves(tmp_path, replace(result, score=Score("miou", None)))
 
 
-def test_progress_is_the_newest_epoch_with_the_newest_value_of_each(tmp_path: Path):
+def test_progress_is_the_latest_epoch_with_the_latest_value_of_each_column(tmp_path: Path):
     (tmp_path / "metrics.csv").write_text("epoch,val/miou,images_per_second\n0,0.25,30\n1,,31\n")
     assert read_progress(tmp_path) == Progress(epochs=2, score="miou", value=0.25, images_per_second=31.0)
 
 
 @pytest.mark.parametrize("content", [None, "", "epoch,val/miou\n", "epoch,val/miou\n,\n", "a,b\n1,2\n"])
-def test_nothing_is_known_before_the_first_epoch(tmp_path: Path, content: str | None):
+def test_progress_is_empty_before_the_first_epoch(tmp_path: Path, content: str | None):
     if content is not None:
         (tmp_path / "metrics.csv").write_text(content)
     assert read_progress(tmp_path) == Progress()
 
 
-def test_a_row_that_is_half_written_counts_as_far_as_it_goes(tmp_path: Path):
+def test_a_partly_written_row_counts_as_far_as_it_can_be_read(tmp_path: Path):
     (tmp_path / "metrics.csv").write_text("epoch,val/miou\n0,0.25\n1")
     assert read_progress(tmp_path) == Progress(epochs=2, score="miou", value=0.25)
 

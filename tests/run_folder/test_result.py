@@ -74,7 +74,7 @@ def test_a_result_names_its_score_and_its_version(tmp_path: Path, result: Result
     }
 
 
-def test_a_score_reads_as_people_write_it():
+def test_a_score_is_shown_in_percent():
     assert Score("miou", 0.4534).text == "mIoU 45.3 %"
     assert Score("miou", None).text == "mIoU not defined"
 
@@ -133,7 +133,7 @@ def test_a_run_of_version_1_becomes_one_of_version_2_when_it_is_written(tmp_path
 
 def test_a_result_of_a_later_version_is_refused(tmp_path: Path):
     write_json(tmp_path / "result.json", VERSION_1 | {"version": 3})
-    with pytest.raises(RunFolderError, match="is of version 3, this deformlab reads up to 2"):
+    with pytest.raises(RunFolderError, match="has version 3, but this deformlab reads at most 2"):
         read_result(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_a_result_of_a_later_version_is_refused(tmp_path: Path):
         ({"score": {"name": "f1", "value": 0.5, "mode": "max"}}, "name is 'f1', expected one of miou"),
         ({"score": {"name": "miou", "value": 0.5, "mode": "up"}}, "mode is 'up', expected one of max, min"),
         ({"score": 0.5}, "score is 0.5, expected an object"),
-        ({"class_scores": {"name": "iou", "values": {"road": 0.1}}}, "do not name the same: car"),
+        ({"class_scores": {"name": "iou", "values": {"road": 0.1}}}, "have different names: car"),
         ({"class_scores": {"name": "iou", "values": {"road": 7, "car": 0.1}}}, "road is 7, expected a frac"),
         ({"measurement": {"version": "two"}}, "version is 'two'"),
         ({"measurement": {"version": 2, "sizes": {"thresholds": [1.0]}}}, "expected two areas"),
@@ -161,7 +161,7 @@ def test_a_result_of_a_later_version_is_refused(tmp_path: Path):
         ({"classes": "road"}, "classes is 'road', expected a list"),
         ({"classes": ["road", "road"]}, "different names"),
         ({"trial": "a\x1b[2J"}, "trial has a control character"),
-        ({"palette": ["red;}</style>", "#000000"]}, "no colour"),
+        ({"palette": ["red;}</style>", "#000000"]}, "not a colour"),
         ({"versions": ["torch"]}, "versions is ['torch'], expected an object"),
         ({"init_from": {"a": 1}}, "init_from is {'a': 1}, expected text"),
         ({"data": {"val": {"fingerprint": 3}}}, "fingerprint is 3"),
@@ -169,7 +169,7 @@ def test_a_result_of_a_later_version_is_refused(tmp_path: Path):
         ({"status": "done"}, "status is 'done'"),
     ],
 )
-def test_a_value_that_no_training_writes_is_one_line(
+def test_an_illegal_value_is_reported_in_one_line(
     tmp_path: Path, result: Result, change: dict[str, Any], reason: str
 ):
     write_result(tmp_path, result)
@@ -180,7 +180,7 @@ def test_a_value_that_no_training_writes_is_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_a_sweep_says_who_a_trial_is_before_its_training_does(tmp_path: Path):
+def test_a_sweep_writes_the_names_of_a_trial_before_its_training_does(tmp_path: Path):
     status = RunStatus(status="running", trial="a", sweep="study", role="pretraining", seed=0)
     mark_status(tmp_path, status)
     assert read_status(tmp_path) == status
@@ -188,7 +188,7 @@ def test_a_sweep_says_who_a_trial_is_before_its_training_does(tmp_path: Path):
         read_result(tmp_path)
 
 
-def test_a_status_keeps_what_the_training_measured(tmp_path: Path, result: Result):
+def test_a_status_keeps_the_measurements_of_the_training(tmp_path: Path, result: Result):
     write_result(tmp_path, result)
     mark_status(
         tmp_path, RunStatus(status="failed", error="a disk", trial="deformable-2", sweep="dilation", seed=3)
@@ -224,7 +224,7 @@ def test_a_sweep_names_the_run_through_the_environment():
         ),
     ],
 )
-def test_a_run_that_a_report_cannot_count_says_why(
+def test_a_run_that_a_report_cannot_use_has_a_reason(
     tmp_path: Path, result: Result, change: dict[str, Any], reason: str
 ):
     write_result(tmp_path, result)
@@ -233,6 +233,6 @@ def test_a_run_that_a_report_cannot_count_says_why(
         read_finished_result(tmp_path)
 
 
-def test_a_run_that_never_started_says_so(tmp_path: Path):
-    with pytest.raises(RunFolderError, match=r"has no result\.json; the run never started"):
+def test_a_run_that_never_started_has_a_reason(tmp_path: Path):
+    with pytest.raises(RunFolderError, match=r"has no result\.json, so the run never started"):
         read_finished_result(tmp_path)

@@ -21,7 +21,7 @@ def test_a_trial_that_is_listed_twice_counts_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["[", "\0", "3", "{}", "[1]", '["../elsewhere"]', '["a\\u001b"]'])
-def test_a_list_that_no_sweep_writes_is_one_line(tmp_path: Path, text: str):
+def test_an_illegal_list_is_reported_in_one_line(tmp_path: Path, text: str):
     (tmp_path / "trials.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"trials\.json: not ") as raised:
         read_trial_list(tmp_path)

@@ -1,7 +1,10 @@
-"""The run folder: the only contract between training, sweeps and analysis, and the only code that knows it.
+"""The run folder, which is the only interface between training, sweeps and analysis.
 
-Every file has one writer and one reader here. Files are replaced as a whole: a full disk or a crash leaves
-the old content. Nothing here imports torch before a checkpoint is written or read.
+Only this package reads and writes the files of a run folder, and each file has one writer and one reader.
+Files are replaced atomically: if the disk is full or the process crashes, the old content is kept. torch is
+not imported before a checkpoint is written or read.
+
+The files, with the functions that write and read them:
 
 - `config.yaml`: `write_config`; `read_config`, `read_evaluation_config`
 - `metrics.csv`: `write_metrics`; `read_curves`, `read_progress`
@@ -9,10 +12,11 @@ the old content. Nothing here imports torch before a checkpoint is written or re
 - `result.json`: `write_result`, `mark_status`; `read_result`, `read_finished_result`, `read_status`
 - `objects.csv.gz`, `positions.npz`: `write_objects`; `read_objects`
 - `evaluations/NAME.json`: `write_evaluation`; `read_evaluations`
-- `checkpoints/*.ckpt`: `write_checkpoint`; `RecordedTraining.read`, `check_checkpoint`
+- `checkpoints/last.ckpt`, `best.ckpt`: `write_checkpoint`; `RecordedTraining.read`, `check_checkpoint`
 - `log.txt`: `begin_log`; `last_log_lines`
 
-Beside the run folders of a sweep, `trials.json` lists them: `write_trial_list`, `read_trial_list`.
+The folder of a sweep contains the run folders and their list, `trials.json`: `write_trial_list`;
+`read_trial_list`.
 """
 
 import deformlab._needs_toolkit  # noqa: F401

@@ -1,4 +1,4 @@
-"""`checkpoints/last.ckpt` and `best.ckpt`: where they are, what they record, how they are written and read.
+"""Reads and writes the checkpoints of a run, `checkpoints/last.ckpt` and `checkpoints/best.ckpt`.
 
 torch is imported when a checkpoint is written or read, not with this module.
 """
@@ -21,32 +21,33 @@ __all__ = [
     "write_checkpoint",
 ]
 
-# The entry of a checkpoint that says what was trained, on what, and how it went.
+# The entry of a checkpoint that contains its `TrainingRecord`.
 RECORD = "deformlab"
 
 
 def checkpoint_folder(run_dir: Path) -> Path:
-    """Where the checkpoints of a run are."""
+    """The folder of a run's checkpoints."""
     return run_dir / "checkpoints"
 
 
 def last_checkpoint(run_dir: Path) -> Path:
-    """The checkpoint of the newest epoch."""
+    """The file of the latest epoch's checkpoint."""
     return checkpoint_folder(run_dir) / "last.ckpt"
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a checkpoint records of its training beside weights and the trainer's state.
+    """The description of a training that its checkpoint contains besides weights and the trainer's state.
 
     Args:
         config: The resolved configuration.
-        classes: Names of the classes, in label order.
-        data: Fingerprints by split.
+        classes: Names of the classes in label order.
+        data: The data set's name, fingerprint and number of images by split.
         epochs: The rows of metrics.csv so far.
-        thresholds: Areas that divided small, medium and large objects at the latest validation; empty before.
-        seconds: Spent so far.
-        peak_memory_bytes: The most that a process held so far.
+        thresholds: The two areas that separated small, medium and large objects at the latest validation;
+            empty before the first one.
+        seconds: Duration of the training so far.
+        peak_memory_bytes: Peak memory of the training's processes so far.
     """
 
     config: dict[str, Any]
@@ -58,18 +59,22 @@ class TrainingRecord:
     peak_memory_bytes: int
 
     def add_to(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the record into a checkpoint that is about to be written."""
+        """Adds the record to a checkpoint's content."""
         checkpoint[RECORD] = asdict(self)
 
     @classmethod
     def of(cls, checkpoint: dict[str, Any]) -> "TrainingRecord | None":
-        """The record of a checkpoint; None where a version before records wrote it."""
+        """The record in a checkpoint's content; None if a version without records wrote it."""
         content = checkpoint.get(RECORD)
         return None if content is None else cls(**content)
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint; the file that is there survives a failure.
+    """Writes a checkpoint; if that fails, an existing file is kept.
+
+    Args:
+        checkpoint: The checkpoint's content.
+        path: The file.
 
     Raises:
         CheckpointError: The disk is full or the folder cannot be written.
@@ -80,7 +85,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         with replacing(path) as file:
             torch.save(checkpoint, file)
-    # torch's own writer reports a full disk as a RuntimeError.
+    # torch reports a full disk as a RuntimeError.
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
@@ -89,49 +94,50 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint's index, so that a broken file is named before anything is built.
+    """Reads a checkpoint without the values of its tensors, to detect a broken file early.
 
     Args:
-        path: A checkpoint of a training.
+        path: The checkpoint of a training.
 
     Returns:
-        Its content; tensors have shapes but no values.
+        The checkpoint's content; its tensors are on the meta device.
 
     Raises:
-        CheckpointError: The file is not there, is damaged or holds no training.
+        CheckpointError: The file is missing, damaged or not the checkpoint of a training.
     """
     import torch
 
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint; train one with deformlab fit")
+        raise CheckpointError(f"{path}: no such checkpoint; train a network with deformlab fit")
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="meta")
     except Exception as error:
         raise CheckpointError(
-            f"{path}: this is not a checkpoint of deformlab, or it is damaged; use another one, for example "
-            "best.ckpt beside it"
+            f"{path}: is damaged or not a checkpoint of deformlab; use another checkpoint, for example "
+            "best.ckpt in the same folder"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "loops" not in checkpoint:
         raise CheckpointError(
-            f"{path}: holds weights but no training; to start from them use --model.init_weights instead"
+            f"{path}: contains weights but no training; to start from them, use --model.init_weights instead"
         )
     return checkpoint
 
 
 @dataclass(frozen=True)
 class RecordedTraining:
-    """What a checkpoint and its run folder say of a training.
+    """A training as described by a checkpoint and its run folder.
 
     Args:
         run_dir: The run folder.
         checkpoint: The checkpoint's file.
-        config: The configuration it was trained with.
-        epochs: Whole epochs that the checkpoint was trained for.
-        steps: Steps of the optimizer.
-        classes: Names of the classes; empty where an older version wrote the checkpoint and result.json is
-            gone.
-        data: Fingerprints by split; empty for an older version.
-        result: What result.json says; None where it is missing or damaged.
+        config: The resolved configuration of the training.
+        epochs: The number of complete epochs.
+        steps: The number of optimizer steps.
+        classes: Names of the classes in label order; empty if an older version wrote the checkpoint and
+            result.json is missing.
+        data: The data set's name, fingerprint and number of images by split; empty if an older version wrote
+            the checkpoint.
+        result: The content of result.json; None if it is missing or damaged.
     """
 
     run_dir: Path
@@ -145,11 +151,14 @@ class RecordedTraining:
 
     @classmethod
     def read(cls, checkpoint: Path) -> "RecordedTraining":
-        """Reads what is recorded in a checkpoint, and for one of an older version beside it.
+        """Reads a checkpoint; for one of an older version, also config.yaml and result.json.
+
+        Args:
+            checkpoint: The checkpoint's file in its run folder.
 
         Raises:
-            CheckpointError: The checkpoint is missing, damaged or holds no training.
-            RunFolderError: Nothing says what it was trained with.
+            CheckpointError: The checkpoint is missing, damaged or not that of a training.
+            RunFolderError: The checkpoint does not contain its configuration, and config.yaml is missing.
         """
         content = check_checkpoint(checkpoint)
         record = TrainingRecord.of(content)
@@ -171,21 +180,24 @@ class RecordedTraining:
 
     @property
     def finished(self) -> bool:
-        """Whether the training has ended and its network was measured."""
+        """Whether the training has ended and its final network was measured."""
         return self.result is not None and self.result.status == "finished"
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to train."""
+        """Whether all planned epochs or steps are trained."""
         trainer = self.config.get("trainer") or {}
         epochs, steps = trainer.get("max_epochs") or -1, trainer.get("max_steps") or -1
         return self.finished or 0 < epochs <= self.epochs or 0 < steps <= self.steps
 
     def check_classes(self, classes: tuple[str, ...]) -> None:
-        """Refuses data with other classes than the network was trained for.
+        """Refuses data whose classes differ from those of the training.
+
+        Args:
+            classes: Names of the classes of the data in label order.
 
         Raises:
-            ConfigError: It names the first class that differs.
+            ConfigError: The classes differ; the message names the first difference.
         """
         if not self.classes or self.classes == tuple(classes):
             return
@@ -194,11 +206,11 @@ class RecordedTraining:
             ((number, pair) for number, pair in enumerate(pairs) if pair[0] != pair[1]), (None, None)
         )
         detail = (
-            f"class {position} is {differing[0]!r} in the training and {differing[1]!r} here"
+            f"class {position} is {differing[0]!r} in the training and {differing[1]!r} in the data"
             if differing
             else f"the training has {len(self.classes)} classes, the data {len(classes)}"
         )
-        raise ConfigError(f"the data have other classes than the network was trained for: {detail}")
+        raise ConfigError(f"the classes of the data differ from those of the training: {detail}")
 
 
 def _config_beside(checkpoint: Path) -> dict[str, Any]:
@@ -206,6 +218,6 @@ def _config_beside(checkpoint: Path) -> dict[str, Any]:
         return read_config(checkpoint.parent.parent)
     except RunFolderError as error:
         raise RunFolderError(
-            f"{checkpoint.parent.parent / 'config.yaml'}: there is no such file, so nothing says what "
-            f"{checkpoint.name} was trained with; restore it, or give another --run_dir"
+            f"{checkpoint.parent.parent / 'config.yaml'}: no such file, so the configuration of "
+            f"{checkpoint.name} is unknown; restore the file, or give another --run_dir"
         ) from error

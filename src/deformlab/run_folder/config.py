@@ -1,4 +1,4 @@
-"""`config.yaml`: the resolved configuration of a run; `deformlab fit --config` repeats the run with it."""
+"""Reads and writes `config.yaml`, the resolved configuration of a run, for `deformlab fit --config`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["evaluation_config", "read_config", "read_evaluation_config", "write_
 
 FILE = "config.yaml"
 EVALUATION_SECTIONS = ("model", "data", "seed_everything")
-# The trainer's options that an evaluation takes over; the others say how and where a training ran.
+# The trainer's options that an evaluation uses too; the others are about the training only.
 EVALUATION_TRAINER_OPTIONS = ("precision", "limit_val_batches")
 
 
@@ -23,10 +23,10 @@ def write_config(run_dir: Path, config: Mapping[str, Any]) -> None:
 
     Args:
         run_dir: The run folder.
-        config: Nested options as plain values: text, numbers, booleans, None, lists and dicts.
+        config: The nested options as plain values: text, numbers, booleans, None, lists and dictionaries.
 
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     write_atomically(run_dir / FILE, yaml.safe_dump(dict(config), sort_keys=False))
 
@@ -35,34 +35,35 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """Reads config.yaml.
 
     Raises:
-        RunFolderError: There is no such file.
-        ConfigError: It is damaged.
+        RunFolderError: The file is missing.
+        ConfigError: The file is damaged.
     """
     path = run_dir / FILE
     if not path.is_file():
-        raise RunFolderError(f"{path}: there is no such file; name a folder that deformlab fit wrote")
+        raise RunFolderError(f"{path}: no such file; name a run folder of deformlab fit")
     return read_yaml(path, "configuration")
 
 
 def read_evaluation_config(run_dir: Path) -> dict[str, Any]:
-    """The part of config.yaml that an evaluation takes over: the model, the data and the precision.
+    """The part of config.yaml that an evaluation uses: the model, the data and the precision.
 
-    A run folder may be somebody else's. Nothing in it is imported or called.
+    The run folder may come from somebody else, so nothing that it names is imported or called.
 
     Raises:
         ConfigError: The file is not YAML, or names a class to import.
-        RunFolderError: There is no such file.
+        RunFolderError: The file is missing.
     """
-    taken = evaluation_config(read_config(run_dir))
-    if _names_a_class(taken):
+    config = evaluation_config(read_config(run_dir))
+    if _names_a_class(config):
         raise ConfigError(
-            f"{run_dir / FILE}: names a class_path; a run's model and data are never imported from it"
+            f"{run_dir / FILE}: contains a class_path, but an evaluation never imports classes that a run "
+            "folder names; remove it"
         )
-    return taken
+    return config
 
 
 def evaluation_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a training's configuration that an evaluation takes over."""
+    """The part of a training's configuration that an evaluation uses: model, data and precision."""
     trainer = config.get("trainer")
     options = trainer if isinstance(trainer, dict) else {}
     return {

@@ -1,6 +1,6 @@
-"""`evaluations/<name>.json`: what a trained network scores on other data or with other options.
+"""Reads and writes `evaluations/<name>.json`, the scores of a network on other data or with other options.
 
-The present version is 2. Version 1 had the scores of classes as `iou`; it is read as it is.
+The current version is 2. Version 1, which named the class scores `iou`, can still be read.
 """
 
 import json
@@ -25,14 +25,14 @@ class Evaluation:
     """One result of `validate` or `test`.
 
     Args:
-        name: What the user called it.
+        name: The name that the user gave it.
         split: `val` or `test`.
-        score: As in `Result`; `best` is None.
-        class_scores: As in `Result`.
-        images: How many images were measured.
+        score: The score; its `best` is None.
+        class_scores: The score of each class.
+        images: Number of images.
         data: `dataset`, `root` and `fingerprint` of the data.
-        checkpoint: `file` and the number of `epochs` it was trained for.
-        options: Dotted options that differ from those of the training.
+        checkpoint: The checkpoint's `file` and its number of `epochs`.
+        options: The options that differ from those of the training, by dotted names.
         provenance: Versions, revision and machine.
     """
 
@@ -48,23 +48,24 @@ class Evaluation:
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that cannot be a file's.
+    """Refuses names that are illegal as file names.
 
     Raises:
-        ConfigError: It holds anything but letters, digits, `.`, `_`, `+` and `-`.
+        ConfigError: The name has characters other than letters, digits, `.`, `_`, `+` and `-`, or starts
+            with `.`, `+` or `-`.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
         raise ConfigError(f"--name {name!r}: must be made of letters, digits, '.', '_', '+' and '-'")
 
 
 def write_evaluation(run_dir: Path, evaluation: Evaluation) -> Path:
-    """Writes an evaluation into a run folder; one of the same name is replaced.
+    """Writes an evaluation into a run folder and replaces an earlier one of the same name.
 
     Returns:
         The file.
 
     Raises:
-        ConfigError: The name cannot be a file's.
+        ConfigError: The name is illegal as a file name.
         RunFolderError: The file cannot be written.
     """
     check_name(evaluation.name)
@@ -74,16 +75,20 @@ def write_evaluation(run_dir: Path, evaluation: Evaluation) -> Path:
 
 
 def read_evaluations(run_dir: Path) -> tuple[list[Evaluation], list[str]]:
-    """The evaluations of a run by name, and a line for each file that cannot be read."""
+    """Reads all evaluations of a run.
+
+    Returns:
+        The evaluations, sorted by name, and one message for each file that cannot be read.
+    """
     found, problems = [], []
     for path in sorted((run_dir / FOLDER).glob("*.json")):
         try:
             content = read_json(path)
             if content.get("version") not in (1, VERSION):
-                raise RunFolderError(f"{path}: is of another version; evaluate again")
+                raise RunFolderError(f"{path}: has an unknown version; evaluate again")
             evaluation = _evaluation(content)
             if evaluation.name != path.stem:
-                raise RunFolderError(f"{path}: is not an evaluation of that name; evaluate again")
+                raise RunFolderError(f"{path}: contains an evaluation with another name; evaluate again")
             found.append(evaluation)
         except RunFolderError as error:
             problems.append(check.first_line(error))

@@ -1,4 +1,4 @@
-"""Checks values that were read from JSON; a message names the key, the value and what would be legal."""
+"""Checks of values read from JSON; an error names the key, the value and the legal values."""
 
 import math
 import unicodedata
@@ -22,11 +22,11 @@ __all__ = [
 
 
 def text(content: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    """Text that is not empty.
+    """A non-empty text.
 
     Raises:
-        ValueError: The value is something else.
-        KeyError: It is missing and has no default.
+        ValueError: The value is not text or is empty.
+        KeyError: The key is missing and has no default.
     """
     value = content[key] if default is None else content.get(key) or default
     if not isinstance(value, str) or not value:
@@ -35,12 +35,12 @@ def text(content: Mapping[str, Any], key: str, default: str | None = None) -> st
 
 
 def optional_text(content: Mapping[str, Any], key: str) -> str | None:
-    """Text, or None where it is missing or null."""
+    """A non-empty text, or None if the key is missing or null."""
     return None if content.get(key) is None else text(content, key)
 
 
 def choice(content: Mapping[str, Any], key: str, legal: Sequence[str], default: str | None = None) -> Any:
-    """One of several words."""
+    """One of several legal values."""
     value = content[key] if default is None else content.get(key, default)
     if value not in legal:
         raise ValueError(f"{key} is {value!r:.60}, expected one of {', '.join(legal)}")
@@ -56,7 +56,7 @@ def list_of(content: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def mapping(content: Mapping[str, Any], key: str, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An object; the default replaces one that is missing or null."""
+    """An object; the default replaces a missing or null value."""
     value = content[key] if default is None else content.get(key)
     if value is None and default is not None:
         value = dict(default)
@@ -66,30 +66,30 @@ def mapping(content: Mapping[str, Any], key: str, default: Mapping[str, Any] | N
 
 
 def count(content: Mapping[str, Any], key: str, least: int = 0) -> int:
-    """A whole number that is not below `least`."""
+    """An integer that is at least `least`."""
     value = content[key]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
-        raise ValueError(f"{key} is {value!r:.60}, expected a whole number of {least} or more")
+        raise ValueError(f"{key} is {value!r:.60}, expected an integer >= {least}")
     return value
 
 
 def optional_count(content: Mapping[str, Any], key: str) -> int | None:
-    """A whole number of 0 or more, or None where it is missing or null."""
+    """An integer >= 0, or None if the key is missing or null."""
     return None if content.get(key) is None else count(content, key)
 
 
 def amount(content: Mapping[str, Any], key: str) -> float | None:
-    """A number of 0 or more, or None where it is missing or null."""
+    """A number >= 0, or None if the key is missing or null."""
     value = content.get(key)
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e15:
-        raise ValueError(f"{key} is {value!r:.60}, expected a number of 0 or more")
+        raise ValueError(f"{key} is {value!r:.60}, expected a number >= 0")
     return float(value)
 
 
 def fraction(content: Mapping[str, Any], key: str) -> float | None:
-    """A fraction from 0 to 1, or None where it is null."""
+    """A fraction from 0 to 1, or None if the value is null."""
     value = content[key]
     if value is None:
         return None
@@ -99,10 +99,14 @@ def fraction(content: Mapping[str, Any], key: str) -> float | None:
 
 
 def refuse_odd_values(value: Any, where: str = "") -> None:
-    """Refuses what JSON can hold and no report can show: control characters, nan, infinity.
+    """Refuses values that reports cannot show: control characters, nan and infinity.
+
+    Args:
+        value: A value from JSON, which is searched recursively.
+        where: The dotted key of the value, for the message.
 
     Raises:
-        ValueError: There is one; the message names the key.
+        ValueError: The value contains one of these; the message names its key.
     """
     if isinstance(value, dict):
         for key, item in value.items():
@@ -123,7 +127,7 @@ def is_clean(text: str) -> bool:
 
 
 def first_line(error: object) -> str:
-    """First line of an error's text without control characters, for messages that must stay on one line."""
+    """The first line of an error's message, with control characters replaced, for one-line messages."""
     lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
     return "".join(letter if is_clean(letter) else "?" for letter in line)

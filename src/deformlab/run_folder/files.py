@@ -1,4 +1,4 @@
-"""How files of a run folder are written and read: whole or not at all, on disk before they are announced."""
+"""Atomic writing of the files of a run folder, and reading of CSV and JSON."""
 
 import contextlib
 import csv
@@ -25,23 +25,29 @@ __all__ = [
     "write_atomically",
 ]
 
-# Spreadsheets take a cell that begins with one of these for a formula.
+# Spreadsheets interpret a cell that starts with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends without an error.
+    """A context manager for a new binary file, which replaces `path` if the block ends without an error.
 
-    Until then it is `.<name>.part` beside it. A crash or a full disk leaves the old file as it was. The data
-    is on disk before the old file goes.
+    Until then the new file is named `.<name>.part`. If the process crashes or the disk is full, the old file
+    is kept. The new data are flushed to disk before the old file is replaced.
+
+    Args:
+        path: The file to replace; its folder is created if it is missing.
+
+    Yields:
+        The new file, open for writing and reading.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full.
     """
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # What lies there may be a leftover, or a link to a file of somebody else, which must not be followed.
+    # An existing file may be a leftover, or a link to another user's file, which must not be followed.
     part.unlink(missing_ok=True)
     try:
         with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b") as file:
@@ -53,7 +59,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
-    # The new name is on disk only when its folder is; some file systems cannot sync a folder.
+    # The renaming is only on disk after a sync of the folder, which some file systems do not support.
     with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -63,14 +69,14 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces a file, so that a reader sees the old content or the new one, never half of it.
+    """Replaces a file, so that a reader sees either the old or the new content.
 
     Args:
-        path: The file.
-        content: Text is written as UTF-8.
+        path: The file; its folder is created if it is missing.
+        content: The new content; text is written as UTF-8.
 
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     try:
         with replacing(path) as file:
@@ -83,16 +89,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def compressed(content: bytes) -> bytes:
-    """The content of a .gz file; equal contents give equal bytes, whenever they are written."""
+    """The content of a .gz file; equal contents always give equal bytes."""
     buffer = io.BytesIO()
-    # Neither a file name nor a time in the header, unlike `gzip.compress` on every Python.
+    # The header has neither a file name nor a time, as `gzip.compress` would write on some Pythons.
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
         file.write(content)
     return buffer.getvalue()
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table as CSV; a column that a row does not have is left empty."""
+    """A table as CSV; missing values of a row are empty cells."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([csv_cell(column) for column in columns])
@@ -101,7 +107,7 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def csv_cell(value: Any) -> str:
-    """A value as a CSV cell; text that a spreadsheet takes for a formula gets an apostrophe in front."""
+    """A value as a CSV cell; an apostrophe precedes text that a spreadsheet would read as a formula."""
     text = str(value)
     if text.startswith("'") or (text.startswith(FORMULA_STARTS) and not _is_number(text)):
         return f"'{text}"
@@ -109,20 +115,23 @@ def csv_cell(value: Any) -> str:
 
 
 def from_csv_cell(cell: str) -> str:
-    """The text that `csv_cell` made a cell of."""
+    """The text that `csv_cell` converted to a cell."""
     return cell.removeprefix("'")
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file.
+    """Reads the rows of a CSV file.
 
     Args:
-        path: The file; compressed with gzip if its name ends in `.gz`.
-        columns: Columns that it must have.
+        path: The file; if its name ends with `.gz`, it is compressed.
+        columns: Required columns.
+
+    Returns:
+        For each row, the text of its cells by column.
 
     Raises:
-        RunFolderError: The file is missing, is not gzip, UTF-8 or CSV, lacks a column, has no rows, or has a
-            row of another length than its header.
+        RunFolderError: The file is missing, is not UTF-8, CSV or gzip, lacks a column, has no rows, or has a
+            row that is longer or shorter than its header.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
@@ -149,10 +158,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Reads the object in a JSON file.
 
     Raises:
-        RunFolderError: The file is missing, is not JSON, or holds something else than an object.
+        RunFolderError: The file is missing, is not JSON, or does not contain an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -161,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: not readable as JSON ({first_line(error)})") from error
     if not isinstance(content, dict):
-        raise RunFolderError(f"{path}: holds {type(content).__name__}, expected an object")
+        raise RunFolderError(f"{path}: contains {type(content).__name__}, expected an object")
     return content
 
 

@@ -1,12 +1,11 @@
-"""What a training is: the options that decide its weights and differ from their defaults.
+"""The identity of a training: the options that decide its weights and differ from their defaults.
 
-A run folder is continued, and a sweep's trial counts as done, only if that is the same. What is measured of a
-trained network is kept apart: it can be measured again without training. Where files lie, how fast they are
-read and what is shown on the way decides neither.
+A training is only continued, and a sweep's trial only counts as finished, if its identity is unchanged.
+Options of the measurement form a separate part, because a network can be measured again without training.
+Options about file locations, speed and display belong to neither part.
 
-Only differences from the defaults count, so an option that comes later, with a default that means what was
-done before, leaves every earlier training what it is. A change that does mean something else is recorded in
-`CHANGES`.
+Because only differences from the defaults count, a new option whose default means the previous behaviour does
+not change the identity of earlier trainings. Any other change is recorded in `CHANGES`.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 SECTIONS = ("seed_everything", "trainer", "model", "data")
-# Each of these names an option or a section of options.
+# Options, or sections of options, that affect neither weights nor score.
 NEITHER = (
     "data.num_workers",
     "data.options.cache",
@@ -50,6 +49,7 @@ NEITHER = (
     "trainer.num_sanity_val_steps",
     "trainer.profiler",
 )
+# Options, or sections of options, of the measurement.
 MEASUREMENT = (
     "data.eval_transform",
     "data.val_batch_size",
@@ -58,22 +58,22 @@ MEASUREMENT = (
     "trainer.limit_val_batches",
     "trainer.val_check_interval",
 )
-# A batch of evaluation holds images of one size, and how often is measured does not change the last score.
+# Options of the measurement that do not affect the final score: the size of evaluation batches, whose images
+# are not padded, and the interval between validations.
 NOT_IN_SCORE = ("data.val_batch_size", "trainer.check_val_every_n_epoch", "trainer.val_check_interval")
-# Weights that a training started from. Their run folder may have moved; its name has the trial's digest.
+# Weights that a training starts from. Their run folder may have moved, but its name has the trial's digest.
 START = ("model.init_weights", "model.backbone_weights")
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became different in the meaning of configurations with a version.
+    """A change in the meaning of configurations.
 
     Args:
         version: The first version with the new meaning.
-        renamed: New dotted name by the old one.
-        removed: Options that are gone, with the value under which the rest means what it meant.
-        implied: Options that came with this version, with the value that describes what was done before,
-            where that is not the option's default.
+        renamed: The new dotted names by the old ones.
+        removed: Removed options, with the value that is equivalent to the option's absence.
+        implied: New options whose default is not the previous behaviour, with the value that is.
     """
 
     version: int
@@ -82,19 +82,19 @@ class Change:
     implied: Mapping[str, Any] = field(default_factory=dict)
 
 
-# The newest last. A configuration without `config_version` in a run folder is of version 1.
+# Sorted by version. A configuration without `config_version` has version 1.
 CHANGES: tuple[Change, ...] = ()
 VERSION = CHANGES[-1].version if CHANGES else 1
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The options that differ from their defaults, dotted.
+    """The decisive options of a run that differ from their defaults, by dotted names.
 
     Args:
-        training: Those that decide the weights.
-        measurement: Those that decide the score of given weights.
-        every: Every option with its value, also where that is the default.
+        training: Options that decide the weights.
+        measurement: Options that decide the score of given weights.
+        every: All options with their values, including defaults.
     """
 
     training: dict[str, Any]
@@ -102,11 +102,11 @@ class Identity:
     every: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def changed(self, present: "Identity") -> dict[str, Any]:
-        """The decisive options in which another identity differs, with its values."""
+        """The decisive options that differ in another identity, with the other's values."""
         return {key: present.every.get(key) for key in self._differing(present, ("training", "measurement"))}
 
     def differences(self, present: "Identity", kind: Literal["training", "measurement"]) -> list[str]:
-        """A text for each option of one kind that differs: `model.dilation (2 then, 4 now)`."""
+        """A text for each differing option of one kind, for example `model.dilation (2 then, 4 now)`."""
         return [
             f"{key} ({json.dumps(self.every.get(key))} then, {json.dumps(present.every.get(key))} now)"
             for key in self._differing(present, (kind,))
@@ -123,57 +123,56 @@ class Identity:
 def identify(
     config: Mapping[str, Any], defaults: Mapping[str, Any], changes: Iterable[Change] | None = None
 ) -> Identity:
-    """What decides a run's result.
+    """The identity of a configuration.
 
     Args:
-        config: A configuration, nested; options that it leaves out have their defaults.
-        defaults: Every option of this version with its default, nested, as the command line resolves
-            `skeleton(config)`.
-        changes: What became different since; None for `CHANGES`.
+        config: A nested configuration; missing options have their defaults.
+        defaults: All options of this version with their defaults, nested: the resolved `skeleton(config)`.
+        changes: Changes in the meaning of configurations; None for `CHANGES`.
 
     Returns:
-        The decisive options in the names and meanings of this version.
+        The decisive options, with the names and meanings of this version.
     """
-    ours = _migrate(flatten(config), CHANGES if changes is None else changes)
-    standard = flatten(defaults)
+    options = _migrate(flatten(config), CHANGES if changes is None else changes)
+    default_options = flatten(defaults)
     training: dict[str, Any] = {}
     measurement: dict[str, Any] = {}
-    for key, value in sorted(ours.items()):
+    for key, value in sorted(options.items()):
         if (
             not _in(key, SECTIONS)
             or _in(key, NEITHER)
-            or (key in standard and _plain(standard[key]) == _plain(value))
+            or (key in default_options and _plain(default_options[key]) == _plain(value))
         ):
             continue
-        # An empty section, or one that is not given, is what its defaults are.
-        if value in (None, {}) and any(name.startswith(f"{key}.") for name in standard):
+        # An empty or missing section means its defaults.
+        if value in (None, {}) and any(name.startswith(f"{key}.") for name in default_options):
             continue
         if not _in(key, MEASUREMENT):
             training[key] = _start(value) if key in START else _plain(value)
         elif key not in NOT_IN_SCORE:
             measurement[key] = _plain(value)
-    every = {key: _plain(value) for key, value in (standard | ours).items()}
+    every = {key: _plain(value) for key, value in (default_options | options).items()}
     return Identity(training, measurement, every)
 
 
 def skeleton(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a configuration without any option: resolved, they give the defaults of them all."""
+    """The sections of a configuration without their options; resolving them gives all defaults."""
     return {key: skeleton(value) for key, value in config.items() if isinstance(value, Mapping)}
 
 
 def digest(training: Mapping[str, Any], parent: str | None) -> str:
-    """Eight hexadecimal digits that stand for a training.
+    """Eight hexadecimal digits that identify a training.
 
     Args:
-        training: `Identity.training`.
-        parent: Those of the training whose weights it starts from.
+        training: The options of `Identity.training`.
+        parent: The digest of the training from whose weights this one starts; or None.
     """
     canonical = json.dumps([training, parent], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration by dotted names; lists and empty sections are values."""
+    """The options of a nested configuration by dotted names; lists and empty sections count as values."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -197,7 +196,7 @@ def _in(key: str, names: Iterable[str]) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value in one spelling: tuples as lists, whole floats as integers, paths as text."""
+    """A value in canonical form: tuples as lists, whole floats as integers, paths as text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -208,6 +207,6 @@ def _plain(value: Any) -> Any:
 
 
 def _start(value: Any) -> Any:
-    """A checkpoint of a run by the run folder's name, anything else as it is."""
+    """A checkpoint's path from its run folder's name on; any other value unchanged."""
     parts = str(value).replace("\\", "/").split("/")
     return "/".join(parts[-3:]) if len(parts) > 2 and parts[-2] == "checkpoints" else _plain(value)

@@ -1,8 +1,8 @@
-"""Locks that the kernel frees when their holder dies, so that a crash never leaves one behind.
+"""File locks that the kernel releases when their holder dies, so that a crash never leaves a lock behind.
 
-The library filelock cannot replace this. A sweep locks a run folder and passes the open file on to the
-trial's process, but filelock closes its file to children. A process that does not get the lock reads from the
-file who holds it, but filelock empties the file before it has the lock.
+The library filelock does not fit, for two reasons. A sweep locks a run folder and passes the open file on to
+the trial's process, but filelock's file is not inherited by child processes. A process that does not get the
+lock reads from the lock file who holds it, but filelock empties the file before it has the lock.
 """
 
 import fcntl
@@ -20,17 +20,21 @@ __all__ = ["INHERITED", "ORPHAN_PATIENCE", "acquire", "acquire_run_folder", "inh
 
 RUN_LOCK = ".lock"
 INHERITED = "DEFORMLAB_LOCK"
-# Data loader workers look for their parent every few seconds; until then they hold their training's lock.
+# Data loader workers of a killed training keep its lock until they notice, after a few seconds.
 ORPHAN_PATIENCE = 15.0
 
 
 def acquire(path: Path, what: str, patience: float = 0.0) -> IO[str]:
-    """An open file that holds an exclusive lock until it is closed here and in all processes that inherit it.
+    """Acquires an exclusive lock.
 
     Args:
-        path: The lock file; made where it is missing.
-        what: What the lock protects, as the error message calls it.
-        patience: Seconds to wait for a holder that is on its way out.
+        path: The lock file; created if it is missing.
+        what: The locked object, for the error message, for example `run folder RUN`.
+        patience: Seconds to wait for the current holder.
+
+    Returns:
+        The open lock file. The lock lasts until the file is closed in this process and in all processes that
+        inherited it.
 
     Raises:
         RunFolderError: Another process holds the lock, or the file cannot be opened.
@@ -60,14 +64,14 @@ def acquire(path: Path, what: str, patience: float = 0.0) -> IO[str]:
 
 
 def acquire_run_folder(run_dir: Path) -> IO[str]:
-    """Locks a run folder, as `acquire`; waits for the data loader workers of a training that was killed."""
+    """Locks a run folder, see `acquire`; waits for data loader workers of a killed training."""
     return acquire(run_dir / RUN_LOCK, f"run folder {run_dir}", ORPHAN_PATIENCE)
 
 
 def inherited(run_dir: Path) -> bool:
-    """Whether the process that started this one holds the lock of a run folder and passed it on.
+    """Whether this process inherited the lock of a run folder.
 
-    It names the descriptor in the environment variable `DEFORMLAB_LOCK`.
+    The parent process sets the environment variable `DEFORMLAB_LOCK` to the file descriptor of the lock.
     """
     try:
         descriptor = int(os.environ.get(INHERITED, ""))
@@ -77,7 +81,7 @@ def inherited(run_dir: Path) -> bool:
 
 
 def sign(file: IO[str], pid: int) -> None:
-    """Leaves a note in the lock file about who holds it, for the message that the next one gets."""
+    """Writes the holder into the lock file, for the error message of other processes."""
     file.truncate(0)
     file.write(f"process {pid} on {socket.gethostname()}\n")
     file.flush()
@@ -85,7 +89,11 @@ def sign(file: IO[str], pid: int) -> None:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Holds a lock for the length of a `with` block.
+    """Holds a lock during a `with` block.
+
+    Args:
+        path: The lock file; created if it is missing.
+        what: The locked object, for the error message.
 
     Raises:
         RunFolderError: Another process holds the lock.

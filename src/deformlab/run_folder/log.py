@@ -1,4 +1,4 @@
-"""`log.txt`: what a trial's process printed; each try of a sweep begins with a line of its own."""
+"""Reads and writes `log.txt`, the output of a trial's process; each start adds a header line."""
 
 import os
 import shlex
@@ -10,12 +10,12 @@ __all__ = ["begin_log", "last_log_lines"]
 
 FILE = "log.txt"
 HEADER = "deformlab sweep runs: "
-# The end of a log that is looked at, in bytes.
+# The number of bytes at the end of a log that are read.
 END = 64 * 1024
 
 
 def begin_log(run_dir: Path, command: Sequence[str]) -> IO[bytes]:
-    """The log, open for appending, with a line that names the command.
+    """Opens the log for appending and writes a header line with the command.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
@@ -27,7 +27,15 @@ def begin_log(run_dir: Path, command: Sequence[str]) -> IO[bytes]:
 
 
 def last_log_lines(run_dir: Path, count: int) -> list[str]:
-    """The end of the newest try's log, without blank lines and overwritten progress bars."""
+    """The last lines of the latest start's log, without blank lines and overwritten progress bars.
+
+    Args:
+        run_dir: The run folder.
+        count: At most as many lines are returned, >= 1.
+
+    Returns:
+        The lines; none if the log cannot be read.
+    """
     try:
         with open(run_dir / FILE, "rb") as file:
             file.seek(0, os.SEEK_END)

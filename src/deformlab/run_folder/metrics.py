@@ -1,7 +1,8 @@
-"""`metrics.csv`, a row per validation, and `offsets.csv`, a row per epoch and deformable layer.
+"""Reads and writes `metrics.csv`, one row per validation, and `offsets.csv`, one row per epoch and layer.
 
-The columns of metrics.csv are `epoch` (from 0), `step`, `train/loss`, `lr`, `images_per_second` and what the
-task logs of the validation: `val/<score>`, `val/<class score>/<class>`.
+The columns of metrics.csv are `epoch` (from 0), `step`, `train/loss`, `lr`, `images_per_second` and the
+results of the validation: `val/<score>` and `val/<class score>/<class>`. offsets.csv only has deformable
+layers.
 """
 
 import csv
@@ -30,9 +31,9 @@ __all__ = [
 ]
 
 METRICS, OFFSETS = "metrics.csv", "offsets.csv"
-# Measured again on another machine, a network differs by rounding.
+# A network that was measured again on another machine may differ by rounding.
 SAME_SCORE = 5e-3
-# Between `epoch`, `layer` and `runaway` stands what `deformlab.metrics.OffsetStatistics` explains.
+# The columns between `layer` and `runaway` are those of `deformlab.metrics.OffsetStatistics`.
 OFFSET_COLUMNS = (
     *("epoch", "layer"),
     *("filters", "length_q05", "length_q25", "length_q50", "length_q75", "length_q95", "length_over_side"),
@@ -44,13 +45,13 @@ OFFSET_COLUMNS = (
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is, by the newest value of each column.
+    """The progress of a training: the latest value of each column.
 
     Args:
-        epochs: Epochs that are complete.
-        score: Name of the score, None before the first validation.
-        value: The score, a fraction; None before the first validation.
-        images_per_second: Training speed, None where it was not logged.
+        epochs: The number of complete epochs.
+        score: Name of the score; None before the first validation.
+        value: The score, a fraction from 0 to 1; None before the first validation.
+        images_per_second: Training speed; None if it was not logged.
     """
 
     epochs: int = 0
@@ -60,28 +61,32 @@ class Progress:
 
 
 def write_metrics(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes metrics.csv; a column that only some rows have is left empty in the others.
+    """Writes metrics.csv; missing values of a row are empty cells.
+
+    Args:
+        run_dir: The run folder.
+        rows: The values of each validation, by column.
 
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     write_atomically(run_dir / METRICS, csv_text(columns, rows))
 
 
 def read_curves(run_dir: Path, result: Result) -> tuple[dict[str, float], ...]:
-    """The rows of metrics.csv, which must be of the training that result.json is of.
+    """Reads metrics.csv and checks that it belongs to the same training as result.json.
 
     Args:
         run_dir: The run folder.
-        result: What `read_result` says of it.
+        result: The content of result.json, from `read_result`.
 
     Returns:
-        A dict per validation, epochs ascending; empty cells are left out, undefined scores are nan.
+        A dictionary per validation, by ascending epoch. Empty cells are left out; undefined scores are nan.
 
     Raises:
-        RunFolderError: The file is missing or damaged, ends at another epoch or score than the result, or has
-            a value that no training writes.
+        RunFolderError: The file is missing or damaged, has an illegal value, or ends with another epoch or
+            score than the result.
     """
     path, score = run_dir / METRICS, f"val/{result.score.name}"
     rows: list[dict[str, float]] = []
@@ -94,27 +99,32 @@ def read_curves(run_dir: Path, result: Result) -> tuple[dict[str, float], ...]:
         if odd or not float(values.get("epoch", -1)).is_integer() or not 0 <= values["epoch"] < 2**31:
             raise RunFolderError(f"{path}: line {number}: {odd[0] if odd else 'epoch'} is not a number")
         if rows and values["epoch"] <= rows[-1]["epoch"]:
-            raise RunFolderError(f"{path}: line {number}: the epochs do not rise")
+            raise RunFolderError(f"{path}: line {number}: the epochs do not increase")
         if not 0 <= values.get(score, 0) <= 1 and not math.isnan(values[score]):
-            raise RunFolderError(f"{path}: line {number}: {score} is no fraction from 0 to 1")
+            raise RunFolderError(f"{path}: line {number}: {score} is not a fraction from 0 to 1")
         rows.append(values)
     last = int(rows[-1]["epoch"]) + 1
     if last != result.epochs:
-        raise RunFolderError(f"{path}: ends after epoch {last}, but result.json is of epoch {result.epochs}")
+        raise RunFolderError(f"{path}: ends after epoch {last}, but result.json has epoch {result.epochs}")
     scores = [row[score] for row in rows if not math.isnan(row.get(score, math.nan))]
     recorded = result.score.value
     if not scores or recorded is None or abs(scores[-1] - recorded) > SAME_SCORE:
-        found, known = (
-            "nothing" if value is None else f"{value:.4f}"
+        found, expected = (
+            "undefined" if value is None else f"{value:.4f}"
             for value in (scores[-1] if scores else None, recorded)
         )
         label = SCORES[result.score.name].label
-        raise RunFolderError(f"{path}: its last {label} is {found}, but result.json has {known}")
+        raise RunFolderError(f"{path}: its last {label} is {found}, but result.json has {expected}")
     return tuple(rows)
 
 
 def read_progress(run_dir: Path) -> Progress:
-    """How far a training is by metrics.csv, which may be half written; nothing where it cannot be read."""
+    """Reads the progress of a training from metrics.csv.
+
+    Returns:
+        The latest values. A file that is missing or only partly written is no error: unreadable values have
+        their defaults.
+    """
     progress = Progress()
     try:
         with open(run_dir / METRICS, newline="", encoding="utf-8") as file:
@@ -136,20 +146,25 @@ def read_progress(run_dir: Path) -> Progress:
 
 
 def write_offsets(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes offsets.csv; a value that does not exist, such as a modulation, is left out of its row.
+    """Writes offsets.csv; missing values of a row, such as a modulation, are empty cells.
+
+    Args:
+        run_dir: The run folder.
+        rows: The values of each epoch and layer, by column; see `OFFSET_COLUMNS`.
 
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     write_atomically(run_dir / OFFSETS, csv_text(OFFSET_COLUMNS, rows))
 
 
 def read_offsets(run_dir: Path) -> tuple[dict[str, Any], ...]:
-    """The rows of offsets.csv: `epoch` and `runaway` are int, `layer` is text, all else float.
+    """Reads offsets.csv.
 
     Returns:
-        A dict per epoch and layer; empty cells are left out. No rows where the run has no such file: only
-        networks with deformable layers have one, and runs before it was recorded have none.
+        A dictionary per epoch and layer: `epoch` and `runaway` are int, `layer` is text, and all other values
+        are float. Empty cells are left out. No rows if the file does not exist, because the network has no
+        deformable layers or an older version trained it.
 
     Raises:
         RunFolderError: The file is damaged.
@@ -170,11 +185,11 @@ def read_offsets(run_dir: Path) -> tuple[dict[str, Any], ...]:
 
 
 def metrics_before(run_dir: Path, epochs: int) -> list[dict[str, Any]]:
-    """The first rows of metrics.csv as text, for a checkpoint of an older version, which holds no copy.
+    """The first rows of metrics.csv as text, for a checkpoint of an older version, which has no copy of them.
 
     Args:
         run_dir: The run folder.
-        epochs: How many epochs the checkpoint was trained for; later rows are left out.
+        epochs: The checkpoint's number of epochs; later rows are left out.
 
     Raises:
         RunFolderError: The file is damaged.
@@ -183,7 +198,7 @@ def metrics_before(run_dir: Path, epochs: int) -> list[dict[str, Any]]:
 
 
 def offsets_before(run_dir: Path, epochs: int) -> list[dict[str, Any]]:
-    """The first rows of offsets.csv, as `metrics_before`."""
+    """The first rows of offsets.csv, see `metrics_before`."""
     return _rows_before(run_dir / OFFSETS, epochs)
 
 
@@ -195,6 +210,6 @@ def _rows_before(path: Path, epochs: int) -> list[dict[str, Any]]:
         return [row for row in rows if int(row["epoch"]) < epochs]
     except (RunFolderError, ValueError) as error:
         raise RunFolderError(
-            f"{error}; the checkpoint is of an older version and holds no copy: restore {path}, or remove it "
-            "to go on without the epochs before"
+            f"{error}; the checkpoint of an older version has no copy of it: restore {path}, or remove it to "
+            "continue without the earlier epochs"
         ) from error

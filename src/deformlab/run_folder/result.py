@@ -1,8 +1,8 @@
-"""`result.json`: how a run went, what its network scored, and what it was made by.
+"""Reads and writes `result.json`: the status of a run, the scores of its network, and its provenance.
 
 A sweep writes the keys of `RunStatus` before a trial's process starts; the training writes those of `Result`.
-The present version is 2. Version 1 has no key `version`; `_migrate` says what became of its keys. A file of
-version 1 is read as it is and becomes one of version 2 when it is next written.
+The current version is 2. Version 1, which has no key `version`, can still be read: `_migrate` converts its
+keys. It is replaced by version 2 when the file is next written.
 """
 
 import json
@@ -34,17 +34,20 @@ __all__ = [
 ]
 
 VERSION = 2
-# Numbers of two measurement versions do not compare. A finished network can be measured again.
-# 1  A filter was given to the object in the middle of its cell, half a cell from the filter's centre.
-# 2  A filter is given to the object at its centre, as `deformlab.metrics.filter_centre` says. Later runs also
-#    record sums over interior filters; the sums over all filters are the same as before.
+# 1  A filter was assigned to the object in the middle of its cell, half a cell from the filter's centre.
+# 2  A filter is assigned to the object at its centre, see `deformlab.metrics.filter_centre`. Later runs also
+#    record sums over interior filters; the sums over all filters are unchanged.
 # 3  Interior filters of deformable layers are also recorded one by one; the sums are the same as in 2.
 MEASUREMENT_VERSION = 3
-"""Version of the measurement; numbers of two versions cannot be compared."""
+"""The version of the measurement of effective dilation and objects.
+
+Results of different versions may not be comparable, but a finished network can be measured again.
+"""
 
 State = Literal["running", "finished", "failed", "interrupted"]
 CONV5_KINDS = ("atrous", "deformable", "modulated")
-"""The kinds of conv5."""
+"""The legal values of the option `conv5` in a result."""
+
 FILE = "result.json"
 
 
@@ -54,9 +57,10 @@ class Score:
 
     Args:
         name: A key of `SCORES`.
-        value: A fraction from 0 to 1, of the finished network; None where nothing was labelled or measured.
-        best: The best value of all validations while it trained.
-        mode: Whether `max` or `min` is better.
+        value: The score of the final network, a fraction from 0 to 1; None if nothing was measured or all
+            pixels are ignored.
+        best: The best score of all validations during the training; None if it is unknown.
+        mode: `max` if a higher score is better, `min` if a lower one is.
     """
 
     name: str
@@ -66,7 +70,7 @@ class Score:
 
     @property
     def text(self) -> str:
-        """How people read it, `mIoU 45.3 %` or `mIoU not defined`."""
+        """The score as text, for example `mIoU 45.3 %` or `mIoU not defined`."""
         return f"{SCORES[self.name].label} {format_score(self.value)}"
 
 
@@ -75,8 +79,9 @@ class ClassScores:
     """The score of each class.
 
     Args:
-        name: What is scored, `iou` for a score of `miou`.
-        values: Fractions by class; None for a class that is neither in the labels nor in the predictions.
+        name: The name of the class score, for example `iou` for the score `miou`.
+        values: Fractions from 0 to 1 by class name; None for a class that is neither in the labels nor in the
+            predictions.
     """
 
     name: str
@@ -85,15 +90,15 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class MeasuredSizes:
-    """Which objects were called small and large.
+    """The rule of object sizes that was used in a measurement.
 
     Args:
-        thresholds: Areas: small is below the first, large above the second. None where thirds were asked of
-            data without objects.
-        thirds: Whether the thresholds divide the evaluated objects into thirds.
-        area: `box`, of the bounding box, or `mask`, the number of pixels.
-        pixels: Areas in pixels of the `original` label map or of the `network`'s input.
-        assignment: Whether filters were given to an object's `mask` or to its `box`.
+        thresholds: Two areas in pixels: objects below the first are small, above the second large. None if
+            `thirds` is set and there are no objects.
+        thirds: Whether the thresholds divide the evaluated objects into three equal parts.
+        area: An object's area: `box`, that of its bounding box; `mask`, its number of pixels.
+        pixels: Unit of areas: pixels of the `original` label map, or of the `network`'s input.
+        assignment: Whether filters belong to an object by its `mask` or its bounding `box`.
     """
 
     thresholds: tuple[float, float] | None
@@ -105,13 +110,13 @@ class MeasuredSizes:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How effective dilation and objects were measured.
+    """The version and options of the measurement of effective dilation and objects.
 
     Args:
         version: See `MEASUREMENT_VERSION`.
-        options: Dotted options of measuring that differ from their defaults; None where an early run did not
-            record them.
-        sizes: Which objects were called small and large.
+        options: Options of the measurement that differ from their defaults, by dotted names; None if an early
+            run did not record them.
+        sizes: The rule of object sizes.
     """
 
     version: int
@@ -121,18 +126,18 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """Which trial a run is and how far it is: what a sweep needs to know.
+    """The names and status of a run, which a sweep needs.
 
     Args:
-        status: `running` until the process or its sweep says otherwise.
-        error: Why it failed or was interrupted, one line.
-        trial: Its name in the sweep, or the run folder's name.
-        sweep: The sweep's name.
-        role: `trial` counts in the tables, `pretraining` only feeds other trials.
-        init_from: The trial whose last weights it starts from.
-        seed: Of the training; None where it was not seeded.
-        seconds: Spent so far, also by processes that were killed.
-        peak_memory_bytes: The most that a process held so far, on the GPU where there is one.
+        status: The status; `running` until the process or its sweep writes another one.
+        error: The reason of a failure or an interruption, one line.
+        trial: The trial's name in its sweep, or the run folder's name.
+        sweep: The sweep's name, or None.
+        role: `trial` is in the tables, `pretraining` only provides weights for other trials.
+        init_from: The trial from whose last weights the training starts, or None.
+        seed: The seed of the training; None if it was not seeded.
+        seconds: Duration of the training so far, including processes that were killed.
+        peak_memory_bytes: Peak memory of the training's processes so far, on the GPU if there is one.
         measurement: How the network was measured; None before the training has written its part.
     """
 
@@ -151,7 +156,14 @@ class RunStatus:
     def from_environment(
         cls, environment: Mapping[str, str], default_trial: str, seed: int | None
     ) -> "RunStatus":
-        """What a run is called: a sweep sets `DEFORMLAB_TRIAL`, `_SWEEP`, `_ROLE` and `_INIT_FROM`."""
+        """The status of a starting run, with its names from environment variables.
+
+        Args:
+            environment: Environment variables. A sweep sets `DEFORMLAB_TRIAL`, `DEFORMLAB_SWEEP`,
+                `DEFORMLAB_ROLE` and `DEFORMLAB_INIT_FROM`.
+            default_trial: The trial's name outside a sweep.
+            seed: The seed of the training, or None.
+        """
         return cls(
             status="running",
             trial=environment.get("DEFORMLAB_TRIAL") or default_trial,
@@ -164,26 +176,28 @@ class RunStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(RunStatus):
-    """Everything that `result.json` says of a training; every value has been checked.
+    """The content of `result.json`, in addition to `RunStatus`; all values are checked.
 
     Args:
-        score: Of the finished network; while it trains, of the latest validation.
-        class_scores: The same of each class of `classes`.
+        score: The score of the final network; during the training, that of the latest validation.
+        class_scores: The score of each class.
         measurement: How effective dilation and objects were measured.
-        epochs: Whole epochs that were trained.
-        max_epochs: The planned number; None where something else ends the training.
+        epochs: The number of complete epochs.
+        max_epochs: The planned number of epochs; None if something else ends the training.
         dataset: Name of the data set.
-        data: By split (`train`, `val`): `dataset`, `fingerprint` and `images`; early runs have none.
-        classes: One or more different names, in label order.
-        palette: A colour `#rrggbb` for each class; early runs have none.
-        model: What the network is: at least `conv5`, `dilation` and `num_deformable_layers`.
-        parameters: Number of weights.
-        images_per_second: Of the last epoch's training, over all processes.
-        precision: Lightning's name of it.
-        versions: Of deformlab, Python and the libraries that shape a result.
-        git_revision: Of the checkout, `-dirty` behind it with local changes; None for an installed package.
+        data: For each split (`train`, `val`), its `dataset`, `fingerprint` and number of `images`; empty for
+            early runs.
+        classes: The names of the classes in label order, one or more, all different.
+        palette: A colour `#rrggbb` for each class; empty for early runs.
+        model: Options of the network, at least `conv5`, `dilation` and `num_deformable_layers`.
+        parameters: Number of parameters of the network.
+        images_per_second: Training speed in the last epoch, over all processes; None if it is unknown.
+        precision: Lightning's name of the precision.
+        versions: Versions of deformlab, Python and the libraries that affect results.
+        git_revision: The commit of the checkout, with `-dirty` appended if it had changes; None for an
+            installed package.
         operator_backend: `native` or `reference`.
-        machine: Processor or GPU and the number of cores.
+        machine: Processor or GPU, and the number of cores.
     """
 
     score: Score
@@ -209,24 +223,24 @@ def write_result(run_dir: Path, result: Result) -> None:
     """Writes result.json.
 
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     _write(run_dir, asdict(result))
 
 
 def mark_status(run_dir: Path, status: RunStatus) -> None:
-    """Writes which trial a run is and its status; keeps what the training has written.
+    """Writes the names and status of a run, and keeps the results of the training.
 
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     kept = ("seconds", "peak_memory_bytes", "measurement")
-    news = {key: value for key, value in asdict(status).items() if key not in kept or value is not None}
-    _write(run_dir, _content(run_dir) | news)
+    updates = {key: value for key, value in asdict(status).items() if key not in kept or value is not None}
+    _write(run_dir, _content(run_dir) | updates)
 
 
 def read_status(run_dir: Path) -> RunStatus | None:
-    """How far a run is; None where result.json is missing or damaged, or says nothing of it."""
+    """Reads the status of a run; None if result.json is missing, damaged or has no status."""
     content = _content(run_dir)
     try:
         return _status(content, run_dir)
@@ -235,53 +249,53 @@ def read_status(run_dir: Path) -> RunStatus | None:
 
 
 def read_result(run_dir: Path) -> Result:
-    """Reads the result of a training, of any status.
+    """Reads the result of a training with any status.
 
     Raises:
-        RunFolderError: result.json is missing, damaged or of a later version, lacks a key (the training never
-            began), or has a value that no training writes.
+        RunFolderError: result.json is missing, damaged or of a later version, has an illegal value, or lacks
+            a key because the training never started.
     """
     path = run_dir / FILE
     content = read_json(path)
     try:
         if check.count({"version": 1} | content, "version") > VERSION:
             raise RunFolderError(
-                f"{path}: is of version {content['version']}, this deformlab reads up to {VERSION}; "
-                "use the version that wrote it"
+                f"{path}: has version {content['version']}, but this deformlab reads at most {VERSION}; "
+                "use the deformlab that wrote it"
             )
         return _result(_migrate(content, run_dir), run_dir)
     except KeyError as error:
         raise RunFolderError(f"{path}: lacks {error}") from error
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise RunFolderError(f"{path}: has a value of the wrong kind ({check.first_line(error)})") from error
+        raise RunFolderError(f"{path}: has an illegal value ({check.first_line(error)})") from error
 
 
 def read_finished_result(run_dir: Path) -> Result:
-    """Reads the result of a run that a report can count.
+    """Reads the result of a run that a report can use: it is finished and has a score.
 
     Raises:
-        RunFolderError: The run never started, is not finished or has no score, or as `read_result`.
+        RunFolderError: The run never started, is not finished or has no score; also as in `read_result`.
     """
     path = run_dir / FILE
     if not path.is_file():
-        raise RunFolderError(f"{run_dir}: has no result.json; the run never started, run the sweep again")
+        raise RunFolderError(f"{run_dir}: has no result.json, so the run never started; run the sweep again")
     content = read_json(path)
     status = content.get("status")
     if status != "finished":
         reason = f" ({check.first_line(content['error'])})" if content.get("error") else ""
-        known = f"{status:.40}" if isinstance(status, str) and check.is_clean(status) else "status unknown"
-        raise RunFolderError(f"{path if status is None else run_dir}: {known}{reason}; run the sweep again")
+        shown = f"{status:.40}" if isinstance(status, str) and check.is_clean(status) else "status unknown"
+        raise RunFolderError(f"{path if status is None else run_dir}: {shown}{reason}; run the sweep again")
     result = read_result(run_dir)
     if result.score.value is None:
         raise RunFolderError(
-            f"{run_dir}: has no {SCORES[result.score.name].label}: it was never validated, or all its labels "
-            "are ignored; train it with validation after the last epoch"
+            f"{run_dir}: has no {SCORES[result.score.name].label}, because it was never validated or all its "
+            "labels are ignored; train it with validation after the last epoch"
         )
     return result
 
 
 def _write(run_dir: Path, content: Mapping[str, Any]) -> None:
-    # In one order, whoever writes.
+    # The order of the keys is the same for a sweep and a training.
     ordered = {"version": VERSION} | {key: content[key] for key in KEYS if key in content}
     write_atomically(run_dir / FILE, json.dumps(ordered | dict(content), indent=2) + "\n")
 
@@ -290,7 +304,7 @@ KEYS = ("version", "status", "error", *(f.name for f in fields(Result) if f.name
 
 
 def _content(run_dir: Path) -> dict[str, Any]:
-    """The keys of result.json in the present version; none where it is missing or damaged."""
+    """The content of result.json in the current version; empty if it is missing or damaged."""
     try:
         return _migrate(read_json(run_dir / FILE), run_dir)
     except (RunFolderError, TypeError, ValueError, AttributeError, RecursionError):
@@ -320,7 +334,7 @@ def _result(content: Mapping[str, Any], run_dir: Path) -> Result:
         raise ValueError("classes must be one or more different names")
     palette = tuple(check.text({"palette": colour}, "palette") for colour in content.get("palette") or ())
     if not all(re.fullmatch("#[0-9a-fA-F]{6}", colour) for colour in palette):
-        raise ValueError("palette has a value that is no colour #rrggbb")
+        raise ValueError("palette has a value that is not a colour #rrggbb")
     data = {name: dict(part) for name, part in dict(content.get("data") or {}).items() if part is not None}
     for part in data.values():
         check.text(part, "fingerprint")
@@ -349,10 +363,12 @@ def _result(content: Mapping[str, Any], run_dir: Path) -> Result:
 
 
 def score_of(content: Mapping[str, Any]) -> Score:
-    """The score that an object of JSON holds.
+    """The score in a JSON object.
 
     Raises:
-        KeyError, TypeError, ValueError: It is none.
+        KeyError: A key is missing.
+        TypeError: A value has the wrong type.
+        ValueError: A value is illegal.
     """
     named = {"score.best": None} | {f"score.{key}": value for key, value in content.items()}
     return Score(
@@ -364,15 +380,17 @@ def score_of(content: Mapping[str, Any]) -> Score:
 
 
 def class_scores_of(content: Mapping[str, Any], classes: tuple[str, ...] | None = None) -> ClassScores:
-    """The scores of classes that an object of JSON holds, in the order of `classes` where that is given.
+    """The class scores in a JSON object, in the order of `classes` if that is given.
 
     Raises:
-        KeyError, TypeError, ValueError: It holds none, or those of other classes.
+        KeyError: A key is missing.
+        TypeError: A value has the wrong type.
+        ValueError: A value is illegal, or the scores are of other classes.
     """
     name, values = check.text(content, "name"), check.mapping(content, "values")
     if classes is not None and set(values) != set(classes):
         odd = sorted(set(values) ^ set(classes))
-        raise ValueError(f"{name} and classes do not name the same: {', '.join(odd)}")
+        raise ValueError(f"{name} and classes have different names: {', '.join(odd)}")
     return ClassScores(name, {key: check.fraction(values, key) for key in classes or values})
 
 
@@ -409,10 +427,10 @@ def _model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _migrate(content: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    """The keys of version 2 for those of version 1.
+    """Converts the keys of version 1 to those of version 2.
 
-    `miou` and `best_miou` became `score`, `iou` became `class_scores`, `thresholds` became
-    `measurement.sizes`, whose rule was in objects.json.
+    `miou` and `best_miou` become `score`, `iou` becomes `class_scores`. `thresholds` and the rule in
+    objects.json become `measurement.sizes`.
     """
     if content.get("version", 1) != 1:
         return content
@@ -422,7 +440,7 @@ def _migrate(content: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         new["score"] = asdict(Score("miou", content["miou"], content.get("best_miou")))
     if "iou" in content:
         new["class_scores"] = {"name": "iou", "values": content["iou"]}
-    # A sweep's own file has no measurement.
+    # A file that only a sweep has written has no measurement.
     if "measurement" in content or "classes" in content:
         entry = content.get("measurement")
         entry = dict(entry) if entry is not None else {"version": _early_version(run_dir), "options": None}
@@ -431,9 +449,9 @@ def _migrate(content: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 def _early_version(run_dir: Path) -> int:
-    """With which version a run was measured that did not record it.
+    """The measurement version of a run that did not record it.
 
-    Version 2 has an objects.json of version 2 or later, or interior filters in effective_dilation.csv.
+    It is 2 if objects.json has version 2 or later, or if effective_dilation.csv has interior filters.
     """
     try:
         if int(read_json(run_dir / "objects.json").get("version", 1)) > 1:
@@ -447,7 +465,7 @@ def _early_version(run_dir: Path) -> int:
 
 
 def _early_sizes(run_dir: Path, thresholds: Any) -> dict[str, Any]:
-    """What is small and large in a run of version 1, by objects.json, or else by its thresholds."""
+    """The rule of object sizes of a version 1 run, from objects.json, or else from its thresholds."""
     try:
         rule = dict(read_json(run_dir / "objects.json")["rule"])
         rule["assignment"] = rule.pop("region")

@@ -1,6 +1,6 @@
-"""How scores are named in files and shown to people: the only table of it.
+"""The names of scores in files, and their labels in tables and messages.
 
-A task logs its score as `<split>/<name>` (`val/miou`), and the same of each class as
+A task logs its score as `<split>/<name>` (`val/miou`) and each class score as
 `<split>/<class score>/<class>` (`val/iou/car`). All scores are fractions from 0 to 1.
 """
 
@@ -15,12 +15,12 @@ Mode = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class ScoreFormat:
-    """How one score is shown.
+    """The names and labels of one score.
 
     Args:
-        label: What people call it, as in a table's heading.
-        class_score: Name of the same score of one class.
-        class_label: What people call that.
+        label: The score's label, as in the heading of a table.
+        class_score: The name of the corresponding class score.
+        class_label: The label of the class score.
     """
 
     label: str
@@ -29,21 +29,21 @@ class ScoreFormat:
 
     @property
     def heading(self) -> str:
-        """Label and unit, `mIoU %`."""
+        """Label and unit, for example `mIoU %`."""
         return f"{self.label} %"
 
 
 SCORES = {"miou": ScoreFormat(label="mIoU", class_score="iou", class_label="IoU")}
-"""How each score is shown, by its name in files."""
+"""The format of each score, by its name."""
 
 
 def format_score(value: float | None) -> str:
-    """A score in percent with one decimal, `45.3 %`; `not defined` for None."""
+    """A score in percent with one decimal, for example `45.3 %`; `not defined` for None."""
     return "not defined" if value is None else f"{100 * value:.1f} %"
 
 
 def finite(value: Any) -> float | None:
-    """A value as a number; None where it is none, infinite or nan, which JSON does not have."""
+    """A value as a float; None if it is not a number, infinite or nan, which JSON cannot represent."""
     try:
         number = float(value)
     except (TypeError, ValueError):

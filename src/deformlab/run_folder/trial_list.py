@@ -1,4 +1,4 @@
-"""`trials.json` of a sweep's folder: the run folders that belong to the sweep as its file is now."""
+"""Reads and writes `trials.json`, the list of the run folders that belong to a sweep."""
 
 import json
 from collections.abc import Sequence
@@ -16,17 +16,24 @@ FILE = "trials.json"
 def write_trial_list(sweep_dir: Path, names: Sequence[str]) -> None:
     """Writes the names of a sweep's run folders.
 
+    Args:
+        sweep_dir: The sweep's folder.
+        names: The names of the run folders in it.
+
     Raises:
-        RunFolderError: The disk is full or the folder cannot be written; the old file is still there.
+        RunFolderError: The disk is full or the folder cannot be written; the old file is kept.
     """
     write_atomically(sweep_dir / FILE, json.dumps(list(names), indent=2) + "\n")
 
 
 def read_trial_list(sweep_dir: Path) -> list[str] | None:
-    """The names of a sweep's run folders, each once; None where the folder has no such list.
+    """Reads the names of a sweep's run folders.
+
+    Returns:
+        The names without duplicates; None if the folder has no list.
 
     Raises:
-        RunFolderError: The file is damaged, or names a folder elsewhere.
+        RunFolderError: The file is damaged, or contains a path instead of a name.
     """
     path = sweep_dir / FILE
     if not path.is_file():
@@ -38,5 +45,5 @@ def read_trial_list(sweep_dir: Path) -> list[str] | None:
     if not isinstance(names, list) or any(
         not isinstance(name, str) or Path(name).name != name or not name.isprintable() for name in names
     ):
-        raise RunFolderError(f"{path}: not a list of trial folders; run the sweep again to renew it")
+        raise RunFolderError(f"{path}: not a list of run folders; run the sweep again to write it anew")
     return list(dict.fromkeys(names))
