@@ -1,11 +1,12 @@
-"""Measure what the metrics cost: mIoU against torchmetrics, and a validation step against its forward pass.
+"""Measure the time of the metrics: mIoU against torchmetrics, a validation step against its forward pass.
 
     python scripts/bench_metrics.py [--output FILE] [--part miou|validation ...] [--repeats N] [--threads N]
 
-miou updates both metrics in turn with one 2048x1024 pair of label maps and compares their numbers. validation
-takes one 2048x1024 image through DeepLab with a deformable ResNet-101, mIoU and effective dilation. It times
-the forward pass within each step, because two passes vary by more than the metrics cost. Ratios are medians
-over neighbours. Parts can be measured one at a time: a part that is not measured keeps what is in FILE.
+miou updates both metrics alternately with one pair of 2048x1024 label maps and compares their results.
+validation runs one 2048x1024 image through DeepLab with a deformable ResNet-101, mIoU and effective dilation.
+It times the forward pass within each step, because two passes differ by more than the time of the metrics.
+Ratios are medians of the ratios of neighbouring calls. Parts can be measured one at a time: FILE keeps the
+results of the other parts.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from deformlab.tasks import SemanticSegmentation
 
 HEIGHT, WIDTH, CLASSES, IGNORED = 1024, 2048, 19, 255
 OBJECT_SIDE = 128
-# What the metrics may cost: a share of torchmetrics' time, and one of the forward pass alone.
+# Limits on the ratios: mIoU over torchmetrics, and a validation step over its forward pass.
 LIMITS = {"miou": 0.1, "validation": 1.1}
 
 
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def measure_miou(repeats: int) -> dict[str, Any]:
-    """Sorted milliseconds of an update of each metric, and whether they find the same IoU of every class."""
+    """Sorted milliseconds of an update of each metric; checks that both give the same IoU of every class."""
     label, _ = label_maps()
     generator = torch.Generator().manual_seed(1)
     wrong = torch.rand(label.shape, generator=generator) < 0.2
@@ -80,7 +81,7 @@ def measure_validation(repeats: int) -> dict[str, Any]:
     """Sorted milliseconds of whole validation steps and of the forward pass within each."""
     torch.manual_seed(0)
     task = SemanticSegmentation(num_classes=CLASSES, backbone="resnet101", conv5="deformable").eval()
-    # Offsets at rest would only be read at whole cells, which no trained network does.
+    # With offsets of zero, all samples would be at whole cells, unlike in a trained network.
     for name, parameter in task.named_parameters():
         if "conv_offset.bias" in name:
             torch.nn.init.uniform_(parameter, -1, 1)
@@ -113,7 +114,7 @@ def measure_validation(repeats: int) -> dict[str, Any]:
 
 
 def label_maps() -> tuple[torch.Tensor, torch.Tensor]:
-    """Classes and instance ids, (1, H, W) int64: blocks of one class, every second one an object."""
+    """Classes and instance ids, (1, H, W) int64: blocks of one class, of which every second is an object."""
     generator = torch.Generator().manual_seed(0)
     blocks = (1, HEIGHT // OBJECT_SIDE, WIDTH // OBJECT_SIDE)
     ids = torch.arange(blocks[1] * blocks[2]).view(blocks)
@@ -128,7 +129,7 @@ def label_maps() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def summary(times: dict[str, list[float]], of: str, against: str) -> dict[str, Any]:
-    """The times in order, and the ratio."""
+    """The sorted times, and the ratio."""
     return {
         "milliseconds": {name: sorted(values) for name, values in times.items()},
         "ratio": ratio(times[of], times[against]),

@@ -1,18 +1,18 @@
-"""Measure deformable DeepLabs against the atrous one: a forward pass or a training step, in one process.
+"""Measure deformable DeepLabs against the atrous one: forward passes or training steps, in one process.
 
     python scripts/bench_network.py [--output FILE] [--device cpu|cuda] [--network cityscapes|camvid]
         [--passes forward training_step] [--repeats 5] ...
 
 `cityscapes` is the network of experiments/cityscapes_paper.yaml (ResNet-101) on one image of 1024x2048,
-`camvid` that of experiments/camvid.yaml (ResNet-18) on a batch of 8 of 180x240. Output stride is 16,
-dilation 2, and conv5 has three deformable layers. A forward pass has no gradients; a training step is
-loss, backward and SGD.
+`camvid` that of experiments/camvid.yaml (ResNet-18) on a batch of 8 images of 180x240. The output stride is
+16, the dilation 2, and conv5 has three deformable layers. A forward pass is without gradients; a training
+step is forward, loss, backward and SGD.
 
-Calls alternate between the networks: one round of warm-up, then `--repeats` that count. Milliseconds are
-medians, the ratio is the median of the ratios to the atrous network's call in the same round. On a GPU,
-`peak_mb` is the most memory (10^6 bytes) that a call holds besides weights, the optimiser's state and the
-images. Precisions are Lightning's, and `tf32`: float32 whose products a GPU may round to TF32. A file of
-the same machine and build keeps its other rows.
+Calls alternate between the networks: one round of warm-up, then `--repeats` measured rounds. Milliseconds are
+medians; the ratio is the median of the ratios to the atrous network's call in the same round. On a GPU,
+`peak_mb` is the peak memory (10^6 bytes) of a call, without weights, the optimizer's state and the images.
+Precisions have Lightning's names, except `tf32`: float32, but a GPU may round products to TF32. Other rows of
+an output file are kept if it is from the same machine and build.
 """
 
 import argparse
@@ -37,7 +37,7 @@ KEY = ("network", "backbone", "size", "pass", "precision", "memory_format")
 
 
 class Network(NamedTuple):
-    """A network and the images that it is measured on."""
+    """A network and the size of its images."""
 
     backbone: str
     size: tuple[int, int, int]  # images, height, width
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the result")
     parser.add_argument("--device", default="cpu", choices=DEVICES)
     parser.add_argument("--network", default="cityscapes", choices=list(NETWORKS))
-    parser.add_argument("--backbone", help="another one than the network's")
+    parser.add_argument("--backbone", help="another backbone for the network")
     parser.add_argument("--size", nargs=3, type=int, metavar=("IMAGES", "HEIGHT", "WIDTH"))
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=["forward"])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["32-true"])
@@ -116,7 +116,7 @@ def measure(
 def make_call(
     network: Network, variant: str, which: str, precision: str, memory_format: str, device: str
 ) -> Callable[[], None]:
-    """A function that does one forward pass or one training step."""
+    """A function that runs one forward pass or one training step."""
     use_tf32(precision != "32-true")
     images, height, width = network.size
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +149,7 @@ def make_model(network: Network, variant: str, memory_format: str, device: str) 
     torch.manual_seed(0)
     backbone = build_backbone(BackboneConfig(network.backbone, conv5=variant))  # type: ignore[arg-type]
     model = DeepLab(backbone, network.classes, head_channels=network.head_channels)
-    # Offsets of zero are only read at whole cells; those of a trained network are not zero.
+    # With offsets of zero, all samples would be at whole cells, unlike in a trained network.
     for name, parameter in model.named_parameters():
         if "conv_offset.bias" in name:
             torch.nn.init.uniform_(parameter, -1, 1)
@@ -157,7 +157,7 @@ def make_model(network: Network, variant: str, memory_format: str, device: str) 
 
 
 def peak_mb(call: Callable[[], None]) -> float:
-    """MB (10^6 bytes) that a call on the GPU holds at most, above what is there before it."""
+    """Peak GPU memory of a call in MB (10^6 bytes), without memory allocated before it."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -1,11 +1,12 @@
-"""Measure what following the offsets adds to a training step, in one process.
+"""Measure the time that the offset monitor adds to a training step, in one process.
 
     python scripts/bench_offset_monitor.py [--output FILE] [--repeats 9] [--kinds deformable modulated]
 
-The networks are those of experiments/camvid.yaml (ResNet-18, 240x180, batch 8, 46 batches an epoch). Steps
-of a network that is followed and of one that is not alternate; the ratio is the median over neighbours. Since
-the difference is smaller than what a step varies by, the monitor's own calls are timed as well: `share` is
-their time in an epoch, the statistics at its end included, over that of the epoch's steps.
+The networks are those of experiments/camvid.yaml (ResNet-18, 240x180, batches of 8, 46 batches per epoch).
+Steps of a network with the monitor and of one without alternate; the ratio is the median of the ratios of
+neighbouring steps. Because the difference is smaller than the variation between steps, the monitor's calls
+are also timed separately: `share` is their time in an epoch, including the statistics at its end, over the
+time of the epoch's steps.
 """
 
 import argparse
@@ -40,8 +41,8 @@ def main() -> None:
         row = measure(kind, options.repeats)
         rows.append(row)
         print(
-            f"{row['conv5']:10} step {row['step_ms']:.0f} ms, followed {row['ratio']:.3f}x; monitor "
-            f"{row['monitor_ms_per_epoch']:.1f} ms an epoch, {row['share']:.3%} of its steps, "
+            f"{row['conv5']:10} step {row['step_ms']:.0f} ms, with monitor {row['ratio']:.3f}x; monitor "
+            f"{row['monitor_ms_per_epoch']:.1f} ms per epoch, {row['share']:.3%} of its steps, "
             f"limit {LIMIT:.0%} {'met' if row['share'] <= LIMIT else 'MISSED'}",
             flush=True,
         )
@@ -57,33 +58,33 @@ def main() -> None:
 
 
 def measure(conv5: str, repeats: int) -> dict[str, Any]:
-    """Steps with and without the monitor, then the monitor's own time in an epoch of as many batches."""
+    """Times steps with and without the monitor, then the monitor's calls in an epoch."""
     generator = torch.Generator().manual_seed(0)
     batch = {
         "image": torch.randn(8, 3, 180, 240, generator=generator),
         "label": torch.randint(CLASSES, (8, 180, 240), generator=generator),
     }
-    followed, alone = make_task(conv5), make_task(conv5)
-    steps = {"followed": make_step(followed, batch), "alone": make_step(alone, batch)}
+    monitored, alone = make_task(conv5), make_task(conv5)
+    steps = {"monitored": make_step(monitored, batch), "alone": make_step(alone, batch)}
     with tempfile.TemporaryDirectory() as folder:
-        monitor, trainer = OffsetMonitor(Path(folder)), a_trainer()
-        monitor.setup(trainer, followed, "fit")
-        monitor.on_train_epoch_start(trainer, followed)
-        times: dict[str, list[float]] = {"followed": [], "alone": []}
+        monitor, trainer = OffsetMonitor(Path(folder)), make_trainer()
+        monitor.setup(trainer, monitored, "fit")
+        monitor.on_train_epoch_start(trainer, monitored)
+        times: dict[str, list[float]] = {"monitored": [], "alone": []}
         for _ in range(repeats + 2):
             for name, step in steps.items():
                 start = time.perf_counter()
                 step()
-                if name == "followed":
-                    monitor.on_train_batch_end(trainer, followed, None, batch, 0)
+                if name == "monitored":
+                    monitor.on_train_batch_end(trainer, monitored, None, batch, 0)
                 times[name].append(1e3 * (time.perf_counter() - start))
         times = {name: values[2:] for name, values in times.items()}
-        monitor_ms = epoch_ms(monitor, trainer, followed, batch)
+        monitor_ms = epoch_ms(monitor, trainer, monitored, batch)
     step_ms = statistics.median(times["alone"])
     return {
         "conv5": conv5,
         "step_ms": step_ms,
-        "ratio": ratio(times["followed"], times["alone"]),
+        "ratio": ratio(times["monitored"], times["alone"]),
         "monitor_ms_per_epoch": monitor_ms,
         "share": monitor_ms / (BATCHES * step_ms),
     }
@@ -92,7 +93,7 @@ def measure(conv5: str, repeats: int) -> dict[str, Any]:
 def epoch_ms(
     monitor: OffsetMonitor, trainer: Any, task: SemanticSegmentation, batch: dict[str, torch.Tensor]
 ) -> float:
-    """Milliseconds of the monitor's calls in an epoch, between forward passes that are not counted."""
+    """Milliseconds of the monitor's calls in an epoch, without the forward passes between them."""
     total = 0.0
     monitor.on_train_epoch_start(trainer, task)
     for index in range(BATCHES):
@@ -109,7 +110,7 @@ def epoch_ms(
 def make_task(conv5: str) -> SemanticSegmentation:
     torch.manual_seed(0)
     task = SemanticSegmentation(num_classes=CLASSES, backbone="resnet18", conv5=conv5, head_channels=256)
-    # Offsets at rest would only be read at whole cells, which no trained network does.
+    # With offsets of zero, all samples would be at whole cells, unlike in a trained network.
     for name, parameter in task.named_parameters():
         if "conv_offset.bias" in name:
             torch.nn.init.uniform_(parameter, -1, 1)
@@ -117,7 +118,7 @@ def make_task(conv5: str) -> SemanticSegmentation:
 
 
 def make_step(task: SemanticSegmentation, batch: dict[str, torch.Tensor]) -> Any:
-    """A function that does one step of SGD in float32."""
+    """A function that runs one step of SGD in float32."""
     optimizer = torch.optim.SGD(task.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
@@ -129,8 +130,8 @@ def make_step(task: SemanticSegmentation, batch: dict[str, torch.Tensor]) -> Any
     return step
 
 
-def a_trainer() -> Any:
-    """What the monitor reads of a trainer."""
+def make_trainer() -> Any:
+    """A stub with the attributes of a trainer that the monitor reads."""
     return SimpleNamespace(
         is_global_zero=True, current_epoch=0, global_step=0, num_training_batches=BATCHES, loggers=[]
     )

@@ -1,24 +1,25 @@
-"""Measure deformable against dense convolution, and against torchvision's, and save the ratios.
+"""Measure deformable convolution against dense convolution and torchvision's operator; save the ratios.
 
     python scripts/bench_ops.py [--output FILE] [--device cpu|cuda] [--repeats 9] [--threads N] ...
 
 A row is a shape, type, memory format and version (v1, or v2 with modulation). It has four parts:
 
-- `dense`: forward, without gradients, and forward + backward with the gradients of all arguments (input
-  and weight of the dense convolution; offset and, in v2, mask besides), no bias; deformable over dense.
-  Calls alternate, two rounds of warm-up and then `--repeats` that count (on a GPU a call is as many as
-  fill 5 ms, timed by CUDA events, after cuDNN has tried its algorithms). Milliseconds are medians; a
-  ratio is the median of the ratios of neighbouring calls.
-- `torchvision`: torchvision's time over ours in the same way, where it can be imported and has the type;
-  one round of warm-up and `--torchvision-repeats`. On the CPU it takes seconds per call at the largest
-  shape.
-- `scratch`: scratch memory, on the CPU at the Cityscapes shape only; see scripts/scratch_memory.py.
-- `threads`: one thread's time over two threads' at the Cityscapes shape on the CPU, again alternating.
+- `dense`: deformable over dense convolution, for forward without gradients, and for forward + backward with
+  the gradients of all arguments (input and weight; for the deformable one also offset and, in v2, mask). No
+  bias. Calls alternate: two rounds of warm-up, then `--repeats` measured rounds. On a GPU, a sample is as
+  many calls as fill 5 ms, timed by CUDA events, after cuDNN has chosen its algorithms. Milliseconds are
+  medians; a ratio is the median of the ratios of neighbouring calls.
+- `torchvision`: torchvision's time over ours, measured in the same way, if torchvision can be imported and
+  supports the type; one round of warm-up and `--torchvision-repeats` rounds. On the CPU it takes seconds per
+  call at the largest shape.
+- `scratch`: scratch memory, on the CPU only at the Cityscapes shape; see scripts/scratch_memory.py.
+- `threads`: one thread's time over two threads' at the Cityscapes shape on the CPU, also alternating.
 
-Limits and verdicts from scripts/speed_targets.py are printed, not saved. Parts are saved one by one. A
-file of the same machine, threads and build keeps what is not measured again, so that several calls with
-`--shapes`, `--dtypes` or `--parts` make one table; `--resume` skips what it has. A file of another
-machine or build is started anew. A case that fails is reported; the others go on, and the exit code is 1.
+Limits and verdicts from scripts/speed_targets.py are printed, but not saved. Each part is saved when it is
+measured. Other results in an output file are kept if it is from the same machine, build and number of
+threads, so that several calls with `--shapes`, `--dtypes` or `--parts` give one table; otherwise the file is
+replaced. `--resume` skips parts that the file has. If a case fails, it is reported, the other cases are
+measured, and the exit code is 1.
 """
 
 import argparse
@@ -51,20 +52,22 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     parser.add_argument("--device", default="cpu", choices=DEVICES)
-    parser.add_argument("--repeats", type=int, default=9, help="calls that count, default 9")
-    parser.add_argument("--torchvision-repeats", type=int, default=3, help="the same, default 3")
+    parser.add_argument("--repeats", type=int, default=9, help="measured rounds, default 9")
+    parser.add_argument(
+        "--torchvision-repeats", type=int, default=3, help="measured rounds against torchvision, default 3"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(LIMITED_SHAPES))
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), help=f"default: {DEFAULT_DTYPES}")
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
     parser.add_argument("--versions", nargs="+", choices=list(VERSIONS), default=list(VERSIONS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    parser.add_argument("--resume", action="store_true", help="skip what the output has")
+    parser.add_argument("--resume", action="store_true", help="skip parts that the output file has")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     prepare(options.device)
     if "torchvision" in options.parts and torchvision_ops() is None:
-        print("torchvision cannot be imported: not compared with it")
+        print("torchvision cannot be imported: no comparison with it")
 
     result = start_result(options.device, options.output)
     dtypes = options.dtypes or DEFAULT_DTYPES[options.device]
@@ -97,7 +100,7 @@ def cases(
 
 
 def row_of(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The case's row, a new one where there is none."""
+    """The case's row, which is added if it is missing."""
     for row in rows:
         if all(row[name] == getattr(case, name) for name in KEY):
             return row
@@ -110,7 +113,7 @@ def has_part(row: dict[str, Any], part: str) -> bool:
 
 
 def against_dense(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
-    """Deformable over dense, by direction."""
+    """Times of deformable and dense convolution and their ratio, by direction."""
     measured = {}
     for direction in DIRECTIONS:
         calls = {name: call_of(operators[name], direction) for name in ("dense", "deformable")}
@@ -124,7 +127,7 @@ def against_dense(case: Case, operators: Operators, options: argparse.Namespace)
 
 
 def against_torchvision(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
-    """How many times as long torchvision takes."""
+    """Torchvision's time over ours, by direction."""
     if "torchvision" not in operators:
         return {}
     measured = {}
@@ -139,7 +142,7 @@ def against_torchvision(case: Case, operators: Operators, options: argparse.Name
 
 
 def scratch(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
-    """MB besides arguments and results, of every operator."""
+    """Scratch memory of each operator in MB, without arguments and results."""
     if case.device == "cpu" and case.shape != "cityscapes":
         return {}
     found = {name: scratch_mb(case, name, operator) for name, operator in operators.items()}
@@ -152,7 +155,7 @@ def scratch(case: Case, operators: Operators, options: argparse.Namespace) -> di
 
 
 def two_threads(case: Case, operators: Operators, options: argparse.Namespace) -> dict[str, Any]:
-    """One thread's time over two threads', of our operator and, to know the machine, of the dense one."""
+    """One thread's time over two threads', for our operator and, as a reference, dense convolution."""
     if case.shape != "cityscapes" or case.device != "cpu" or os.cpu_count() == 1:
         return {}
 
@@ -196,7 +199,7 @@ def title(row: dict[str, Any]) -> str:
 
 
 def describe(device: str, row: dict[str, Any], measured: dict[str, Any]) -> list[str]:
-    """The measured parts of a row as lines of a table: what, values, limit, verdict."""
+    """The measured parts of a row as lines of a table: part, values, limit, verdict."""
     lines: list[str] = []
 
     def add(what: str, value: float, text: str, limit: Limit | None) -> None:

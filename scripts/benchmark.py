@@ -1,4 +1,4 @@
-"""What the benchmarks share: calls timed in turn, where they ran, and the file of their result."""
+"""Shared code of the benchmarks: alternating timed calls, the machine, and the result file."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ from deformlab.ops import backend, native_status
 
 DEVICES = ("cpu", "cuda")
 WARM_UP = 2
-# A CUDA event resolves about a microsecond; a sample is as many calls as fill this time.
+# CUDA events resolve about a microsecond, so a sample is as many calls as fill this time.
 CUDA_SAMPLE_MS = 5.0
 CUDA_CALLS_AT_MOST = 1000
 
 
 def prepare(device: str) -> None:
-    """Check that the compiled kernels serve the device, and let cuDNN choose its fastest algorithms.
+    """Checks that compiled kernels exist for the device, and lets cuDNN choose its fastest algorithms.
 
     Raises:
-        SystemExit: There is no such device, or a benchmark would time the plain PyTorch implementation.
+        SystemExit: The device does not exist, or its operators would run on plain PyTorch.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no CUDA device")
@@ -41,7 +41,7 @@ def prepare(device: str) -> None:
 
 
 def use_tf32(allowed: bool) -> None:
-    """Let float32 products on a GPU use TF32, or not: matrix products (ours too) and cuDNN's convolutions."""
+    """Allows or forbids TF32 on a GPU, for float32 matrix products (including ours) and cuDNN."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
 
@@ -52,9 +52,16 @@ def use_tf32(allowed: bool) -> None:
 def alternate(
     calls: Mapping[str, Callable[[], Any]], repeats: int, device: str, warm_up: int = WARM_UP
 ) -> dict[str, list[float]]:
-    """Milliseconds of each call; calls alternate, so that a busy machine slows all of them alike.
+    """Milliseconds of each call; calls alternate, so that other load on the machine slows all equally.
 
-    All calls are made in turn: `warm_up` rounds that do not count, then `repeats`.
+    Args:
+        calls: The functions to time, by name.
+        repeats: Number of measured rounds; each round calls every function once.
+        device: `cpu` or `cuda`.
+        warm_up: Number of rounds before the measured ones.
+
+    Returns:
+        The milliseconds of each measured round, by name.
     """
     samplers = {name: _sampler(call, device) for name, call in calls.items()}
     rounds = [{name: sample() for name, sample in samplers.items()} for _ in range(warm_up + repeats)]
@@ -62,14 +69,14 @@ def alternate(
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> float:
-    """The median of the ratios of neighbours: a slow minute moves it less than the ratio of medians."""
+    """The median of the ratios of neighbouring calls, which varies less with load than a ratio of medians."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 def _sampler(call: Callable[[], Any], device: str) -> Callable[[], float]:
     if device == "cpu":
         return lambda: _cpu_ms(call)
-    # cuDNN tries its algorithms in the first call; the caching allocator needs a second one.
+    # cuDNN tries its algorithms in the first call; the caching allocator needs a second call.
     for _ in range(3):
         call()
     calls = math.ceil(CUDA_SAMPLE_MS / max(_cuda_ms(call, 3), 1e-3))
@@ -83,7 +90,7 @@ def _cpu_ms(call: Callable[[], Any]) -> float:
 
 
 def _cuda_ms(call: Callable[[], Any], count: int) -> float:
-    """Milliseconds of one of `count` calls in a row, from the device's own clock."""
+    """Mean milliseconds of `count` successive calls, from the device's clock."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()
@@ -98,12 +105,12 @@ def _cuda_ms(call: Callable[[], Any], count: int) -> float:
 
 
 def measured_on(device: str) -> dict[str, Any]:
-    """Device, machine, versions and revision: what every result file begins with."""
+    """Device, machine, versions and revision, which every result file contains."""
     return {
         "device": device,
         "machine": _machine(device),
         "versions": _versions(device),
-        # A copy of the files without their repository does not know its commit: REVISION says it.
+        # For a copy without its repository, the environment variable REVISION gives the commit.
         "revision": os.environ.get("REVISION") or provenance.git_revision(),
     }
 
@@ -136,7 +143,7 @@ def _versions(device: str) -> dict[str, str]:
 
 
 def _library_digest() -> str | None:
-    """Tells builds of the compiled operators apart, also those that have no revision of their own."""
+    """A digest that identifies a build of the compiled operators."""
     path = native_status().path
     if path is None:
         return None
@@ -160,19 +167,19 @@ def _processor() -> tuple[str, list[str]]:
 
 
 def start_result(device: str, output: Path | None) -> dict[str, Any]:
-    """A result without rows, or with those that `output` has of the same machine, build and versions."""
+    """A result without rows, or with those of `output` if its machine, build and versions are the same."""
     result: dict[str, Any] = measured_on(device) | {"rows": []}
     if output is not None and output.exists():
         earlier = json.loads(output.read_text())
         if all(earlier.get(name) == result[name] for name in ("device", "machine", "versions")):
             result["rows"] = earlier["rows"]
         else:
-            print(f"{output} is of another machine, build or version: it is started anew")
+            print(f"{output} is from another machine, build or version and will be replaced")
     return result
 
 
 def save(output: Path | None, result: dict[str, Any]) -> None:
-    """Write the result; a benchmark that is stopped leaves the last complete file."""
+    """Writes the result atomically, so that a stopped benchmark leaves the last complete file."""
     if output is None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)

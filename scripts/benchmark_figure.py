@@ -1,4 +1,4 @@
-"""The operators' ratios as a figure: a row of panels per machine, limits as black bars."""
+"""The figure of the operators' ratios: one row of panels per machine, with limits as black bars."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from speed_targets import Limit, Row, against_dense, against_torchvision
 
 from deformlab.figure_style import COLOURS
 
-# Colour and marker say the version, filling the memory format: either is enough in black and white.
+# Colour and marker show the version, filling shows the memory format: readable in black and white.
 VERSIONS = {False: ("v1", COLOURS[0], "o", -0.14), True: ("v2 (modulated)", COLOURS[1], "s", 0.14)}
 SHAPES = {"cityscapes": "City-\nscapes", "voc": "VOC\n", "batch": "batch\n"}
 SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "tf32": "tf32", "autocast": "amp"}
@@ -30,7 +30,11 @@ class Point(NamedTuple):
 
 
 def operators_figure(results: list[dict[str, Any]]) -> Figure:
-    """Time over that of conv2d (smaller is better), and torchvision's time over ours (larger is better)."""
+    """Our time over conv2d's (smaller is better), and torchvision's time over ours (larger is better).
+
+    Args:
+        results: The results of `bench_ops.py`, one per machine.
+    """
     figure = Figure(figsize=(11, 3.6 * len(results) + 0.6), layout="constrained")
     panels = figure.subplots(len(results), len(PANELS), squeeze=False)
     for row_of_panels, result in zip(panels, results, strict=True):
@@ -105,7 +109,7 @@ def _draw(axes: Axes, points: list[Point]) -> None:
 
 
 def _order(row: Row) -> tuple[int, int]:
-    """The order of the tables, whatever the order of measurement."""
+    """The order of the tables, which does not depend on the order of measurement."""
     return list(SHAPES).index(row["shape"]), list(SHORT).index(row["dtype"])
 
 

@@ -1,8 +1,8 @@
-"""Are the notebooks committed without outputs: they come from nobody's machine, and diffs stay readable.
+"""Check that notebooks have no outputs, which would name a machine and make diffs unreadable.
 
-    python scripts/check_notebooks.py [NOTEBOOK ...]     without names: all in experiments/notebooks
+    python scripts/check_notebooks.py [NOTEBOOK ...]     default: all in experiments/notebooks
 
-Exit code 1 and one line per problem.
+If there are problems, prints one line for each and exits with code 1.
 """
 
 import json
@@ -13,7 +13,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "experiments" / "notebooks"
 
 
 def problems(path: Path) -> list[str]:
-    """One line for each cell that carries something of a run, or for a file that is no notebook."""
+    """One line for each cell with an output or execution count, or for a file that is not a notebook."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except OSError as error:

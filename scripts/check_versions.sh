@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The operators' tests under other versions of Python and torch: check_versions.sh [--build] PYTHON...
-# Each PYTHON has torch and pytest (and torchvision, if its values are to be compared) in its environment. It gets the
-# library that was built here; with --build it compiles the sources against its own torch, in a copy.
+# Runs the operators' tests with other versions of Python and torch: check_versions.sh [--build] PYTHON...
+# Each PYTHON needs torch and pytest in its environment, and torchvision for a live comparison. It uses the library that
+# was built here; with --build, a copy of the sources is compiled against its own torch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ if [ $# = 0 ]; then
   exit 2
 fi
 if [ -z "$build" ] && [ ! -e src/deformlab/_C.abi3.so ]; then
-  echo "there is no src/deformlab/_C.abi3.so; make setup builds it"
+  echo "src/deformlab/_C.abi3.so is missing; make setup builds it"
   exit 2
 fi
 
@@ -30,7 +30,7 @@ for python in "$@"; do
     find "$folder" -name '*.so' -delete
     (cd "$folder" && "$python" setup.py -q build_ext --inplace)
   fi
-  # The project's own pytest options ask for plugins that the other environment need not have.
+  # The project's pytest options need plugins that the other environment may not have.
   (cd "$folder" && PYTHONPATH=src OMP_NUM_THREADS=1 "$python" -m pytest -q -p no:cacheprovider --import-mode=importlib \
     --confcutdir=tests/ops -o addopts= tests/ops) || failed=1
   PYTHONPATH=$folder/src "$python" -c 'from deformlab.ops import native_status as status; print(status()); raise SystemExit(not status().loaded)' ||

@@ -1,4 +1,4 @@
-"""Compare two run folders of one training to the bit; used by kill_and_resume.py."""
+"""Bit-for-bit comparison of two run folders of the same training, for kill_and_resume.py."""
 
 import csv
 import json
@@ -9,24 +9,24 @@ from typing import Any
 import torch
 
 SPEED = "images_per_second"
-# The score when a checkpoint was last saved: Lightning writes it, does not restore it, and does not use it.
+# The score at the last checkpoint: Lightning writes it, but neither restores nor uses it.
 NOT_RESTORED = "current_score"
 OF_THE_RUN = ("seconds", SPEED, "peak_memory_bytes", "machine", "git_revision")
 NOT_COMPARED = {*OF_THE_RUN, NOT_RESTORED, "num_workers"}
 
 
 def files_of(run_dir: Path) -> list[Path]:
-    """The files of a run, without the lock that names its last process."""
+    """The files of a run, without the lock file, which names its last process."""
     return sorted(path for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def differences(reference: Path, other: Path) -> list[str]:
-    """Compares two run folders of one training.
+    """Compares two run folders of the same training.
 
-    The number of workers may differ: it must not change a result.
+    The number of data loader workers may differ, because it must not change a result.
 
     Returns:
-        One line for each file that differs, with the first difference in it.
+        One line for each differing file, with its first difference.
     """
     found = []
     names = [{str(path.relative_to(run)) for path in files_of(run)} for run in (reference, other)]
@@ -41,16 +41,16 @@ def differences(reference: Path, other: Path) -> list[str]:
 
 
 def differing(reference: Any, other: Any, where: str = "") -> Iterator[str]:
-    """Every place in which two nested values differ."""
+    """Yields a line for each difference between two nested values."""
     if type(reference) is not type(other):
         yield f"{where}: {reference!r:.60} -> {other!r:.60}"
     elif isinstance(reference, dict):
         for key in [*reference, *(key for key in other if key not in reference)]:
-            place = f"{where}/{key}" if where else str(key)
+            path = f"{where}/{key}" if where else str(key)
             if key not in reference or key not in other:
-                yield f"{place}: {'missing' if key in reference else 'added'}"
+                yield f"{path}: {'missing' if key in reference else 'added'}"
             else:
-                yield from differing(reference[key], other[key], place)
+                yield from differing(reference[key], other[key], path)
     elif isinstance(reference, list | tuple):
         if len(reference) != len(other):
             yield f"{where}: {len(reference)} entries -> {len(other)}"
@@ -64,8 +64,8 @@ def differing(reference: Any, other: Any, where: str = "") -> Iterator[str]:
             yield f"{where}: up to {distance:.3g} apart"
     elif isinstance(reference, bytes):
         if reference != other:
-            yield "its bytes"
-    elif repr(reference) != repr(other):  # as text, so that nan equals nan
+            yield "different bytes"
+    elif repr(reference) != repr(other):  # compared as text, so that nan equals nan
         yield f"{where}: {reference!r:.60} -> {other!r:.60}"
 
 
@@ -75,7 +75,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """A checkpoint without the run folder's own path, which its callbacks keep, and `NOT_COMPARED`."""
+    """A checkpoint without the entries in `NOT_COMPARED`, and with `RUN` for the run folder's path."""
     run_dir = str(path.parents[1])
 
     def strip(value: Any) -> Any:
@@ -89,13 +89,13 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a table without their speed."""
+    """The rows of a table without the training speed."""
     with path.open(newline="") as file:
         return [{key: row[key] for key in row if key != SPEED} for row in csv.DictReader(file)]
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """What belongs to the training in result.json."""
+    """The content of result.json that must be equal in both runs."""
     result = json.loads(path.read_text())
     return {key: value for key, value in result.items() if key not in OF_THE_RUN}
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Compiles every CUDA source for sm_80 and sm_90 against the installed torch's headers, a CPU build's too: needs nvcc,
-# no GPU. Lists each kernel's registers; fails on errors, warnings and registers that spill.
+# Compiles every CUDA source for sm_80 and sm_90 against the headers of the installed torch, which may be a CPU build.
+# Needs nvcc, but no GPU. Lists each kernel's registers; fails on errors, warnings and spilled registers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if ! command -v nvcc >/dev/null; then
-  echo "CUDA sources not compiled: nvcc is not there"
+  echo "CUDA sources not compiled: nvcc not found"
   exit 0
 fi
 python=${PYTHON:-.venv/bin/python}
@@ -23,7 +23,7 @@ for source in csrc/*/cuda/*.cu; do
     exit 1
   fi
   echo "$source"
-  # One line per kernel and architecture out of the compiler's report.
+  # Prints one line per kernel and architecture from the compiler's report.
   c++filt <"$log" | awk '
     /Compiling entry function/ {
       name = $0; sub(/.*function .void /, "", name); gsub(/\(anonymous namespace\)::/, "", name); sub(/\(.*/, "", name)

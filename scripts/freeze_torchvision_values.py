@@ -1,4 +1,4 @@
-"""Write torchvision's deform_conv2d values for small cases: what tests compare with where it is missing.
+"""Write the values of torchvision's deform_conv2d for small cases, for tests without torchvision.
 
 Needs an environment with torchvision. Run: python scripts/freeze_torchvision_values.py
 """
@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 OUTPUT = Path(__file__).parents[1] / "tests" / "ops" / "data" / "torchvision_deform_conv2d.json"
-# torchvision's own test conditions: everything asymmetric.
+# The geometry of torchvision's own tests, which is asymmetric in every argument.
 GEOMETRY = {"stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)}
 BORDER_GEOMETRY = {"padding": (2, 1)}
 NAMES = ("input", "offset", "weight", "bias", "mask")
 
 
 def case(modulated: bool) -> dict[str, Tensor]:
-    """Two images show what torchvision tests with 33. 2 weight groups, 3 offset groups, 3x2 kernel."""
+    """Arguments with 2 images, 2 weight groups, 3 offset groups and a 3x2 kernel.
+
+    torchvision's own test uses 33 images; 2 cover the same code.
+    """
     tensors = numbers(
         {
             "input": (2, 6, 5, 4),
@@ -35,7 +38,7 @@ def case(modulated: bool) -> dict[str, Tensor]:
 
 
 def numbers(sizes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Values without a random generator, whose numbers could change between versions of torch."""
+    """Deterministic values, because random numbers could change between versions of torch."""
     tensors = {}
     for number, name in enumerate(NAMES):
         if name in sizes:
@@ -46,10 +49,10 @@ def numbers(sizes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
 
 
 def border_case() -> tuple[dict[str, Tensor], Tensor]:
-    """Samples of a 3x5 image where conventions differ, each such y with each such x; and where they are.
+    """Arguments that sample a 3x5 image at the positions where border conventions differ.
 
     Returns:
-        The arguments, and the positions (2, 7, 7), (y, x) of the one sample of each output.
+        The arguments, and the (y, x) position of the single sample of each output, shape (2, 7, 7).
     """
     height, width, eps = 3, 5, 2.0**-6
     y, x = ([-1 - eps, -1, -1 + eps, 0, size - 1, size - eps, size] for size in (height, width))

@@ -1,10 +1,10 @@
-"""Random calls of the compiled deform_conv2d, legal and illegal; scripts/sanitize_ops.sh adds sanitizers.
+"""Make random legal and illegal calls of the compiled deform_conv2d; sanitize_ops.sh adds sanitizers.
 
-A legal call has to agree with the reference: its values lie on a coarse grid on which every product and sum
-is exact, so float32 and float64 have to agree to the bit, and what surrounds a tensor in memory is NaN. An
-illegal call has to be refused, and must not touch foreign memory when it reaches the kernels all the same.
+A legal call must agree with the reference. Its values are on a coarse grid on which all products and sums are
+exact, so that float32 and float64 must agree bit for bit; the memory around each tensor is NaN. An illegal
+call must be refused, and must not access out-of-bounds memory even if it reaches the kernels.
 
-Call i of a seed is the same whatever was called before: --first i --calls 1 repeats it.
+Call i of a seed does not depend on earlier calls: --first i --calls 1 repeats it.
 """
 
 import argparse
@@ -31,13 +31,13 @@ Arguments = dict[str, Any]
 
 
 def legal_arguments(rng: random.Random, most_products: int) -> Arguments:
-    """Arguments of one call that multiplies at most so often, `grad` and `needs` for its backward pass."""
+    """Arguments of one call with at most `most_products` products, with `grad` and `needs` for backward."""
     while True:
         groups, offset_groups = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 3))
         channels = math.lcm(groups, offset_groups) * rng.choice((1, 2, 3, 4, 5, 8, 17))
         outputs = groups * rng.choice((1, 2, 3, 5, 8, 17, 33))
         batch = rng.choice((0, 1, 1, 2, 3))
-        # Otherwise no kernel and no size would be small enough.
+        # With more channels, every kernel and image size would be too large.
         if batch * channels * outputs <= most_products:
             break
     while True:
@@ -77,7 +77,7 @@ def grid(rng: random.Random, shape: tuple[int, ...], largest: int) -> Tensor:
 
 
 def offsets(rng: random.Random, shape: tuple[int, ...]) -> Tensor:
-    """Half cells, so that many samples lie exactly on a border; some are far away or no number."""
+    """Offsets of half cells, so that many samples are exactly on a border; some are far away or NaN."""
     values = grid(rng, shape, 6) / 2
     if rng.random() < 0.4:
         flat = values.view(-1)
@@ -87,7 +87,7 @@ def offsets(rng: random.Random, shape: tuple[int, ...]) -> Tensor:
 
 
 def lay_out(rng: random.Random, tensor: Tensor) -> Tensor:
-    """The same values in other memory, NaN around them; or the first of a batch for all of them."""
+    """The same values in another memory layout surrounded by NaN; or the batch's first entry, expanded."""
     kind = rng.choice(("contiguous", "channels_last", "transposed", "every second", "expanded"))
     if kind == "expanded" and len(tensor):
         return tensor[:1].expand(tensor.shape)
@@ -103,7 +103,7 @@ def lay_out(rng: random.Random, tensor: Tensor) -> Tensor:
 
 
 def spoil(rng: random.Random, args: Arguments) -> None:
-    """Change one argument so that the call is most likely illegal."""
+    """Changes one argument so that the call is most likely illegal."""
     name = rng.choice([name for name in (*TENSORS, "grad", *GEOMETRY) if args[name] is not None])
     value = args[name]
     if isinstance(value, tuple):
@@ -131,7 +131,7 @@ def spoil(rng: random.Random, args: Arguments) -> None:
 
 
 class Calls:
-    """One library's operators, called with what `legal_arguments` makes."""
+    """Calls the operators of one library and checks the results."""
 
     def __init__(self, operators: Any, check: Any, reference: Any) -> None:
         self.operators, self.check, self.reference = operators, check, reference
@@ -139,7 +139,14 @@ class Calls:
         self.backwards = [getattr(operators.deform_conv2d_backward, name) for name in overloads]
 
     def run(self, rng: random.Random, args: Arguments) -> str:
-        """Make one call and return what it was; AssertionError where its result is wrong."""
+        """Makes one call.
+
+        Returns:
+            `legal` or `refused`.
+
+        Raises:
+            AssertionError: A result is wrong, or a legal call was refused.
+        """
         grad, needs = args["grad"], args["needs"]
         values = {name: args[name] for name in (*TENSORS, *GEOMETRY, "boundary")}
         try:
@@ -177,7 +184,7 @@ class Calls:
         return backward(grad, *tensors, *(values[name] for name in GEOMETRY), clamp, *needs)
 
     def _unchecked(self, rng: random.Random, values: Arguments, grad: Any, needs: list[bool]) -> None:
-        """What a caller past deformlab.ops can do: any error is right, and any result made of own memory."""
+        """Calls the library without the checks of deformlab.ops; it may raise, but must stay in bounds."""
         for call in (
             lambda: self._forward(values),
             lambda: self._backward(rng, values, grad, needs),
@@ -197,11 +204,11 @@ class Calls:
         gradients = torch.autograd.grad(output, [leaves[name] for name in names], grad.to(exact))
         expected = {"output": output.detach()} | dict(zip(names, gradients, strict=True))
         wanted = dict(zip(("output", "input", "offset", "weight", "mask"), (True, *needs), strict=True))
-        # A 16-bit result is rounded, after a product that was rounded as well.
+        # A 16-bit result is rounded, and so are the products before it.
         tolerance = 0 if dtype.itemsize > 2 else 2 * torch.finfo(dtype).eps
         for (name, needed), actual in zip(wanted.items(), results, strict=True):
             if not needed or name not in expected:
-                assert actual.numel() == 0, f"{name}: a gradient that nobody wanted"
+                assert actual.numel() == 0, f"{name}: a gradient that was not requested"
                 continue
             assert actual.dtype == (dtype if name == "output" else values[name].dtype), f"{name}: dtype"
             assert actual.shape == expected[name].shape, f"{name}: shape"
@@ -227,10 +234,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first call")
     parser.add_argument(
-        "--folder", type=Path, help="where a _C.abi3.so lies that is called instead of the package's"
+        "--folder", type=Path, help="folder of a _C.abi3.so that is called instead of the package's"
     )
     parser.add_argument("--on-host", type=Path, help="call the CUDA source in this build for the CPU instead")
-    parser.add_argument("--journal", type=Path, help="a file that names the call in progress")
+    parser.add_argument("--journal", type=Path, help="file that describes the call in progress")
     return parser.parse_args(arguments)
 
 

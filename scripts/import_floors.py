@@ -1,14 +1,14 @@
-"""CPU time from the start of each verb to its answer, beside the bare import of what it cannot do without.
+"""Measure the CPU time of each command, compared with importing the packages that it needs.
 
     python scripts/import_floors.py
     python scripts/import_floors.py --rounds 9
 
 The command line switches Python's garbage collection off while it imports Lightning, so `fit --help` can
-take less than the plain imports; the last line says what they take without collection.
+take less time than the plain imports; the last line gives their time without garbage collection.
 
-Every round runs each command once, so that other work on the machine slows all of them alike. Times are
-medians of user and system time over the rounds, after one round that is not counted. Run it in the
-repository: --dry-run reads experiments/sweeps/dilation.yaml.
+Each round runs every command once, so that other load on the machine slows all equally. Times are medians of
+user plus system time over the rounds, after one round of warm-up. Run the script in the repository, because
+--dry-run reads experiments/sweeps/dilation.yaml.
 """
 
 import argparse
@@ -20,11 +20,11 @@ import sys
 from deformlab.provenance import machine, versions
 
 NOTHING = ""
-# fit and its like take their options from signatures of the trainer, the task and the data module.
+# fit, validate and others take their options from the signatures of trainer, task and data module.
 PARSER = "import torch, pytorch_lightning, jsonargparse"
 OPERATORS = "import torch"
 
-# Arguments of deformlab, and what they cannot do without.
+# Arguments of deformlab, and the imports that they need.
 COMMANDS: dict[str, str] = {
     "--help": NOTHING,
     "sweep --help": NOTHING,
@@ -39,23 +39,23 @@ COMMANDS: dict[str, str] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU time of the start of each verb.")
-    parser.add_argument("--rounds", type=int, default=5, help="times that each command is run (default: 5)")
+    parser = argparse.ArgumentParser(description="Measure the CPU time of each command.")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each command (default: 5)")
     options = parser.parse_args()
 
     floors = {code: [sys.executable, "-c", code] for code in dict.fromkeys(COMMANDS.values())}
     uncollected = f"import gc; gc.disable(); {PARSER}"
     floors[uncollected] = [sys.executable, "-c", uncollected]
-    verbs = {words: [sys.executable, "-m", "deformlab", *words.split()] for words in COMMANDS}
-    seconds: dict[str, list[float]] = {name: [] for name in (*floors, *verbs)}
+    commands = {words: [sys.executable, "-m", "deformlab", *words.split()] for words in COMMANDS}
+    seconds: dict[str, list[float]] = {name: [] for name in (*floors, *commands)}
     for number in range(options.rounds + 1):
-        for name, command in {**floors, **verbs}.items():
+        for name, command in {**floors, **commands}.items():
             spent = cpu_seconds(command)
             if number:
                 seconds[name].append(spent)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"CPU seconds, median of {options.rounds} rounds, {machine()}, torch {versions()['torch']}\n")
-    print("| deformlab | cannot do without | bare import | verb | above it |")
+    print("| deformlab | needs | import | command | difference |")
     print("|---|---|---:|---:|---:|")
     for words, floor in COMMANDS.items():
         above = median[words] - median[floor]
@@ -65,18 +65,18 @@ def main() -> None:
 
 
 def cpu_seconds(command: list[str]) -> float:
-    """User and system time of a command and the processes that it waited for.
+    """User plus system time of a command and its child processes.
 
     Raises:
-        SystemExit: It failed.
+        SystemExit: The command failed.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{said}")
+        raise SystemExit(f"{' '.join(command)} failed:\n{errors}")
     return usage.ru_utime + usage.ru_stime
 
 

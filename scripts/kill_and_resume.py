@@ -1,29 +1,30 @@
-"""Kill trainings at random moments, continue them, and compare them with one that was never stopped.
+"""Kill trainings at random moments, continue them, and compare them with uninterrupted ones.
 
     python scripts/kill_and_resume.py [--kills 10] [--seed 0] [--workers 0 2] [--devices 1 2]
         [--precisions 32-true bf16] [--epochs 8] [--folder FOLDER] [--output FILE.json]
 
-Every case is a tiny training on the CPU, deterministic, with random scale, crop and colour. It is trained
-once without interruption. Then it is trained again in another run folder, where it is stopped by a signal and
-started again with the same command until it is finished, and again in a third one and so on, until it has
-been stopped `--kills` times in all. Signals are dealt from a deck: SIGKILL to the process group or to the
-main process alone, SIGTERM to either, SIGINT to the group as Ctrl-C in a terminal. So are moments: starting
-up, the first epoch after a start, a later epoch, a validation, the tables after it, while best.ckpt or
-last.ckpt is written, and anywhere. After two starts without a new checkpoint, the next one is left alone
-until it has written one.
+Each case is a tiny deterministic training on the CPU with random scale, crop and colour. It is first trained
+without interruption. Then it is trained in other run folders: in each, it is repeatedly stopped by a signal
+and started again with the same command, until it is finished. This ends when `--kills` signals were sent in
+all. The signals are SIGKILL or SIGTERM to the process group or only to the main process, and SIGINT to the
+group, like Ctrl-C in a terminal. The moments are: during start-up, the first epoch after a start, a later
+epoch, a validation, the writing of the tables, of best.ckpt or of last.ckpt, and any time. Both are drawn in
+random order, each equally often. After two starts without a new checkpoint, the next signal is only sent when
+a checkpoint has been written.
 
-At the end the two run folders must have the same files, and in them
-- checkpoints: every tensor the same bits, every other value the same (weights, optimizer, schedule, loops);
-- tables and pictures: the same, except columns of speed;
-- result.json: the same, except time, speed, memory, machine and revision.
+At the end, the run folders must contain the same files:
+- checkpoints: all tensors equal bit for bit, all other values equal (optimizer, schedule, loops);
+- tables and figures: equal, except for columns of speed;
+- result.json: equal, except for time, speed, memory, machine and revision.
 
-Besides, every stop is looked at: exit code, status in result.json, a traceback where a user asked to stop, a
-file that cannot be read, and processes that are still there 15 seconds later. Each is a fault.
+After each stop, these count as faults: a wrong exit code, a wrong status in result.json, a traceback after
+SIGINT or SIGTERM, an unreadable file, and processes that still run after 15 seconds.
 
-`bf16` is what Lightning calls `bf16-mixed` too. Under this name deformlab does not replace it by float32 on
-processors that are slow in bfloat16; the table says in which precision a case was in fact trained.
+`bf16` is another name of Lightning's for `bf16-mixed`. Under this name, deformlab does not replace it by
+float32 on processors that are slow in bfloat16. The table shows the actual precision of each case.
 
-Exit code 1 if a case differs or has a fault. Linux only: moments and processes are seen through files.
+The exit code is 1 if a case has a difference or a fault. Linux only, because it observes trainings through
+files in /proc and in the run folder.
 """
 
 import argparse
@@ -51,7 +52,7 @@ from deformlab import provenance
 from deformlab.errors import RunFolderError
 from deformlab.run_folder import read_result
 
-# Data loader workers look for their parent every five seconds, and so does Lightning for its other ranks.
+# Data loader workers check every five seconds whether their parent runs, as Lightning does for other ranks.
 PATIENCE = 15.0
 HUNG = 60.0
 POLL = 0.002
@@ -78,7 +79,7 @@ MOMENTS = (
 
 
 class Case(NamedTuple):
-    """What is trained."""
+    """The options of a training."""
 
     workers: int
     precision: str = "32-true"
@@ -120,9 +121,9 @@ class Case(NamedTuple):
 
 
 class Training:
-    """One start of a training, in a session of its own, with its output in a file beside the run folder.
+    """One start of a training, in its own session, with its output in a file beside the run folder.
 
-    Use it in a `with` block, which leaves nothing of it running.
+    Use it in a `with` block, which kills all of its processes at the end.
     """
 
     _number = itertools.count()
@@ -132,7 +133,7 @@ class Training:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         number = next(self._number)
         self.log = run_dir.parent / f"start-{number:03d}.txt"
-        # Whoever carries the mark was started by this training, also if it left the session.
+        # All processes of this training inherit the mark, even if they leave the session.
         self._mark = f"{MARK}={os.getpid()}-{number}"
         environment = {"OMP_NUM_THREADS": "1", **os.environ, MARK: self._mark.partition("=")[2]}
         self.changed = Changes(run_dir)
@@ -157,7 +158,7 @@ class Training:
         self.process.wait()
 
     def wait_for(self, condition: Callable[[], bool]) -> bool:
-        """Waits until something has happened; returns whether it did before the training ended."""
+        """Waits for a condition or the end of the training; returns whether the condition was met first."""
         while self.process.poll() is None:
             if condition():
                 return True
@@ -165,14 +166,14 @@ class Training:
         return False
 
     def send(self, number: signal.Signals, target: str) -> bool:
-        """Sends a signal to the process or to its group; returns whether there was still one to hear it."""
+        """Sends a signal to the process or to its group; returns whether the process still ran."""
         if self.process.poll() is not None:
             return False
         (os.killpg if target == "group" else os.kill)(self.process.pid, number)
         return True
 
     def end(self, timeout: float | None = None) -> int | None:
-        """Waits for the main process; returns its exit code as a shell gives it, None if it did not end."""
+        """Waits for the main process; returns its exit code as in a shell, or None after the timeout."""
         try:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -180,7 +181,7 @@ class Training:
         return 128 - code if code < 0 else code
 
     def orphans(self) -> list[str]:
-        """Command lines of the processes that outlived the main one by `PATIENCE` seconds."""
+        """The processes that still run `PATIENCE` seconds after the main one, as ids and command lines."""
         give_up = time.monotonic() + PATIENCE
         while (alive := list(self._alive())) and time.monotonic() < give_up:
             time.sleep(0.1)
@@ -189,37 +190,37 @@ class Training:
     def _alive(self) -> Iterator[tuple[int, str]]:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                # After the name, which may contain anything: state, parent, group, session.
+                # After the name, which may contain any character: state, parent, group, session.
                 state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
                 marked = self._mark.encode() in (folder / "environ").read_bytes().split(b"\0")
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
-                continue  # it has just ended, or belongs to another user
+                continue  # The process has just ended, or belongs to another user.
             if state not in "ZX" and (marked or int(session) == self.process.pid):
                 yield int(folder.name), command.strip()[:200]
 
 
 class Changes:
-    """Tells which files of a run folder have been written since this was made."""
+    """Finds files of a run folder that were written since this object was created."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._before = self._times("**/*")
 
     def __call__(self, pattern: str) -> bool:
-        """Whether a file that fits the pattern is new or newer."""
+        """Whether a file that matches the pattern is new or newer."""
         return any(self._before.get(path) != when for path, when in self._times(pattern).items())
 
     def _times(self, pattern: str) -> dict[Path, int]:
         times = {}
         for path in self._run_dir.glob(pattern):
-            with contextlib.suppress(OSError):  # it was replaced meanwhile
+            with contextlib.suppress(OSError):  # The file was replaced in the meantime.
                 times[path] = path.stat().st_mtime_ns
         return times
 
 
 class Pace(NamedTuple):
-    """Seconds of the training that was never stopped: to its first row, between two rows, to its end."""
+    """Durations of the uninterrupted training in seconds: to its first row, of an epoch, and in total."""
 
     first_row: float
     epoch: float
@@ -230,11 +231,11 @@ def wait_for_moment(training: Training, moment: str, pace: Pace, rng: random.Ran
     """Waits for a moment of a training, or for its end.
 
     Args:
-        training: What has just been started.
+        training: The training, which has just been started.
         moment: One of `MOMENTS`.
-        pace: How long things take.
-        rng: Draws what is random in the moment.
-        patient: Whether a checkpoint must have been written first.
+        pace: The durations of the uninterrupted training.
+        rng: Draws the random delay.
+        patient: Whether to wait for a new checkpoint first.
     """
     changed = training.changed
     if patient:
@@ -244,7 +245,7 @@ def wait_for_moment(training: Training, moment: str, pace: Pace, rng: random.Ran
         "start-up": (None, pace.first_row),
         "first epoch": (None if patient else "result.json", pace.epoch),
         "later epoch": ("metrics.csv", 2 * pace.epoch),
-        # A validation begins with a picture of the first image.
+        # A validation first writes the figure of the first image.
         "validation": ("predictions/00-*.png", 0.1 * pace.epoch),
         "tables": ("metrics.csv", 0.03),
         "best.ckpt": ("checkpoints/best.ckpt.part", 0.03),
@@ -269,14 +270,14 @@ def train_once(case: Case, run_dir: Path) -> Pace:
         total = time.monotonic() - training.started
         orphans = training.orphans()
     if code != 0:
-        raise RuntimeError(f"a training that nobody stopped ended with {code}: {last_line(training.log)}")
+        raise RuntimeError(f"an uninterrupted training ended with {code}: {last_line(training.log)}")
     if orphans:
-        raise RuntimeError(f"these outlived a training that nobody stopped: {', '.join(orphans)}")
+        raise RuntimeError(f"these processes outlived an uninterrupted training: {', '.join(orphans)}")
     return Pace(first_row, (total - first_row) / (case.epochs - 1), total)
 
 
 def deal(cards: tuple[Any, ...], rng: random.Random) -> Iterator[Any]:
-    """Deals cards from a shuffled deck, and from a new one when it is empty."""
+    """Yields the cards in random order, again and again, so that all occur equally often."""
     while True:
         yield from rng.sample(cards, len(cards))
 
@@ -290,7 +291,7 @@ def train_with_kills(
     moments: Iterator[str],
     rng: random.Random,
 ) -> list[dict[str, Any]]:
-    """Trains, stopping at most `kills` times; returns what happened to every start."""
+    """Trains with at most `kills` stops; returns a description of each start."""
     starts: list[dict[str, Any]] = []
     without_progress = 0
     stopped = 0
@@ -328,25 +329,25 @@ def status_of(run_dir: Path) -> tuple[str | None, int]:
 
 
 def faults_of(start: dict[str, Any], training: Training) -> list[str]:
-    """What is wrong with how a start of a training ended."""
+    """The faults in how a start of a training ended."""
     faults = [f"orphan: {orphan}" for orphan in start["orphans"]]
     code, status = start["exit_code"], start["status"]
     if not start["stopped"]:
         if code != 0:
-            faults.append(f"exit code {code} though nobody stopped it: {last_line(training.log)}")
+            faults.append(f"exit code {code} without a signal: {last_line(training.log)}")
         elif status != "finished":
             faults.append(f"status {status!r} of a finished training")
         return faults
     number = signal.Signals[start["signal"]]
     if code is None:
-        faults.append(f"still there {HUNG:g} s after the signal")
-    # A signal to a training that has just finished may come too late to be obeyed.
+        faults.append(f"still running {HUNG:g} s after the signal")
+    # A signal to a training that has just finished may come too late.
     elif code != EXIT_CODES[number] and not (code == 0 and status == "finished"):
-        faults.append(f"exit code {code}, {EXIT_CODES[number]} was expected: {last_line(training.log)}")
+        faults.append(f"exit code {code}, expected {EXIT_CODES[number]}: {last_line(training.log)}")
     if number is signal.SIGKILL:
         return faults
     if training.changed("result.json") and status not in ("interrupted", "finished"):
-        faults.append(f"status {status!r}, 'interrupted' was expected")
+        faults.append(f"status {status!r}, expected 'interrupted'")
     if "Traceback" in training.log.read_text(errors="replace"):
         faults.append("traceback")
     return faults
@@ -358,7 +359,7 @@ def last_line(log: Path) -> str:
 
 
 def unreadable(run_dir: Path) -> list[str]:
-    """Files of a run folder that are torn: a reader would meet them at any time."""
+    """A fault for each file of a run folder that cannot be read, which must not happen at any time."""
     faults = []
     for path in files_of(run_dir):
         try:
@@ -370,16 +371,16 @@ def unreadable(run_dir: Path) -> list[str]:
                 header, *rows = csv.reader(path.open(newline=""))
                 if any(len(row) != len(header) for row in rows):
                     raise ValueError("rows differ in length")
-        except Exception as error:  # whatever a torn file does to its reader
+        except Exception as error:  # A damaged file may raise any error.
             faults.append(f"{path.name} cannot be read: {str(error).splitlines()[0][:120]}")
     return faults
 
 
 def examine(case: Case, folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """Trains a case without and with kills, and compares."""
+    """Trains a case without and with kills, and compares the run folders."""
     rng = random.Random(f"{seed} {case}")
     signals, moments = deal(SIGNALS, rng), deal(MOMENTS, rng)
-    # One name, because result.json has it.
+    # All run folders have the same name, because result.json contains it.
     reference = folder / "reference" / "run"
     pace = train_once(case, reference)
     rounds: list[dict[str, Any]] = []
@@ -433,22 +434,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=10, help="of every case, at least 1 (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of moments and signals (default: 0)")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="data workers")
-    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16"], help="Lightning's names")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help="processes")
-    parser.add_argument("--epochs", type=int, default=8, help="of every training (default: 8)")
-    parser.add_argument("--folder", type=Path, help="keeps the run folders; it must be empty")
-    parser.add_argument("--output", type=Path, help="what was found, as JSON")
+    parser.add_argument("--kills", type=int, default=10, help="signals per case, at least 1 (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of moments and signals (default: 0)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 2], help="numbers of data loader workers"
+    )
+    parser.add_argument(
+        "--precisions", nargs="+", default=["32-true", "bf16"], help="Lightning's names of precisions"
+    )
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help="numbers of processes")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of each training (default: 8)")
+    parser.add_argument("--folder", type=Path, help="empty folder in which run folders are kept")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
     options = parser.parse_args()
     if not Path("/proc/self/stat").exists():
-        parser.error("needs Linux's /proc to see processes that stay behind")
+        parser.error("needs Linux's /proc to find processes that still run")
     if options.kills < 1 or options.epochs < 2:
         parser.error("--kills must be at least 1 and --epochs at least 2")
     if options.folder is not None and options.folder.is_dir() and any(options.folder.iterdir()):
-        parser.error(f"{options.folder}: not empty; a training there would be continued")
-    # So that the trainings end with the script.
+        parser.error(f"{options.folder}: not empty; trainings in it would be continued")
+    # SIGTERM raises SystemExit, so that the trainings end with the script.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_CODES[signal.SIGTERM]))
     try:
         with tempfile.TemporaryDirectory() as temporary:
@@ -479,7 +484,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
             options.output.parent.mkdir(parents=True, exist_ok=True)
             options.output.write_text(json.dumps(result, indent=1) + "\n")
     with_workers = sum(found["kills"] for found in cases if found["case"]["workers"])
-    print(f"{sum(found['kills'] for found in cases)} kills, {with_workers} of them with data workers")
+    print(f"{sum(found['kills'] for found in cases)} kills, {with_workers} of them with data loader workers")
     return int(any(found["different_rounds"] or found["faults"] for found in cases))
 
 

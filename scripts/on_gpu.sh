@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds, tests and measures the CUDA kernels on a machine that may be had for minutes only. Needs Python, torch with
-# CUDA, nvcc and pytest, and no network; torchvision is compared with where it is there.
+# Builds, tests and measures the CUDA kernels on a machine that is only available for a few minutes. Needs Python, torch
+# with CUDA, nvcc and pytest, but no network. Compares with torchvision if it is installed.
 #
-#   scripts/on_gpu.sh [FOLDER]              nine minutes at most, into FOLDER (runs/on_gpu)
-#   scripts/on_gpu.sh --rehearse [FOLDER]   the same commands on the CPU, on tiny inputs (runs/on_gpu_rehearsal)
+#   scripts/on_gpu.sh [FOLDER]              at most nine minutes, results in FOLDER (runs/on_gpu)
+#   scripts/on_gpu.sh --rehearse [FOLDER]   the same commands on the CPU with tiny inputs (runs/on_gpu_rehearsal)
 #
-# FOLDER gets summary.txt (a line per part), log.txt (what the parts printed), operators.json, network.json and
-# profile.txt: few files, each saved as it goes. Every part has a time limit of its own; the most important come
-# first, and one that fails does not stop the others. The exit code is 1 if a part failed or ran out of time, 130
-# after Ctrl-C, which keeps what is there.
+# Writes into FOLDER: summary.txt (one line per part), log.txt (the output of the parts), operators.json, network.json
+# and profile.txt. Each file is saved during the run. Each part has a time limit. The most important parts come first,
+# and the others continue if one fails. The exit code is 1 if a part failed or timed out, and 130 after Ctrl-C, which
+# keeps the results so far.
 #
 # Environment: PYTHON, the interpreter; REVISION, the commit of a copy without .git; SECONDS_IN_ALL, 535 by default.
 set -uo pipefail
@@ -33,12 +33,12 @@ rm -f "$folder/operators.json" "$folder/network.json" "$folder/profile.txt"
 : >"$summary"
 failed=0 running='' name=start started=0
 
-# report NAME RESULT SECONDS [REMARK]: a line of the summary.
+# report NAME RESULT SECONDS [REMARK]: adds a line to the summary.
 report() {
   printf '%-24s %-12s %4d s  %s\n' "$1" "$2" "$3" "${4-}" | sed 's/ *$//' | tee -a "$summary"
 }
 
-# part NAME LIMIT COMMAND...: run the command for LIMIT seconds at most, and for no longer than is left in all.
+# part NAME LIMIT COMMAND...: runs the command for at most LIMIT seconds, or the remaining time if that is shorter.
 part() {
   local limit=$2 left=$((seconds_in_all - SECONDS)) code=0 printed_before
   name=$1 started=$SECONDS
@@ -55,11 +55,11 @@ part() {
   running=$!
   wait "$running" || code=$?
   running=''
-  # 124 is timeout's, 137 a kill: timeout's second signal, or the system's for want of memory.
+  # 124 is the exit code of timeout. 137 is a kill: the second signal of timeout, or the system's if out of memory.
   if [ $code = 137 ] && [ $((SECONDS - started)) -ge "$limit" ]; then code=124; fi
   case $code in
     0) report "$name" done $((SECONDS - started)) ;;
-    5) report "$name" skipped $((SECONDS - started)) "no such test" ;; # pytest's code; no other command has it
+    5) report "$name" skipped $((SECONDS - started)) "no such test" ;; # only pytest has this exit code
     124) failed=1 && report "$name" "timed out" $((SECONDS - started)) "the limit was $limit s" ;;
     *)
       failed=1
@@ -71,7 +71,7 @@ part() {
 
 interrupt() {
   if [ -n "$running" ]; then
-    kill "$running" # timeout passes it on to the command and its children
+    kill "$running" # timeout passes the signal on to the command and its children
     wait "$running"
   fi
   report "$name" interrupted $((SECONDS - started))
@@ -82,14 +82,14 @@ trap interrupt INT TERM
 has() { "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)" >/dev/null 2>&1; }
 
 if [ $device = cuda ]; then
-  # Also the first start of CUDA and its libraries, which takes seconds.
+  # This is also the first start of CUDA and its libraries, which takes seconds.
   if ! TORCH_CUDA_ARCH_LIST=$("$python" -c 'import torch; print(*torch.cuda.get_device_capability(), sep=".")' 2>>"$log"); then
     tail -n 1 "$log"
-    echo "There is no CUDA device for $python; to try the script without one: scripts/on_gpu.sh --rehearse"
+    echo "$python finds no CUDA device; to try the script without one: scripts/on_gpu.sh --rehearse"
     exit 2
   fi
   export TORCH_CUDA_ARCH_LIST
-  # The linker looks for libcudart beside nvcc, which may be a link or a wrapper somewhere else: give it torch's.
+  # The linker looks for libcudart beside nvcc, which may be a link or a wrapper in another folder: use torch's.
   libraries=$(mktemp -d)
   trap 'rm -rf "$libraries"' EXIT
   cudart='import re, torch; print(re.search(r"/\S*/libcudart\.so\S*", open("/proc/self/maps").read())[0])'
@@ -101,7 +101,7 @@ missing=''
 for package in torchvision pytorch_lightning torchmetrics albumentations jsonargparse wandb; do
   has $package || missing+=" $package"
 done
-if [ -n "$missing" ]; then echo "not installed, so what needs it is skipped:$missing" | tee -a "$summary"; fi
+if [ -n "$missing" ]; then echo "not installed, so tests and comparisons are skipped:$missing" | tee -a "$summary"; fi
 
 tests=("$python" -m pytest -o addopts= -p skip_missing_packages -p no:cacheprovider --strict-markers
   --import-mode=importlib -ra -v -m gpu)
@@ -113,7 +113,7 @@ loads="from deformlab.ops import backend, native_status; assert backend('$device
 
 if [ $device = cuda ]; then
   if has xdist; then parallel=(-n 4); else parallel=(); fi
-  # setup.py goes on without the library that does not compile: the second command fails then.
+  # If a library does not compile, setup.py continues without it, and the second command fails.
   part "build" 180 bash -c '"$0" setup.py build_ext --inplace --force && "$0" -c "$1"' "$python" "$loads"
   part "operators' tests" 110 "${tests[@]}" ${parallel[@]+"${parallel[@]}"} tests/ops
   part "operators" 120 "${operators[@]}" --repeats 9

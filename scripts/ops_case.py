@@ -1,4 +1,4 @@
-"""One case of the operator benchmark: its tensors, and the calls that are compared."""
+"""A case of the operator benchmark: its tensors, and the operators that are compared."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ from torch.nn.functional import conv2d
 
 from deformlab.ops import deform_conv2d
 
-# Batch, channels in and out, height, width.
+# Batch size, channels (input and output), height, width.
 SHAPES = {
     "cityscapes": (1, 512, 64, 128),  # conv5 on Cityscapes
     "voc": (1, 512, 23, 32),  # conv5 on VOC
     "batch": (4, 128, 32, 32),  # a training batch
-    "batch37": (37, 128, 32, 32),  # a prime: torchvision then takes one image at a time
-    "maps64": (1, 64, 64, 64),  # few channels: the sampling outweighs the matrix product
+    "batch37": (37, 128, 32, 32),  # a prime, for which torchvision computes one image at a time
+    "maps64": (1, 64, 64, 64),  # few channels: sampling takes longer than the matrix product
     "tiny": (1, 16, 8, 8),  # for warming up and rehearsing
 }
 DTYPES = {
@@ -27,7 +27,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
     "tf32": torch.float32,  # float32 whose products a GPU may round to TF32
-    "autocast": torch.float32,  # under bfloat16 autocast; what stays float32 may use TF32
+    "autocast": torch.float32,  # under bfloat16 autocast; operations in float32 may use TF32
 }
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 OPERATORS = ("dense", "deformable", "torchvision")
@@ -36,7 +36,7 @@ DILATION = 2
 
 
 class Case(NamedTuple):
-    """What is measured: names of SHAPES, DTYPES and FORMATS, v2 or v1, `cpu` or `cuda`."""
+    """A case: names of SHAPES, DTYPES and FORMATS, whether it is v2, and the device, `cpu` or `cuda`."""
 
     shape: str
     dtype: str
@@ -47,7 +47,7 @@ class Case(NamedTuple):
 
 @dataclass
 class Operator:
-    """A convolution with its arguments bound: the tensors that have gradients, and the output's gradient."""
+    """A convolution with bound arguments, the tensors that need gradients, and the output's gradient."""
 
     convolve: Callable[[], Tensor]
     inputs: Sequence[Tensor]
@@ -55,30 +55,30 @@ class Operator:
     autocast: bool
 
     def forward(self) -> Tensor:
-        """The output, with a graph unless gradients are switched off."""
+        """The output, with a graph unless gradients are disabled."""
         with torch.autocast(self.grad.device.type, torch.bfloat16, enabled=self.autocast):
             return self.convolve()
 
     def backward(self, output: Tensor) -> Sequence[Tensor]:
         """The gradients of all arguments."""
-        if self.grad.dtype != output.dtype:  # autocast chooses the output's type; cast once, in the warm-up
+        if self.grad.dtype != output.dtype:  # Autocast chooses the output's type; cast once, in the warm-up.
             self.grad = self.grad.to(output.dtype)
         return torch.autograd.grad(output, self.inputs, self.grad)
 
     def inference(self) -> None:
-        """A forward pass without a graph."""
+        """Runs a forward pass without a graph."""
         with torch.no_grad():
             self.forward()
 
     def training(self) -> None:
-        """Forward and backward, with the gradients of all arguments."""
+        """Runs forward and backward, with the gradients of all arguments."""
         self.backward(self.forward())
 
 
 def make_operators(case: Case, names: Sequence[str] = OPERATORS) -> dict[str, Operator]:
-    """Those of the named operators that can compute the case; without bias, as in a ResNet.
+    """The named operators that can compute the case, without bias, as in a ResNet.
 
-    All of them get the same input and weight; the offsets are normal with a standard deviation of one cell.
+    All have the same input and weight. Offsets are normal with a standard deviation of one cell.
     """
     operators = _bind(case)
     names = [name for name in names if name != "torchvision" or torchvision_computes(case)]
@@ -86,7 +86,7 @@ def make_operators(case: Case, names: Sequence[str] = OPERATORS) -> dict[str, Op
 
 
 def torchvision_ops() -> Any:
-    """torchvision.ops, or None where it cannot be imported."""
+    """torchvision.ops, or None if it cannot be imported."""
     try:
         import torchvision.ops
     except (ImportError, RuntimeError):  # RuntimeError: its binary is for another torch
@@ -95,7 +95,7 @@ def torchvision_ops() -> Any:
 
 
 def torchvision_computes(case: Case) -> bool:
-    """Whether torchvision is there and has the case's type: tried, because it differs between versions."""
+    """Whether torchvision can compute the case; found by a trial, because this differs between versions."""
     return torchvision_ops() is not None and _torchvision_has(case.dtype, case.device)
 
 

@@ -1,12 +1,12 @@
-"""Make the augmented training set of PASCAL VOC 2012: 10,582 masks from VOC 2012 and SBD.
+"""Create the augmented training set of PASCAL VOC 2012: 10,582 masks from VOC 2012 and SBD.
 
 Writes `SegmentationClassAug/`, `SegmentationObjectAug/` and `ImageSets/Segmentation/train_aug.txt` into the
-folder `VOC2012`. An image that VOC itself annotated for training keeps VOC's masks; VOC's validation images
-stay out.
+folder `VOC2012`. Training images that VOC itself annotates keep VOC's masks. VOC's validation images are left
+out.
 
-Needs the official archives, unpacked:
-  VOCtrainval_11-May-2012.tar   gives VOCdevkit/VOC2012/
-  benchmark.tgz                 gives benchmark_RELEASE/dataset/{cls,inst}/*.mat (SBD)
+Needs the unpacked official archives:
+  VOCtrainval_11-May-2012.tar   contains VOCdevkit/VOC2012/
+  benchmark.tgz                 contains benchmark_RELEASE/dataset/{cls,inst}/*.mat (SBD)
 """
 
 import argparse
@@ -29,16 +29,16 @@ OFFICIAL_COUNT = 10_582
 
 
 def main() -> int:
-    """Run from the command line; 0 when the set was written, 2 when something is missing."""
+    """Runs the script; returns 0 if the set was written, 2 if a file is missing or broken."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("voc", type=Path, help="folder that holds VOCdevkit/VOC2012")
+    parser.add_argument("voc", type=Path, help="folder that contains VOCdevkit/VOC2012")
     parser.add_argument("sbd", type=Path, help="folder benchmark_RELEASE")
     parser.add_argument(
         "--incomplete",
         action="store_true",
-        help=f"write the set although it has fewer than {OFFICIAL_COUNT:,} images",
+        help=f"write the set even if it has fewer than {OFFICIAL_COUNT:,} images",
     )
     arguments = parser.parse_args()
     try:
@@ -51,18 +51,19 @@ def main() -> int:
 
 
 def prepare(voc_root: Path, sbd_root: Path, incomplete: bool = False) -> int:
-    """Write the augmented set.
+    """Writes the augmented set.
 
     Args:
-        voc_root: folder that holds `VOCdevkit/VOC2012`, or that folder itself.
-        sbd_root: folder `benchmark_RELEASE`.
-        incomplete: accept fewer images than the official archives give.
+        voc_root: Folder that contains `VOCdevkit/VOC2012`, or that folder itself.
+        sbd_root: Folder `benchmark_RELEASE`.
+        incomplete: Whether to accept fewer images than in the official archives.
 
     Returns:
         Number of images.
 
     Raises:
-        DatasetError: a folder, list, image or mask is missing or broken; nothing was listed then.
+        DatasetError: A folder, list, image or mask is missing or broken. The list of the set is not written
+            then.
     """
     voc = PascalVOC.folder(voc_root)
     masks = _sbd_masks(sbd_root)
@@ -71,7 +72,7 @@ def prepare(voc_root: Path, sbd_root: Path, incomplete: bool = False) -> int:
     names = sorted((set(masks) | set(train)) - set(val))
     if len(names) != OFFICIAL_COUNT and not incomplete:
         raise DatasetError(
-            f"{sbd_root}: with {voc} it gives {len(names):,} images, the official archives "
+            f"{sbd_root}: together with {voc}, it has {len(names):,} images, but the official archives have "
             f"{OFFICIAL_COUNT:,}; unpack both again, or accept this with --incomplete"
         )
     for name in names:
@@ -79,7 +80,7 @@ def prepare(voc_root: Path, sbd_root: Path, incomplete: bool = False) -> int:
         if not image.is_file():
             raise DatasetError(f"{image}: no such image; unpack VOCtrainval_11-May-2012.tar again")
 
-    # While the list is not there, the data set does not count as prepared; it comes back last.
+    # The list is written last, because the data set counts as prepared as soon as it exists.
     listing = lists / "train_aug.txt"
     listing.unlink(missing_ok=True)
     own = set(train)
@@ -102,22 +103,22 @@ def read_sbd(file: Path, variable: str) -> npt.NDArray[np.uint8]:
     """The map `Segmentation` of one of SBD's MATLAB files, shape (H, W).
 
     Args:
-        file: the `.mat` file.
+        file: The `.mat` file.
         variable: `GTcls` for classes, `GTinst` for instances.
 
     Raises:
-        DatasetError: the file is missing or is none of SBD's.
+        DatasetError: The file is missing or not one of SBD's.
     """
     if not file.is_file():
         raise DatasetError(f"{file}: no such file; unpack benchmark.tgz again")
     try:
         content: dict[str, Any] = loadmat(file, variable_names=[variable])
         values: npt.NDArray[np.uint8] = content[variable]["Segmentation"][0, 0].astype(np.uint8)
-    # scipy raises many types for a broken file: its own, zlib's, ValueError, KeyError, TypeError.
+    # For a broken file, scipy raises many types: its own, zlib's, ValueError, KeyError, TypeError.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(
-            f"{file}: holds no readable {variable}.Segmentation ({reason}); unpack benchmark.tgz again"
+            f"{file}: contains no readable {variable}.Segmentation ({reason}); unpack benchmark.tgz again"
         ) from None
     return values
 
@@ -128,9 +129,9 @@ def _sbd_masks(root: Path) -> dict[str, Path]:
         if classes.is_dir() and instances.is_dir():
             masks = {file.stem: file for file in classes.glob("*.mat")}
             if not masks:
-                raise DatasetError(f"{classes}: holds no .mat files; unpack benchmark.tgz again")
+                raise DatasetError(f"{classes}: contains no .mat files; unpack benchmark.tgz again")
             return masks
-    raise DatasetError(f"{root}: holds no dataset/cls and dataset/inst; unpack benchmark.tgz there")
+    raise DatasetError(f"{root}: contains no dataset/cls and dataset/inst; unpack benchmark.tgz there")
 
 
 def _names(file: Path) -> list[str]:

@@ -1,11 +1,11 @@
-"""Write where the time goes, as tables of the most expensive kernels and calls.
+"""Profile operators and a training step; write tables of the most expensive kernels and calls.
 
     python scripts/profile_step.py OUTPUT.txt [--device cpu|cuda] [--shapes cityscapes batch]
         [--dtype bfloat16] [--backbone resnet101] [--size IMAGES HEIGHT WIDTH]
 
-Forward + backward of each operator (see scripts/bench_ops.py), v2, channels last; then a training step of
-the modulated DeepLab in mixed bfloat16 (see scripts/bench_network.py). Tables are added to the file one
-by one.
+Profiles forward + backward of each operator (see scripts/bench_ops.py), v2, channels last; then a training
+step of the modulated DeepLab in mixed bfloat16 (see scripts/bench_network.py). Each table is written to the
+file when it is complete.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def table(call: Callable[[], None], count: int, device: str) -> str:
-    """The calls that take the most time of their own, after a call that is not counted."""
+    """A table of the calls with the most self time, after one call of warm-up."""
     activities = [ProfilerActivity.CPU]
     if device == "cuda":
         activities.append(ProfilerActivity.CUDA)

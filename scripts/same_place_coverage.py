@@ -1,9 +1,10 @@
-"""How often the 95 % interval of the same-place effect contains the true effect, on simulated filters.
+"""Measure how often the 95 % interval of the same-position effect contains the true, simulated effect.
 
     python scripts/same_place_coverage.py [--images N] [--simulations N] [--sorting S]
 
-Objects are small at the first positions of the map and large at the last. Effective dilation depends on the
-size, the position, the image, and image and size together: filters of an object are not independent.
+In the simulation, objects at the first positions of the map tend to be small, those at the last tend to be
+large. Effective dilation depends on the size, the position, the image, and the combination of image and size,
+so filters on one object are not independent.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from deformlab.records import (
 EFFECT = 0.2
 POSITIONS = 60
 RULE = SizeRule((100, 1000))
-AREAS = np.array([0.0, 50, 500, 5000])  # of objects 0 (background) to 3
+AREAS = np.array([0.0, 50, 500, 5000])  # areas of objects 0 (background) to 3
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--sorting", type=float, default=6.0, help="how sharply size goes with position")
+    parser.add_argument("--sorting", type=float, default=6.0, help="how strongly size depends on position")
     options = parser.parse_args()
     records, drawn = records_of(options.images), draws(options.images, options.resamples)
     values, widths, covered = [], [], 0
@@ -41,7 +42,7 @@ def main() -> None:
         filters = simulated(options.images, options.sorting, seed)
         effect = size_effects([filters], records, RULE, drawn).contrast("large", "small").controlled
         if effect.value is None or effect.low is None or effect.high is None:
-            raise SystemExit(f"simulation {seed} has no effect; take more images or less sorting")
+            raise SystemExit(f"simulation {seed} has no estimate; use more images or less --sorting")
         values.append(effect.value)
         widths.append(effect.high - effect.low)
         covered += effect.low <= EFFECT <= effect.high
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def simulated(images: int, sorting: float, seed: int) -> PositionRecords:
-    """The filters of one layer."""
+    """The simulated filters of one layer."""
     rng = np.random.default_rng(seed)
     image, position = (part.ravel() for part in np.mgrid[:images, :POSITIONS])
     place = position / (POSITIONS - 1)

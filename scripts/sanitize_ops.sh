@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Random calls of the CPU operators and of the CUDA source on the host, built with the address and
-# undefined-behaviour sanitizers: sanitize_ops.sh [--calls 300] [--seed 0] [--first 0]. Builds again when a source
-# is newer than the build.
+# Makes random calls of the CPU operators, and of the CUDA source compiled for the host, with the address and
+# undefined-behaviour sanitizers: sanitize_ops.sh [--calls 300] [--seed 0] [--first 0]. Rebuilds if a source is newer
+# than the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,26 +31,26 @@ build() {
     -L"$torch/lib" -ltorch_cpu -Wl,-rpath,"$torch/lib"
   mv "$library.new" "$library"
 }
-# Without AVX-512, its loops are compiled for AVX2: their widths, blocks and remainders are what can be wrong.
+# Without AVX-512, its loops are compiled for AVX2, which tests their widths, blocks and remainders.
 emulation=()
 grep -qsw avx512vl /proc/cpuinfo || emulation=(-DDEFORMLAB_EMULATE_AVX512)
 build _C.abi3.so "${emulation[@]}" csrc/*/cpu/*.cpp &
 build cuda_on_host.so -DDEFORMLAB_ON_HOST -Itests/ops/cuda tests/ops/cuda/host_library.cpp
 wait $!
 
-# The sanitizer has to be loaded before Python, and libstdc++ with it, or it does not find the real __cxa_throw. Python
-# and torch free nothing at exit, so leaks are not looked for; memory that is not there is an error of the call.
+# The sanitizer must be loaded before Python, together with libstdc++, or it does not find the real __cxa_throw. Leaks
+# are not checked, because Python and torch free nothing at exit. If an allocation fails, the call raises an error.
 fuzz() {
   LD_PRELOAD="$runtime $("$compiler" -print-file-name=libstdc++.so.6)" \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH=src "$python" scripts/fuzz_ops.py --journal "$folder/journal.txt" "$@" 2>&1 |
-    # without the frames of Python, the C++ library and torch
+    # Removes the stack frames of Python, the C++ library and torch.
     grep -vE '^ +#[0-9]+ .*( [A-Z][a-z]+/|/include/c\+\+/|/torch/|/csu/|/nptl/)' || {
     echo "sanitize_ops: status ${PIPESTATUS[0]} in $(cat "$folder/journal.txt")"
     return 1
   }
 }
-# Every vector unit, and both ways to multiply bfloat16.
+# Runs with each vector unit, and with both implementations of bfloat16 products.
 DEFORMLAB_CPU_CAPABILITY=default DEFORMLAB_CPU_BFLOAT16=library fuzz --folder "$folder" "$@"
 DEFORMLAB_CPU_CAPABILITY=avx2 DEFORMLAB_CPU_BFLOAT16=float fuzz --folder "$folder" "$@"
 fuzz --folder "$folder" "$@"

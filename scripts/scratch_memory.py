@@ -1,15 +1,15 @@
-"""Scratch memory of one operator: the most it holds during a call, besides its arguments and its result.
+"""Measure the scratch memory of an operator: the peak during a call, without arguments and result.
 
     python scripts/scratch_memory.py SHAPE DTYPE MEMORY_FORMAT v1|v2 dense|deformable|torchvision
 
-This command measures on the CPU, in a process of its own: the rise of the resident set, however the
-memory is allocated (Linux only). A call at a tiny size loads the code, then the first call at full size
-counts, with buffers that the operator or its matrix products keep for the next one. Freed blocks go back
-to the system at once, so that the next call needs them anew. It prints MB (10^6 bytes) of the forward and
-of the backward pass as JSON.
+This command measures on the CPU, in its own process (Linux only). It measures the rise of the resident set,
+which includes all kinds of allocation. A call at a tiny size first loads the code; then the first call at
+full size is measured, including buffers that the operator or its matrix products keep for later calls. Freed
+blocks are returned to the system immediately, so that the next call must allocate them again. The command
+prints the MB (10^6 bytes) of the forward and the backward pass as JSON.
 
-On the GPU, `scratch_mb` reads PyTorch's allocator in the calling process. A call at full size comes
-first: cuDNN tries algorithms in it, and cuBLAS takes a workspace that it keeps.
+On the GPU, `scratch_mb` reads PyTorch's allocator in the calling process. Before, it makes one call at full
+size, in which cuDNN tries its algorithms and cuBLAS allocates a workspace that it keeps.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ PEAK = Path("/proc/self/clear_refs")
 
 
 def scratch_mb(case: Case, name: str, operator: Operator) -> dict[str, float | None]:
-    """MB of `forward` and `backward` of the operator with this name; None where it cannot be measured."""
+    """MB of `forward` and `backward` of the operator with this name; None if they cannot be measured."""
     if case.device == "cuda":
         operator.training()
         return dict(_passes(operator, "cuda"))
@@ -38,7 +38,7 @@ def scratch_mb(case: Case, name: str, operator: Operator) -> dict[str, float | N
     version = "v2" if case.modulated else "v1"
     result = subprocess.run(
         [sys.executable, __file__, case.shape, case.dtype, case.memory_format, version, name],
-        # A fixed threshold keeps glibc from raising it: larger blocks would stay resident when freed.
+        # Without a fixed threshold, glibc raises it, and larger blocks stay resident when freed.
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
         stdout=subprocess.PIPE,
         text=True,
@@ -62,7 +62,7 @@ def _passes(operator: Operator, device: str) -> dict[str, float]:
 
 
 def rise(call: Callable[[], Sequence[Tensor]], device: str) -> tuple[Sequence[Tensor], float]:
-    """The call's result, and the rise of the memory's peak in MB less the size of the result."""
+    """The call's result, and the rise of peak memory in MB minus the size of the result."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

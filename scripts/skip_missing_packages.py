@@ -1,8 +1,8 @@
-"""A pytest plugin: tests that need a package that is not installed are skipped and listed, not failed.
+"""A pytest plugin that skips and lists tests whose packages are not installed, instead of failing them.
 
     PYTHONPATH=scripts python -m pytest -p skip_missing_packages ...
 
-It is for machines where nothing can be installed. Modules of deformlab itself are never skipped.
+It is for machines on which nothing can be installed. Missing modules of deformlab itself still fail.
 """
 
 import re

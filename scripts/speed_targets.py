@@ -1,15 +1,15 @@
-"""What deform_conv2d may cost: limits on what bench_ops.py and bench_network.py measure.
+"""Limits on the time and memory of deform_conv2d, as bench_ops.py and bench_network.py measure them.
 
-The unit is a dense convolution of the same shape, type and layout. Result files hold measurements only;
-limits and verdicts are added when they are shown.
+The unit of time is a dense convolution of the same shape, type and layout. Result files contain only
+measurements; limits and verdicts are added when results are shown.
 
-torchvision's operator is the other reference. On the CPU, a fixed factor over it can ask for more than
-the processor's matrix products allow: 12 times torchvision at VOC's shape is 179 GFLOP/s on two AVX2
-cores whose multiply-adds reach 174 to 195. So the limit there follows from that on conv2d: an operator
-that takes exactly L times as long as conv2d is torchvision's time / (L x conv2d's time) times as fast as
-torchvision. torchvision's time over conv2d's is (torchvision / ours) x (ours / conv2d), both ratios of
-neighbouring calls from the same row, so that a slow minute between them cancels. By construction, this
-limit is met where that on conv2d is: it is the same demand in another unit.
+torchvision's operator is the second reference. On a GPU, the limit is a fixed factor. On the CPU, a fixed
+factor could exceed what the processor's matrix products allow: 12 times torchvision at VOC's shape is 179
+GFLOP/s on two AVX2 cores whose multiply-adds reach 174 to 195. The CPU limit is therefore derived from the
+limit L on conv2d: an operator that takes exactly L times as long as conv2d is torchvision's time / (L x
+conv2d's time) times as fast as torchvision. torchvision's time over conv2d's is computed as (torchvision /
+ours) x (ours / conv2d). Both are ratios of neighbouring calls from the same row, so load on the machine
+cancels. By construction, this limit is met exactly when the limit on conv2d is met.
 """
 
 from typing import Any, NamedTuple
@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 Row = dict[str, Any]
 
 DIRECTIONS = ("forward", "forward_backward")
-# The shapes that the limits were set for; others are measured without a verdict.
+# The shapes that have limits; others are measured without a verdict.
 LIMITED_SHAPES = ("cityscapes", "voc", "batch")
-# (device, type) to the most time, in dense convolutions.
+# Upper limits on the time in dense convolutions, by device and type.
 AGAINST_DENSE = {
     ("cpu", "float32"): {"forward": 1.25, "forward_backward": 1.35},
     ("cpu", "bfloat16"): {"forward": 2.0, "forward_backward": 2.5},
@@ -27,24 +27,24 @@ AGAINST_DENSE = {
     ("cuda", "float16"): {"forward": 1.5, "forward_backward": 2.0},
     ("cuda", "tf32"): {"forward": 1.7, "forward_backward": 2.5},
 }
-# type to the least factor by which torchvision is slower on a GPU.
+# Lower limits on torchvision's time over ours on a GPU, by type.
 AGAINST_TORCHVISION_ON_GPU = {"bfloat16": 5.0, "float16": 5.0, "tf32": 3.0}
-# MB (10^6 bytes) besides arguments and results, at the Cityscapes shape.
+# Upper limits in MB (10^6 bytes), without arguments and results, at the Cityscapes shape.
 SCRATCH_MB_ON_CPU = {"forward": 20.0, "backward": 40.0}
-# One thread's time over two threads', at the Cityscapes shape.
+# Lower limit on one thread's time over two threads', at the Cityscapes shape.
 TWO_THREADS = 1.8
-# Whole networks: deformable over atrous, one forward of ResNet-101 DeepLab at 1024x2048 on the CPU.
+# Upper limit on deformable over atrous networks: forward of ResNet-101 DeepLab at 1024x2048 on the CPU.
 NETWORK = 1.05
 
 
 class Limit(NamedTuple):
-    """The most, or the least, that a measured value should be."""
+    """An upper limit, or if `least` a lower limit, on a measured value."""
 
     value: float
     least: bool = False
 
     def is_met(self, measured: float) -> bool:
-        """Whether the measured value keeps the limit."""
+        """Whether the measured value is within the limit."""
         return measured >= self.value if self.least else measured <= self.value
 
     def __str__(self) -> str:
@@ -52,13 +52,13 @@ class Limit(NamedTuple):
 
 
 def against_dense(device: str, row: Row, direction: str) -> Limit | None:
-    """The most time over conv2d's."""
+    """The upper limit on our time over conv2d's; None without a limit."""
     most = AGAINST_DENSE.get((device, row["dtype"]), {}).get(direction)
     return Limit(most) if most is not None and row["shape"] in LIMITED_SHAPES else None
 
 
 def against_torchvision(device: str, row: Row, direction: str) -> Limit | None:
-    """The least time of torchvision over ours; derived from the row's own times on the CPU."""
+    """The lower limit on torchvision's time over ours; on the CPU it is derived from the row's own ratios."""
     if row["shape"] not in LIMITED_SHAPES:
         return None
     if device == "cuda":
@@ -73,17 +73,17 @@ def against_torchvision(device: str, row: Row, direction: str) -> Limit | None:
 
 
 def scratch_mb(device: str, direction: str) -> Limit | None:
-    """The most scratch memory, in MB."""
+    """The upper limit on scratch memory in MB; None without a limit."""
     return Limit(SCRATCH_MB_ON_CPU[direction]) if device == "cpu" else None
 
 
 def two_threads() -> Limit:
-    """The least time of one thread over that of two."""
+    """The lower limit on one thread's time over two threads'."""
     return Limit(TWO_THREADS, least=True)
 
 
 def network(device: str, row: Row, variant: str) -> Limit | None:
-    """The most time of a forward pass over the atrous network's; only for the paper's network and image."""
+    """The upper limit on forward time over the atrous network's; only for the paper's network and image."""
     limited = (row["pass"], row["network"], row["backbone"], row["size"]) == (
         "forward",
         "cityscapes",

@@ -38,7 +38,7 @@ END"""
 def test_without_nvcc_it_says_so_and_succeeds(tmp_path):
     result = compile_cuda(tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "CUDA sources not compiled: nvcc is not there\n"
+    assert result.stdout == "CUDA sources not compiled: nvcc not found\n"
 
 
 def test_registers_are_listed(tmp_path):
