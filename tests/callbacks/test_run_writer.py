@@ -296,7 +296,7 @@ def test_a_training_does_not_continue_with_other_images(tiny_config, tmp_path, i
     (root / "train" / "labels" / "7.png").unlink()
     capsys.readouterr()
     assert main(arguments) == 2
-    assert "the training images are not those" in capsys.readouterr().err
+    assert "the training images differ from those that this run started with" in capsys.readouterr().err
     assert json.loads((run_dir / "result.json").read_text())["status"] == "interrupted"
 
 
