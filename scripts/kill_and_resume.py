@@ -248,8 +248,8 @@ def wait_for_moment(training: Training, moment: str, pace: Pace, rng: random.Ran
         # A validation first writes the figure of the first image.
         "validation": ("predictions/00-*.png", 0.1 * pace.epoch),
         "tables": ("metrics.csv", 0.03),
-        "best.ckpt": ("checkpoints/best.ckpt.part", 0.03),
-        "last.ckpt": ("checkpoints/last.ckpt.part", 0.03),
+        "best.ckpt": ("checkpoints/.best.ckpt.part", 0.03),
+        "last.ckpt": ("checkpoints/.last.ckpt.part", 0.03),
         "anywhere": (None, pace.total),
     }[moment]
     training.wait_for(lambda: pattern is None or changed(pattern))

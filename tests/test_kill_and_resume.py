@@ -1,12 +1,16 @@
 """A training that is killed and started again ends with the bits of one that was never stopped."""
 
+import random
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+
+from deformlab.run_folder import replacing
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -88,6 +92,19 @@ def test_a_process_that_outlives_its_training_is_found_and_ended(script, tmp_pat
         (orphan,) = training.orphans()
     assert "setsid" in orphan
     assert training.orphans() == []
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+def test_the_moment_in_which_a_checkpoint_is_written_is_noticed(script, tmp_path, name):
+    seen = []
+    training = SimpleNamespace(
+        run_dir=tmp_path,
+        changed=script.Changes(tmp_path),
+        wait_for=lambda condition: seen.append(condition()),
+    )
+    with replacing(tmp_path / "checkpoints" / name):
+        script.wait_for_moment(training, name, script.Pace(0, 0, 0), random.Random(0), patient=False)
+    assert seen[0]
 
 
 @pytest.fixture
