@@ -59,13 +59,13 @@ def simulated(images: int, sorting: float, seed: int) -> PositionRecords:
     """The simulated filters of one layer."""
     rng = np.random.default_rng(seed)
     image, position = (part.ravel() for part in np.mgrid[:images, :POSITIONS])
-    place = position / (POSITIONS - 1)
-    object_ = np.where(rng.random(len(image)) < 1 / (1 + np.exp(-sorting * (place - 0.5))), 3, 1)
+    trend = position / (POSITIONS - 1)
+    object_ = np.where(rng.random(len(image)) < 1 / (1 + np.exp(-sorting * (trend - 0.5))), 3, 1)
     other = rng.random(len(image))
     object_[other < 0.4] = 0
     object_[other > 0.9] = 2
     dilation = (
-        2 + place + np.array([0.05, 0, EFFECT / 2, EFFECT])[object_] + 0.2 * rng.normal(size=len(image))
+        2 + trend + np.array([0.05, 0, EFFECT / 2, EFFECT])[object_] + 0.2 * rng.normal(size=len(image))
     )
     dilation += 0.1 * rng.normal(size=images)[image] + 0.1 * rng.normal(size=(images, 4))[image, object_]
     return PositionRecords(

@@ -111,7 +111,7 @@ def test_a_broken_result_is_named_with_its_reason_and_left_out(sweep, text, reas
         ),
         ({"score": {"name": "miou", "value": 45.3, "mode": "max"}}, "value is 45.3, expected a fraction"),
         ({"trial": "a\x1b[2J"}, "trial has a control character"),
-        ({"classes": 3}, "wrong kind"),
+        ({"classes": 3}, "illegal value"),
         ({"version": 99}, "has version 99"),
     ],
 )

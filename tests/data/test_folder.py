@@ -98,7 +98,11 @@ def test_a_label_value_without_a_class_is_named(folder_root):
     [
         ("classes.txt", "\n\n", "classes.txt: contains no class"),
         ("classes.txt", "leaf\nleaf\n", "classes.txt: 'leaf' is listed 2 times"),
-        ("classes.txt", "\n".join(map(str, range(256))), "classes.txt: has 256 classes; at most 255"),
+        (
+            "classes.txt",
+            "\n".join(map(str, range(256))),
+            "classes.txt: has 256 classes; an 8-bit",
+        ),
         ("things.txt", "tree\n", "things.txt: 'tree' is not in classes.txt; choose from background, leaf"),
     ],
 )
@@ -206,13 +210,13 @@ def test_two_images_with_the_same_name_are_refused(folder_root):
 def test_a_label_map_of_another_format_is_named(folder_root):
     labels = folder_root / "val" / "labels"
     (labels / "c.png").rename(labels / "c.gif")
-    assert "c.gif: not a format for a label map (.png, .tif, .tiff)" in _problem(folder_root)
+    assert "c.gif: not a supported label map format (.png, .tif, .tiff)" in _problem(folder_root)
 
 
 def test_an_image_of_another_format_is_named(folder_root):
     images = folder_root / "val" / "images"
     (images / "c.png").rename(images / "c.heic")
-    assert "c.heic: not a format for an image" in _problem(folder_root)
+    assert "c.heic: not a supported image format" in _problem(folder_root)
 
 
 def test_images_in_subfolders_are_refused(folder_root):

@@ -58,7 +58,7 @@ def test_curves_that_do_not_match_the_result_are_reported_in_one_line(
 
 def test_curves_of_a_run_without_a_score_are_refused(tmp_path: Path, result: Result):
     write_metrics(tmp_path, ROWS)
-    with pytest.raises(RunFolderError, match=r"0\.5000, but result\.json has nothing"):
+    with pytest.raises(RunFolderError, match=r"0\.5000, but result\.json has undefined"):
         read_curves(tmp_path, replace(result, score=Score("miou", None)))
 
 

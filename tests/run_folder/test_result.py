@@ -220,7 +220,7 @@ def test_a_sweep_names_the_run_through_the_environment():
         ({"status": None}, r"result\.json: status unknown; run the sweep again"),
         (
             {"score": {"name": "miou", "value": None, "best": None, "mode": "max"}},
-            "has no mIoU: it was never",
+            "has no mIoU, because it was never",
         ),
     ],
 )

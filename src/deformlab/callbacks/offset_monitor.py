@@ -96,7 +96,7 @@ class OffsetMonitor(pl.Callback):
     ) -> None:
         """Copies a sample of the offsets at regular intervals, without waiting for the device."""
         batches = trainer.num_training_batches
-        interval = BATCH_INTERVAL_IF_LENGTH_IS_UNKNOWN
+        interval: float = BATCH_INTERVAL_IF_LENGTH_IS_UNKNOWN
         if not math.isinf(batches):
             interval = -(-batches // BATCHES_PER_EPOCH)
         if batch_idx % interval == 0:

@@ -235,7 +235,7 @@ class DatasetReport:
 def check_dataset(
     name: str,
     root: str | Path | None = None,
-    rule: SizeRule = SizeRule(),  # noqa: B008 (nobody can change it)
+    rule: SizeRule = SizeRule(),  # noqa: B008 (it is frozen)
     rule_source: str = DEFAULT_RULE_SOURCE,
     options: Mapping[str, Any] | None = None,
     progress: bool = False,
@@ -246,7 +246,7 @@ def check_dataset(
         name: One of `DATASETS`.
         root: The data set's folder; not needed for shapes.
         rule: How an object's size is measured, and the thresholds between small, medium and large. The
-            report's areas are always in pixels of the label map, whatever `rule.pixels` says.
+            report's areas are always in pixels of the label map, even if `rule.pixels` is `network`.
         rule_source: Where the rule comes from, for the report.
         options: The data set's own arguments by name, as `data.options` in a configuration.
         progress: Whether to show a progress bar on the standard error stream.

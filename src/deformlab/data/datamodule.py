@@ -46,7 +46,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         num_workers: Number of processes that load and transform samples; 0 uses the training process.
         train_transform: Random transform of training samples; None flips and normalises.
         eval_transform: Transform of evaluation samples; None normalises.
-        seed: Seed of order and augmentation, 0 to 2**32 - 1.
+        seed: Seed of order and augmentation, 0 to `2**32 - 1`.
         options: The data set's own arguments by name, for instance `{"size": 128}` for shapes.
         predict_root: Folder of the images to predict.
 
@@ -101,7 +101,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def resume(self, loops: Mapping[str, Any]) -> None:
         """Makes the next training loader start where a checkpoint ended.
 
-        Lightning creates and iterates the loader before it restores its loops, and does not iterate it anew
+        Lightning creates and iterates the loader before it restores its loops, and does not iterate it again
         in a resumed training. The data module therefore has to position the loader itself.
 
         Args:

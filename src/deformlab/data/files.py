@@ -249,7 +249,7 @@ def pairs_by_stem(image_folder: Path, label_folder: Path, name: str, layout: str
 def visible_files(folder: Path) -> list[Path]:
     """The files directly in a folder, sorted by name, without hidden ones.
 
-    Hidden files are no samples: macOS puts `._a.png` beside `a.png`.
+    Hidden files are not samples: macOS puts `._a.png` beside `a.png`.
 
     Raises:
         DatasetError: The folder cannot be listed.
@@ -294,6 +294,6 @@ def _by_stem(
         ]
         if not legal:
             formats = ", ".join(suffixes)
-            faults = [Fault(group[0], f"not a format for a {kind} ({formats}); save it as PNG")]
+            faults = [Fault(group[0], f"not a supported {kind} format ({formats}); save it as PNG")]
         found[stem] = (legal[0] if legal else group[0], tuple(faults))
     return found

@@ -94,14 +94,14 @@ def turned_at_same_size(file: Path) -> bool:
         DatasetError: The file cannot be read.
     """
 
-    def look(image: Image.Image) -> bool:
+    def inspect(image: Image.Image) -> bool:
         # Pillow would decode the whole PNG to find EXIF data that follow the pixels.
         if image.format == "PNG" and "exif" not in image.info:
             return False
         orientation = _orientation(image)
         return orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and image.width == image.height)
 
-    return bool(_decode(file, look))
+    return bool(_decode(file, inspect))
 
 
 def palette_of(file: Path) -> dict[int, tuple[int, ...]] | None:
@@ -111,13 +111,13 @@ def palette_of(file: Path) -> dict[int, tuple[int, ...]] | None:
         DatasetError: The file cannot be read.
     """
 
-    def look(image: Image.Image) -> dict[int, tuple[int, ...]] | None:
+    def inspect(image: Image.Image) -> dict[int, tuple[int, ...]] | None:
         colours = image.getpalette("RGB") if image.mode == "P" else None
         if colours is None:
             return None
         return {start // 3: tuple(colours[start : start + 3]) for start in range(0, len(colours), 3)}
 
-    palette: dict[int, tuple[int, ...]] | None = _decode(file, look)
+    palette: dict[int, tuple[int, ...]] | None = _decode(file, inspect)
     return palette
 
 
@@ -198,8 +198,8 @@ def _check_pages(image: Image.Image) -> None:
         raise _Refusal(f"has {pages} pages; save the page that you mean as a separate file")
 
 
-def _decode(file: Path, look: Callable[[Image.Image], Any]) -> Any:
-    """The result of `look` for an opened image, whose pixels are not decoded yet."""
+def _decode(file: Path, convert: Callable[[Image.Image], Any]) -> Any:
+    """The result of `convert` for an opened image, whose pixels are not decoded yet."""
     try:
         # Given a file name, Pillow maps the file into memory and then reads rotated TIFF files wrongly.
         with file.open("rb") as stream, warnings.catch_warnings():
@@ -208,7 +208,7 @@ def _decode(file: Path, look: Callable[[Image.Image], Any]) -> Any:
             with Image.open(stream) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise _Refusal(f"has {image.width}x{image.height} pixels; {_TOO_LARGE}")
-                return look(image)
+                return convert(image)
     except FileNotFoundError:
         raise DatasetError(
             f"{file}: file is missing; restore it, or remove the sample's other files"

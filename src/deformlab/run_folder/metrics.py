@@ -122,7 +122,7 @@ def read_progress(run_dir: Path) -> Progress:
     """Reads the progress of a training from metrics.csv.
 
     Returns:
-        The latest values. A file that is missing or only partly written is no error: unreadable values have
+        The latest values. A missing or only partly written file is not an error: unreadable values have
         their defaults.
     """
     progress = Progress()

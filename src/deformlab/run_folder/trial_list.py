@@ -45,5 +45,5 @@ def read_trial_list(sweep_dir: Path) -> list[str] | None:
     if not isinstance(names, list) or any(
         not isinstance(name, str) or Path(name).name != name or not name.isprintable() for name in names
     ):
-        raise RunFolderError(f"{path}: not a list of run folders; run the sweep again to write it anew")
+        raise RunFolderError(f"{path}: not a list of run folders; run the sweep again to replace it")
     return list(dict.fromkeys(names))
