@@ -99,7 +99,7 @@ def test_rows_of_another_machine_are_not_mixed_in(tmp_path, capsys):
     assert benchmark.start_result("cpu", path)["rows"] == [{"shape": "voc"}]
     path.write_text(json.dumps(result | {"machine": {"processor": "another"}}))
     assert benchmark.start_result("cpu", path)["rows"] == []
-    assert "is of another machine" in capsys.readouterr().out
+    assert "is from another machine" in capsys.readouterr().out
 
 
 def test_a_copy_without_its_repository_gets_its_revision_from_the_environment(monkeypatch):
