@@ -230,9 +230,9 @@ def test_seeds_of_different_filters_are_refused():
 
 def test_filters_on_unknown_objects_and_images_are_refused():
     filters = simulated(0.2, images=5, positions=10)
-    with pytest.raises(ValueError, match="images that are not in the records"):
+    with pytest.raises(ValueError, match="filters in images that are not in the records"):
         size_effects([filters], records_of(4), RULE)
-    with pytest.raises(ValueError, match="objects that are not in the records"):
+    with pytest.raises(ValueError, match="filters on objects that are not in the records"):
         size_effects([filters._replace(object=filters.object + 1)], records_of(5), RULE)
 
 

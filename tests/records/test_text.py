@@ -35,13 +35,13 @@ def test_dilation_has_the_interior_first_and_all_filters_beside_it(records):
 
 def test_the_effect_at_the_same_position_stands_beside_the_raw_difference(records, positions):
     lines = lines_of(records, [positions])
-    assert "how much further filters on large objects look than on small ones, in cells" in lines
+    assert "effective dilation on large minus on small objects, in cells" in lines
     assert any(line.split()[:2] == ["conv", "2.00"] for line in lines)
 
 
 def test_scores_and_correlation(records):
     lines = lines_of(records)
-    assert "bounding box in pixels of the label map: small < 100, large > 400" in lines
+    assert "bounding-box area in label-map pixels: small < 100, large > 400" in lines
     assert "  large             2    95.2  95.2  [88.9, 100.0]" in lines
     assert any("rank correlation" in line for line in lines)
 
@@ -55,7 +55,7 @@ def test_an_undefined_number_is_a_dash(make_records):
 def test_without_objects_it_says_how_to_have_them(make_records):
     records = make_records([{"image": i, "pixels": 9, "hits": 8, "dilation": [2, 3]} for i in "ab"])
     text = " ".join(lines_of(records, rule=SizeRule("thirds")))
-    assert "no objects: " in text
+    assert "no objects in the labels: " in text
     assert "things.txt" in text
 
 

@@ -1,6 +1,6 @@
-"""What a validation measured of each object, and the statistics of it: size, score, effective dilation.
+"""Object measurements of a validation and their statistics: size, scores and effective dilation per object.
 
-NumPy only: training writes with it what analysis reads without PyTorch.
+Needs NumPy only. Training writes these records; `deformlab.analysis` reads them without PyTorch.
 """
 
 import deformlab._needs_toolkit  # noqa: F401

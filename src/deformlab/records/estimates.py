@@ -1,10 +1,11 @@
 """Means, scores, correlations and rings by object size and class, with intervals over images.
 
-Each function takes the records of one network, or of several seeds merged, and says of which filters it
-speaks by a `region`: `all` or `interior`.
+Each function takes the records of one network, or the merged records of several seeds. Its `region` selects
+the filters: `all` or `interior`.
 
-Shapes: I images, S sizes in the order of `SIZES`, C classes and after them one for all of them together.
-`drawn` is (resamples, I), how often each image was drawn (`statistics.draws`).
+Shapes: I images, S sizes in the order of `SIZES`, C classes. Class axes have C + 1 entries; the last one is
+for all classes together. `drawn` has shape (B, I): how often each image was drawn in each of B resamples, as
+returned by `draws`.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from deformlab.records.statistics import (
 _Floats = npt.NDArray[np.float64]
 _BACKGROUND = SIZES.index("background")
 ALL = "all"
-"""The name of all classes together."""
+"""The label of rows for all classes together."""
 
 
 class SizeRow(NamedTuple):
@@ -39,8 +40,8 @@ class SizeRow(NamedTuple):
         layer: The layer's name.
         size: `small`, `medium`, `large` or `background`.
         region: Which filters: `all` or `interior`.
-        mean: Mean effective dilation in cells, offset groups averaged; nan where `count` is 0.
-        std: Standard deviation (of the population) over filters; nan where `count` is 0.
+        mean: Mean effective dilation in feature-map cells, averaged over offset groups; NaN if `count` is 0.
+        std: Population standard deviation over filters, in cells; NaN if `count` is 0.
         count: Number of filters.
     """
 
@@ -49,15 +50,15 @@ class SizeRow(NamedTuple):
     region: Region
     mean: float
     std: float
-    count: int  # type: ignore[assignment] # the table's word, though tuples have a method of this name
+    count: int  # type: ignore[assignment] # named as in the tables; hides tuple.count
 
 
 class Correlation(NamedTuple):
-    """Spearman's correlation of objects' areas and the mean effective dilations of their filters.
+    """Spearman's correlation between the area of objects and the mean effective dilation of their filters.
 
     Attributes:
-        label: Name of the class, or `all`.
-        spearman: The coefficient and its interval.
+        label: Name of the class, or `ALL` for all objects.
+        spearman: The coefficient in [-1, 1] and its 95 % interval; None if undefined.
         objects: Number of objects with filters.
         images: Number of images with such objects.
     """
@@ -69,14 +70,14 @@ class Correlation(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """Effective dilation of the filters at one distance from the border of the layer's map.
+    """Effective dilation of the filters at one distance from the feature-map border.
 
     Attributes:
-        distance: In cells, 0 in the outermost ring.
-        interior: Whether these are the interior filters: those of this distance or more.
-        dilation: Mean in cells and its interval.
+        distance: Distance from the border in cells; 0 for the outermost ring.
+        interior: Whether the entry is for the interior filters, which are at this distance or farther in.
+        dilation: Mean effective dilation in cells and its 95 % interval.
         filters: Number of filters.
-        images: Number of images that have one.
+        images: Number of images with such filters.
     """
 
     distance: int
@@ -88,11 +89,23 @@ class Ring(NamedTuple):
 
 @dataclass(frozen=True)
 class DilationCells:
-    """Effective dilation of one layer, one value per size and class; (S, C + 1) each unless said otherwise.
+    """Effective dilation of one layer by size and class, in cells.
 
-    `mean`, `std` and `weighted` are in cells, nan where `filters` is 0; `low` and `high` bound the mean,
-    `weighted_low` and `weighted_high` the mean weighted by modulation (nan for unmodulated layers);
-    `group_mean` and `group_std` are (G, S, C + 1). `objects` and `images` count those with a filter.
+    All arrays have shape (S, C + 1), except `group_mean` and `group_std`. Values without filters are NaN.
+
+    Attributes:
+        mean: Mean over filters.
+        std: Population standard deviation over filters.
+        low: Lower bound of the 95 % interval of `mean`.
+        high: Upper bound of the interval.
+        weighted: Mean weighted by modulation; NaN for unmodulated layers.
+        weighted_low: Lower bound of the 95 % interval of `weighted`.
+        weighted_high: Upper bound of the interval.
+        group_mean: (G, S, C + 1) mean of each offset group.
+        group_std: (G, S, C + 1) standard deviation of each offset group.
+        filters: Number of filters.
+        objects: Number of objects with filters.
+        images: Number of images with filters.
     """
 
     mean: _Floats
@@ -111,10 +124,21 @@ class DilationCells:
 
 @dataclass(frozen=True)
 class ScoreCells:
-    """Recall and IoU by size and class, (S, C + 1) fractions; the last class is the mean over classes.
+    """Recall and IoU by size and class, as fractions.
 
-    `objects` counts all of them, also those too small to have a filter. `hits_of_images` and
-    `union_of_images` are sums per image (I, S, C), from which differences of two networks are resampled.
+    All arrays have shape (S, C + 1), except the last two. The last class is the mean over classes.
+
+    Attributes:
+        recall: Share of the pixels that were predicted as their class; NaN without pixels.
+        recall_low: Lower bound of the 95 % interval of `recall`.
+        recall_high: Upper bound of the interval.
+        iou: Intersection over union (`score_cells`); NaN without pixels.
+        iou_low: Lower bound of the 95 % interval of `iou`.
+        iou_high: Upper bound of the interval.
+        objects: Number of objects, including those without filters.
+        pixels: Number of labelled pixels.
+        hits_of_images: (I, S, C) correctly predicted pixels per image, used by `iou_difference`.
+        union_of_images: (I, S, C) pixels in the union per image, used by `iou_difference`.
     """
 
     recall: _Floats
@@ -130,7 +154,16 @@ class ScoreCells:
 
 
 def by_size(records: ObjectRecords, region: Region, rule: SizeRule) -> list[SizeRow]:
-    """Mean and std by layer and size (DCNv1, table 2): layers in order, sizes as in `SIZES`."""
+    """Mean and standard deviation of effective dilation by layer and size (DCNv1, table 2).
+
+    Args:
+        records: Records of one network, or merged records of several seeds.
+        region: `all` or `interior` filters.
+        rule: Which objects are small and large.
+
+    Returns:
+        One row per layer and size; layers in the order of the records, sizes in the order of `SIZES`.
+    """
     size = rule.sizes(records)
     sums = records.sums[region]
     rows = []
@@ -153,12 +186,12 @@ def dilation_cells(
     """Effective dilation of one layer by size and class.
 
     Args:
-        records: Of one network, or of several seeds merged.
-        layer: The layer's index.
-        region: Which filters.
+        records: Records of one network, or merged records of several seeds.
+        layer: Index into `records.layers`.
+        region: `all` or `interior` filters.
         rule: Which objects are small and large.
         classes: Number of classes C.
-        drawn: (resamples, I) how often each image was drawn.
+        drawn: (B, I) how often each image of `records.images` was drawn in each of B resamples.
     """
     tally = _Tally(records, rule, classes)
     sums = records.sums[region]
@@ -197,14 +230,15 @@ def dilation_cells(
 def score_cells(records: ObjectRecords, rule: SizeRule, classes: int, drawn: _Floats) -> ScoreCells:
     """Recall and IoU by size and class; arguments as in `dilation_cells`.
 
-    An object's IoU is hits / (pixels + false positives in its region), summed over the objects of a bin. A
-    class that has no objects anywhere is scored under background, over whole images: its ordinary IoU.
+    IoU is hits / (pixels + false positives), each summed over the objects of one size and class. False
+    positives count within the region of an object. A class without any objects is scored over whole images
+    and reported under background: its ordinary IoU.
     """
     tally = _Tally(records, rule, classes)
     pixels = tally(records.pixels)[..., :-1]
     hits = tally(records.hits)[..., :-1]
     union = pixels + tally(np.maximum(records.false_positives, 0))[..., :-1]
-    # Pixels of a class of objects that are on no object are not scored as background.
+    # If a class has objects, its remaining pixels are not scored under background.
     things = tally(records.is_object)[..., :-1].any(axis=(0, 1))
     for sums in (pixels, hits, union):
         sums[:, _BACKGROUND, things] = 0
@@ -225,9 +259,17 @@ def score_cells(records: ObjectRecords, rule: SizeRule, classes: int, drawn: _Fl
 
 
 def iou_difference(ours: ScoreCells, others: ScoreCells, drawn: _Floats) -> tuple[_Floats, _Floats]:
-    """IoU of one network minus that of another on the same images, (S, C + 1), and its bounds (2, S, C + 1).
+    """IoU of one network minus IoU of another on the same images.
 
-    Both are resampled with the same images, so that what makes an image hard for both cancels.
+    Both networks are resampled with the same images, so image difficulty that affects both cancels.
+
+    Args:
+        ours: Scores of the first network.
+        others: Scores of the second network, on the same images.
+        drawn: As in `dilation_cells`.
+
+    Returns:
+        The difference (S, C + 1), as a fraction, and the bounds of its 95 % interval (2, S, C + 1).
     """
     parts = [(cells.hits_of_images, cells.union_of_images) for cells in (ours, others)]
     (value, resampled_value), (other, resampled_other) = (
@@ -248,10 +290,13 @@ def correlations(
     classes: Sequence[str],
     drawn: _Floats,
 ) -> list[Correlation]:
-    """Spearman's correlation of size and effective dilation: over all objects, then class by class.
+    """Spearman's correlation between object size and effective dilation, over all objects and by class.
 
-    Classes with fewer than three objects that have filters are left out. Arguments as in `dilation_cells`;
-    `classes` are their names in label order.
+    Classes with fewer than three objects with filters are left out. Arguments as in `dilation_cells`, except
+    `classes`: their names in label order.
+
+    Returns:
+        The row for all objects first, then one row per class.
     """
     sums = records.sums[region]
     seen = records.is_object & (sums.filters[:, layer] > 0)
@@ -269,11 +314,13 @@ def correlations(
 
 
 def rings(records: ObjectRecords, layer: int, drawn: _Floats) -> list[Ring]:
-    """Effective dilation by distance from the border of the map, the outermost ring first.
+    """Effective dilation by distance from the feature-map border, the outermost ring first.
 
-    One entry per ring of the layer's margin that has filters, and one for the interior filters. Filters on
-    objects and on the background of every class count. Empty where distances were not recorded. Arguments as
-    in `dilation_cells`.
+    Includes filters on objects and on background. Arguments as in `dilation_cells`.
+
+    Returns:
+        One entry per ring of the layer's margin that has filters, then one for the interior filters. Empty if
+        distances were not recorded.
     """
     if not records.has_interior:
         return []
@@ -300,7 +347,7 @@ def rings(records: ObjectRecords, layer: int, drawn: _Floats) -> list[Ring]:
 
 
 def with_mean(values: _Floats) -> _Floats:
-    """Values per class (..., C) and after them their mean over those that are defined, (..., C + 1)."""
+    """Values per class (..., C), followed by the mean of the defined ones: (..., C + 1)."""
     known = ~np.isnan(values)
     mean = ratio(np.where(known, values, 0).sum(-1), known.sum(-1).astype(np.float64))
     return np.concatenate([values, mean[..., None]], axis=-1)
@@ -312,7 +359,7 @@ def _mean_and_std(total: _Floats, squares: _Floats, count: _Floats) -> tuple[_Fl
 
 
 def _scores(drawn: _Floats, hits: _Floats, pixels: _Floats) -> tuple[_Floats, _Floats]:
-    """Hits / pixels, (S, C + 1) with the mean over classes, and its bounds (2, S, C + 1)."""
+    """Scores hits / pixels (S, C + 1), with the mean over classes, and its bounds (2, S, C + 1)."""
     bounds = percentile_bounds(_resampled_scores(drawn, hits, pixels))
     bounds[:, _images_with(pixels) < 2] = np.nan
     return with_mean(ratio(hits.sum(0), pixels.sum(0))), bounds
@@ -323,17 +370,17 @@ def _resampled_scores(drawn: _Floats, hits: _Floats, pixels: _Floats) -> _Floats
 
 
 def _images_with(pixels: _Floats) -> _Floats:
-    """How many images have pixels of each cell, (S, C + 1); for the last class, of any class."""
-    there = pixels > 0
-    return np.concatenate([there.sum(0), there.any(2).sum(0)[:, None]], axis=1)
+    """Number of images with pixels of each size and class (S, C + 1); the last entry counts any class."""
+    present = pixels > 0
+    return np.concatenate([present.sum(0), present.any(2).sum(0)[:, None]], axis=1)
 
 
 class _Tally:
-    """Adds up one number per row of the records: per image, size and class, the last class for all."""
+    """Sums a value of each row of the records by image, size and class; the last class is all together."""
 
     def __init__(self, records: ObjectRecords, rule: SizeRule, classes: int) -> None:
         self.shape = (len(records.images), len(SIZES), classes + 1)
-        # Rows without labels, -1, count only in the last class.
+        # Rows without a label (-1) count in the last class only.
         self.cell = (records.image_numbers * len(SIZES) + rule.sizes(records)) * (classes + 1) + np.where(
             records.label < 0, classes, records.label
         )

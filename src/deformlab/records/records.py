@@ -1,6 +1,6 @@
-"""Sums per object and image, from which every table by object size follows.
+"""Sums per object and image, the source of every table by object size.
 
-Sums rather than means, so that records of several processes or seeds are simply put together.
+Sums rather than means are stored, so that records of several processes or seeds can be added up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 BACKGROUND = 0
-"""Object id of the filters and pixels that are on no object."""
+"""Object id of filters and pixels outside all objects."""
 Region = Literal["all", "interior"]
-"""Which filters a number is about."""
+"""The filters that a number describes: all, or interior filters only."""
 REGIONS: tuple[Region, ...] = ("all", "interior")
 """All regions."""
 
@@ -21,17 +21,17 @@ Integers = npt.NDArray[np.int64]
 
 
 class FilterSums(NamedTuple):
-    """Sums over the filters that belong to each row of the records.
+    """Sums over the filters of each row of the records.
 
-    R rows, L layers, G the largest number of offset groups of a layer.
+    Shapes: R rows, L layers, G the largest number of offset groups of a layer.
 
     Attributes:
         filters: (R, L) number of filters.
-        total: (R, L) sum of their effective dilation, groups averaged, in cells.
-        squares: (R, L) sum of its squares.
-        weighted: (R, L) sum of the effective dilation weighted by modulation; nan for unmodulated layers.
-        group_total: (R, L, G) as `total`, per offset group; 0 beyond a layer's groups.
-        group_squares: (R, L, G) sum of squares per offset group.
+        total: (R, L) sum of their effective dilation in cells, averaged over offset groups.
+        squares: (R, L) sum of the squares of the same values.
+        weighted: (R, L) sum of the effective dilation weighted by modulation; NaN for unmodulated layers.
+        group_total: (R, L, G) as `total`, per offset group; 0 for groups that a layer does not have.
+        group_squares: (R, L, G) as `squares`, per offset group.
     """
 
     filters: Integers
@@ -43,7 +43,7 @@ class FilterSums(NamedTuple):
 
     @classmethod
     def zeros(cls, rows: int, layers: int, groups: int) -> "FilterSums":
-        """Sums over no filters; `weighted` is nan."""
+        """Sums over no filters; `weighted` is NaN."""
         total, squares = np.zeros((2, rows, layers))
         group_total, group_squares = np.zeros((2, rows, layers, groups))
         filters = np.zeros((rows, layers), dtype=np.int64)
@@ -51,36 +51,37 @@ class FilterSums(NamedTuple):
 
 
 class ObjectRecords(NamedTuple):
-    """One row per object and image, and one per image and class for what is on no object.
+    """One row per object and image, and one row per image and class for the background.
 
-    R rows, L layers, M the largest margin of a layer. Rows are sorted by image, object and class.
+    Shapes: R rows, L layers, M the largest margin of a layer. Rows are sorted by image, object and class.
 
-    Filters near the border of their map read the zero padding, which changes how far they look. Objects of
-    some sizes are near the border more often than others. So there are sums over all filters and over
-    interior filters. Interior filters: neither the undeformed filter nor the offset convolution reads the
-    zero padding.
+    Filters near the feature-map border read the zero padding, which changes their effective dilation, and
+    objects of some sizes are near the border more often than others. Sums are therefore kept for all filters
+    and for interior filters. Interior filters: neither the undeformed filter nor the offset convolution reads
+    the zero padding.
 
     Attributes:
         layers: Names of the layers.
         groups: Offset groups of each layer.
-        modulated: Whether each layer has a modulation.
-        margins: How many of the outermost rings of each layer's map are not interior
-            (`LayerGeometry.margin`). Empty where this was not recorded (early runs): then the sums over
-            interior filters and the rings are 0.
+        modulated: Whether each layer is modulated.
+        margins: How many of the outermost rings of each layer's feature map are not interior
+            (`LayerGeometry.margin`). Empty if this was not recorded (early runs); the sums over interior
+            filters and rings are then 0.
         image: (R,) names of the images.
-        object: (R,) instance ids, `BACKGROUND` for a row of what is on no object.
-        label: (R,) classes; -1 where there were no labels.
+        object: (R,) instance ids; `BACKGROUND` for a background row.
+        label: (R,) classes; -1 without labels.
         box_area: (R,) area of the object's bounding box in pixels of the label map, 0 for background.
-        mask_area: (R,) its pixels, without ignored ones; 0 where objects are boxes without masks.
+        mask_area: (R,) number of the object's pixels, without ignored ones; 0 if objects are boxes without
+            masks.
         scale: (R,) pixels of the network's input per pixel of the label map.
-        pixels: (R,) labelled pixels of the row's class: those of the object, or of the class on no object.
-        hits: (R,) those of them that were predicted as that class; -1 where there was no prediction.
+        pixels: (R,) labelled pixels of the row's class, on the object or on background.
+        hits: (R,) how many of `pixels` were predicted as that class; -1 without a prediction.
         false_positives: (R,) pixels of other classes predicted as this one: within the object's region, or
-            in the whole image for a background row. -1 where there was no prediction.
+            in the whole image for a background row; -1 without a prediction.
         sums: Sums over the filters of each region.
-        ring_filters: (R, L, M) number of filters in each ring of the margin, the outermost first; 0 beyond a
-            layer's margin.
-        ring_total: (R, L, M) sum of their effective dilation, in cells.
+        ring_filters: (R, L, M) number of filters in each ring of the margin, the outermost first; 0 for rings
+            that a layer's margin does not have.
+        ring_total: (R, L, M) sum of the effective dilation of these filters, in cells.
     """
 
     layers: tuple[str, ...]
@@ -102,7 +103,7 @@ class ObjectRecords(NamedTuple):
 
     @property
     def is_object(self) -> npt.NDArray[np.bool_]:
-        """(R,) whether a row is an object's."""
+        """(R,) whether a row is for an object, not for background."""
         return self.object != BACKGROUND
 
     @property
@@ -117,22 +118,26 @@ class ObjectRecords(NamedTuple):
 
     @property
     def images(self) -> list[str]:
-        """Names of all images, sorted: the units of the bootstrap."""
+        """Sorted names of all images, which are the units of the bootstrap."""
         return np.unique(self.image).tolist()
 
     @property
     def image_numbers(self) -> Integers:
-        """(R,) position in `images` of each row's image."""
+        """(R,) index into `images` of each row's image."""
         return np.unique(self.image, return_inverse=True)[1].reshape(-1)
 
     def named(self, names: Mapping[str, str]) -> "ObjectRecords":
-        """The same records with other names of the images; a name that is not in `names` stays."""
+        """The same records with renamed images, sorted again.
+
+        Args:
+            names: New names by old name; an image that it does not list keeps its name.
+        """
         image = _renamed(self.image, names)
         order = np.lexsort((self.label, self.object, image))
         return self._replace(image=image)._rows(order)
 
     def _rows(self, chosen: Integers) -> "ObjectRecords":
-        """The chosen rows, in their order."""
+        """The records of the chosen rows, in the order of `chosen`."""
         columns = {name: getattr(self, name)[chosen] for name in _COLUMNS}
         sums = {
             region: FilterSums._make(column[chosen] for column in sums) for region, sums in self.sums.items()
@@ -141,21 +146,23 @@ class ObjectRecords(NamedTuple):
 
 
 class PositionRecords(NamedTuple):
-    """Effective dilation of one layer's interior filters, one by one, on a regular grid of positions.
+    """Effective dilation of each interior filter of one layer, on a regular grid of positions.
 
-    They are what a comparison at the same position needs (`same_place.size_effects`). N filters of I images;
-    sorted by image and position. Filters on ignored pixels are left out.
+    `size_effects` uses them to compare object sizes at the same position.
+
+    Shapes: N filters, I images. Filters are sorted by image and position. Filters on ignored pixels are left
+    out.
 
     Attributes:
         layer: Name of the layer.
         images: (I,) names of the images.
-        map_size: (I, 2) rows and columns of the layer's map in each image. Positions in maps of different
-            size are different positions.
+        map_size: (I, 2) rows and columns of the layer's feature map in each image. Positions in feature maps
+            of different sizes count as different.
         image: (N,) index into `images`.
-        position: (N,) row · columns + column of the filter in its map.
-        dilation: (N,) float32, effective dilation in cells, groups averaged.
-        object: (N,) instance id of the object that the filter belongs to; `BACKGROUND` on none.
-        label: (N,) class of the pixel at the filter's centre; -1 where there were no labels.
+        position: (N,) row · columns + column of the filter in its feature map.
+        dilation: (N,) float32, effective dilation in cells, averaged over offset groups.
+        object: (N,) instance id of the object that the filter belongs to; `BACKGROUND` for none.
+        label: (N,) class of the pixel at the filter's centre; -1 without labels.
     """
 
     layer: str
@@ -168,7 +175,11 @@ class PositionRecords(NamedTuple):
     label: Integers
 
     def named(self, names: Mapping[str, str]) -> "PositionRecords":
-        """The same records with other names of the images; a name that is not in `names` stays."""
+        """The same records with renamed images, sorted again.
+
+        Args:
+            names: New names by old name; an image that it does not list keeps its name.
+        """
         images = _renamed(self.images, names)
         new = np.argsort(images)
         image = np.argsort(new)[self.image]
@@ -178,18 +189,22 @@ class PositionRecords(NamedTuple):
 
 
 class ObjectMeasurement(NamedTuple):
-    """What one validation measured of objects.
+    """The object measurements of one validation.
 
     Attributes:
         records: Sums per object and image.
-        positions: Filters one by one, for each deformable layer; empty where they were not recorded.
+        positions: The interior filters of each deformable layer; empty if they were not recorded.
     """
 
     records: ObjectRecords
     positions: tuple[PositionRecords, ...] = ()
 
     def named(self, names: Mapping[str, str]) -> "ObjectMeasurement":
-        """The same measurement with other names of the images; a name that is not in `names` stays."""
+        """The same measurement with renamed images.
+
+        Args:
+            names: New names by old name; an image that it does not list keeps its name.
+        """
         return ObjectMeasurement(
             self.records.named(names), tuple(positions.named(names) for positions in self.positions)
         )
@@ -202,10 +217,13 @@ _COLUMNS = tuple(name for name in ObjectRecords._fields if name not in (*_DESCRI
 
 
 def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
-    """Records of several networks on the same images, as for the seeds of one trial, put together.
+    """Adds up the records of several networks on the same images, for example the seeds of one trial.
+
+    Args:
+        parts: At least one.
 
     Returns:
-        One row per object and image with the sums over all parts; areas are those of the first part.
+        One row per object and image with the sums over all parts. Areas come from the first part.
 
     Raises:
         ValueError: The parts are not `alike`.
@@ -214,7 +232,8 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
     for part in parts[1:]:
         if not alike(part, first):
             raise ValueError(
-                f"layers {', '.join(part.layers)} and {', '.join(first.layers)} do not go together"
+                f"cannot merge records of layers {', '.join(part.layers)} with records of layers "
+                f"{', '.join(first.layers)}: layers, offset groups, modulation and margins must be equal"
             )
 
     def together(name: str) -> np.ndarray:
@@ -246,14 +265,14 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
 
 
 def join_scores(filters: ObjectRecords, scores: ObjectRecords) -> ObjectRecords:
-    """Records of where filters look together with the scores of the same objects.
+    """Joins the effective dilation from one set of records with the scores from another.
 
     Args:
-        filters: Records with layers; their scores are left out.
-        scores: Records of the same images with scores; their layers are left out.
+        filters: Records with layers; their scores are dropped.
+        scores: Records of the same images with scores; their layers are dropped.
 
     Returns:
-        One row for each row that is in either; filters or pixels that the other has not counted are 0.
+        One row for each row of either. Filters or pixels are 0 where only the other has the row.
     """
 
     def together(name: str) -> np.ndarray:

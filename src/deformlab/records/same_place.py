@@ -1,8 +1,8 @@
-"""How much further filters on large objects look than filters on small ones at the same position.
+"""Effect of object size on effective dilation, at the same position of the feature map.
 
-In road scenes small objects are near the horizon and large ones near the bottom, and a network may look
-further at some positions of the map for any content. The raw difference between sizes then mixes both.
-So filters are compared with filters at the same position in other images.
+In road scenes, small objects are near the horizon and large ones near the bottom, and a network may look
+further at some positions for any content. The raw difference between sizes then mixes both effects. Here,
+filters are compared with filters at the same position in other images.
 
 The model, over interior filters of one layer: e(i, p) = alpha_p + beta_s(i, p) + noise, where e is effective
 dilation in image i at position p, and s is the size of the object there (small, medium, large) or background.
@@ -11,13 +11,11 @@ estimator; Wooldridge, Econometric Analysis of Cross Section and Panel Data, 201
 of Frisch, Waugh and Lovell it is solved by demeaning e and the size indicators by position. The effect is a
 contrast such as beta_large - beta_small.
 
-The mean of e less the mean at the filter's position does not give it. Where most filters at a position are on
-large objects, the position's mean contains most of their effect, and the difference of such residuals is too
-small.
+Averaging e minus its mean at the filter's position would underestimate the effect: where most filters at a
+position are on large objects, the position's mean already contains most of their effect.
 
-Intervals come from a bootstrap over images that is exact: an image's weight enters the position means as well
-as the normal equations. With several seeds the effect is the mean of the seeds' effects, all with the same
-resamples.
+Intervals come from an exact bootstrap over images: an image's weight enters the position means as well as the
+normal equations. With several seeds, the effect is the mean of the seeds' effects in the same resamples.
 
 Shapes: N filters, B resamples, P positions, S sizes in the order of `SIZES`, K seeds.
 """
@@ -34,23 +32,23 @@ from deformlab.records.sizes import SIZES, SizeRule
 from deformlab.records.statistics import Interval, draws, percentile_bounds, ratio
 
 _Floats = npt.NDArray[np.float64]
-# Float64 values in an intermediate array: bounds the memory on large data sets.
+# Most float64 values in an intermediate array; limits memory on large data sets.
 _AT_ONCE = 8_000_000
 
 
 class Effect(NamedTuple):
-    """How much further filters of one size look than filters of another, in cells.
+    """Effective dilation on objects of one size minus that on another, in cells.
 
     Attributes:
         size: The first size, one of `SIZES`.
-        reference: The size that it is compared with.
-        controlled: Difference at the same position. Undefined where the data do not tell sizes from positions
-            (no chain of positions connects the two sizes), or where fewer than two images have filters of one
-            of the sizes.
-        raw: Difference of the plain means of the same filters. Undefined where a size has no filters.
+        reference: The size that is subtracted.
+        controlled: Difference at the same position and its 95 % interval. Undefined (None) if size and
+            position cannot be separated because no chain of shared positions connects the two sizes, or if
+            fewer than two images have filters of one of the sizes.
+        raw: Difference of the plain means of the same filters. Undefined (None) if a size has no filters.
         seeds: The controlled difference of each seed.
         raw_seeds: The raw difference of each seed.
-        filters: Number of filters of both sizes together, in one network.
+        filters: Number of filters of both sizes in one network.
         positions: Number of positions at which both sizes occur.
         images: Number of images with filters of either size.
     """
@@ -67,12 +65,12 @@ class Effect(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """Shares of the variance of effective dilation over filters and images, adjusted as R² is.
+    """Shares of the variance of effective dilation over filters and images, as adjusted R².
 
     Attributes:
-        position: Share that the means of the positions explain. Adjusted for their number, so it is about 0,
-            and may be below 0, where positions do not matter. None where undefined.
-        label: The same of the classes of the pixels at the filters' centres.
+        position: Share explained by the means of the positions. It is adjusted for their number, so it is
+            about 0, possibly negative, if position does not matter. None if undefined.
+        label: Share explained by the class of the pixel at the filter's centre. None if undefined.
     """
 
     position: float | None
@@ -81,25 +79,29 @@ class Explained(NamedTuple):
 
 @dataclass(frozen=True)
 class SizeEffects:
-    """Effects of object size on one layer's effective dilation; made by `size_effects`.
+    """Effects of object size on the effective dilation of one layer, as returned by `size_effects`.
 
     Attributes:
         layer: The layer's name.
-        explained: Shares of variance explained by position and by class, means over seeds.
+        explained: Shares of the variance explained by position and by class, averaged over seeds.
     """
 
     layer: str
     explained: Explained
-    # Of the sample itself, and then of each resample: (1 + B, ...).
+    # The first entry is the sample itself; the other B are resamples.
     _effect: _Floats  # (1 + B, S, K), up to a constant in each component
-    _component: Integers  # (1 + B, S), sizes that positions connect have the same number
+    _component: Integers  # (1 + B, S), equal for sizes that shared positions connect
     _mean: _Floats  # (1 + B, S, K) plain means
     _filters: Integers  # (S,)
     _at_position: npt.NDArray[np.bool_]  # (P, S) whether a size occurs at a position
     _in_image: npt.NDArray[np.bool_]  # (I, S) whether a size occurs in an image
 
     def contrast(self, size: str, reference: str) -> Effect:
-        """The effect of one size against another, for example `contrast("large", "small")`.
+        """The effect of one size compared with another, for example `contrast("large", "small")`.
+
+        Args:
+            size: One of `SIZES`.
+            reference: Another of `SIZES`, which is subtracted.
 
         Raises:
             ValueError: A name is not in `SIZES`, or both are the same.
@@ -135,32 +137,33 @@ def size_effects(
     rule: SizeRule,
     drawn: _Floats | None = None,
 ) -> SizeEffects:
-    """Effects of object size on one layer's effective dilation, at the same position.
+    """Effects of object size on the effective dilation of one layer, at the same position.
+
+    Fixed-effects estimator: ordinary least squares on indicators of positions and sizes (Wooldridge,
+    Econometric Analysis of Cross Section and Panel Data, 2010, chapter 10).
 
     Args:
-        seeds: Filters of the layer in each network: one, or the seeds of one trial on the same images.
-        records: Records of the same images, which say how large the objects are; of one network or merged.
+        seeds: Interior filters of the layer in each network: one network, or the seeds of one trial on the
+            same images.
+        records: Records of the same images, which give the size of each object; of one network, or merged.
         rule: Which objects are small and large.
-        drawn: (B, I) how often each image of `records.images` was drawn; None for `draws`.
+        drawn: (B, I) how often each image of `records.images` was drawn; None for the default `draws`.
 
     Raises:
-        ValueError: There are no seeds, or the seeds or the records are of different images, objects or
-            layers.
+        ValueError: `seeds` is empty, or the seeds or records have different images, objects or layers.
     """
     if not seeds:
-        raise ValueError("seeds must have the filters of one network or more, got none")
+        raise ValueError("seeds must contain at least one network's filters, got none")
     first = seeds[0]
     for other in seeds[1:]:
         if not _same_filters(first, other):
-            raise ValueError(
-                f"the seeds' filters of {first.layer} are of different images, objects or layers"
-            )
+            raise ValueError(f"the seeds recorded different images, objects or layers for {first.layer}")
     images = records.images
     if drawn is None:
         drawn = draws(len(images))
     image_number = np.searchsorted(images, first.images)
     if np.any(np.asarray([*images, ""])[image_number] != first.images):
-        raise ValueError(f"the filters of {first.layer} are of images that are not in the records")
+        raise ValueError(f"{first.layer} has filters in images that are not in the records")
     image = image_number[first.image]
     size = _sizes(first, image, records, rule)
     dilation = np.stack([part.dilation for part in seeds], axis=1).astype(np.float64)
@@ -170,7 +173,7 @@ def size_effects(
     positions, position = np.unique(map_number * cells + first.position, return_inverse=True)
     filters = _Filters(image, position.reshape(-1), size, dilation, map_number)
 
-    # Values near 0 keep the digits; a constant does not change any difference.
+    # Centring keeps precision; a constant does not change any difference.
     centre = dilation.mean(0) if len(dilation) else np.zeros(len(seeds))
     weight = np.concatenate([np.ones((1, len(images))), drawn])
     with np.errstate(invalid="ignore"):
@@ -204,7 +207,7 @@ def size_effects(
 
 
 class _Filters(NamedTuple):
-    """Filters by number: image and position (N,), size (N,), dilation (N, K), map size (N,)."""
+    """Per filter: image, position, size and map size as indices (N,), and dilation (N, K)."""
 
     image: Integers
     position: Integers
@@ -221,12 +224,12 @@ def _same_filters(one: PositionRecords, other: PositionRecords) -> bool:
 
 
 def _sizes(positions: PositionRecords, image: Integers, records: ObjectRecords, rule: SizeRule) -> Integers:
-    """(N,) index into `SIZES` of the object that each filter belongs to; `image` numbers their images."""
+    """(N,) index into `SIZES` of each filter's object; `image` (N,) indexes `records.images`."""
     rows = np.flatnonzero(records.is_object)
-    known = records.object[rows]
-    ids = np.unique(known)
-    # One number per object of an image.
-    keys = records.image_numbers[rows] * len(ids) + np.searchsorted(ids, known)
+    recorded = records.object[rows]
+    ids = np.unique(recorded)
+    # A unique number per image and object.
+    keys = records.image_numbers[rows] * len(ids) + np.searchsorted(ids, recorded)
     order = np.argsort(keys)
     size = np.full(len(positions.object), SIZES.index("background"))
     on_object = np.flatnonzero(positions.object != BACKGROUND)
@@ -236,10 +239,12 @@ def _sizes(positions: PositionRecords, image: Integers, records: ObjectRecords, 
     at = np.searchsorted(ids, wanted)
     wanted_keys = image[on_object] * len(ids) + at
     found = np.searchsorted(keys[order], wanted_keys)
-    there = (at < len(ids)) & (found < len(keys))
-    there[there] = (ids[at[there]] == wanted[there]) & (keys[order][found[there]] == wanted_keys[there])
-    if not there.all():
-        raise ValueError(f"the filters of {positions.layer} are on objects that are not in the records")
+    matched = (at < len(ids)) & (found < len(keys))
+    matched[matched] = (ids[at[matched]] == wanted[matched]) & (
+        keys[order][found[matched]] == wanted_keys[matched]
+    )
+    if not matched.all():
+        raise ValueError(f"{positions.layer} has filters on objects that are not in the records")
     size[on_object] = rule.sizes(records)[rows[order[found]]]
     return size
 
@@ -249,11 +254,12 @@ def _normal_equations(
 ) -> tuple[_Floats, _Floats, _Floats, _Floats]:
     """The normal equations after demeaning by position, for each row of `weight` (B, I).
 
-    With N_ps the weighted number of filters of size s at position p and T_ps the sum of their dilation:
+    N_ps is the weighted number of filters of size s at position p, and T_ps the sum of their dilation:
     gram_st = sum_p (N_ps [s = t] - N_ps N_pt / N_p), target_s = sum_p (T_ps - N_ps T_p / N_p).
 
     Returns:
-        gram (B, S, S), target (B, S, K), filters per size (B, S) and the sum of their dilation (B, S, K).
+        gram (B, S, S), target (B, S, K), the number of filters per size (B, S) and the sum of their dilation
+        (B, S, K).
     """
     resamples, sizes, seeds = len(weight), len(SIZES), filters.dilation.shape[1]
     gram = np.zeros((resamples, sizes, sizes))
@@ -282,13 +288,13 @@ def _normal_equations(
 def _blocks(
     filters: _Filters, weight: _Floats, positions: int
 ) -> Iterator[tuple[Integers, _Floats, Integers, Integers, _Floats, int]]:
-    """Filters in blocks of positions whose arrays fit the memory.
+    """Splits the filters into blocks of positions whose arrays fit into memory.
 
-    A block's positions are in maps of one size, so that only the images with such maps take part.
+    The positions of a block are in feature maps of one size, so a block contains only images of that size.
 
     Yields:
-        Image (n,) within the block, weights (B, images of the block), position (n,) within the block, size
-        (n,), dilation (n, K), and number of positions.
+        Image (n,) and weights (B, images of the block), position (n,), size (n,), dilation (n, K), and the
+        number of positions; images and positions are numbered within the block.
     """
     order = np.argsort(filters.position, kind="stable")
     ends = np.searchsorted(filters.position[order], np.arange(positions), side="right")
@@ -314,33 +320,33 @@ def _blocks(
 
 
 def _solve(gram: _Floats, target: _Floats) -> tuple[_Floats, Integers]:
-    """Effects (B, S, K) and the component (B, S) within which their differences are determined.
+    """Solves for the effects (B, S, K); differences are defined within the same component (B, S) only.
 
     Sizes that occur at the same position are connected, directly or through other sizes. The null space of
     `gram` is spanned by the indicators of the components, so differences within a component are unique.
     """
     sizes = gram.shape[-1]
-    # Off the diagonal an entry is below 0 exactly where two sizes share a position.
+    # An off-diagonal entry is negative exactly if two sizes share a position.
     connected = (gram < 0) | np.eye(sizes, dtype=bool)
     for _ in range(sizes - 1):
         connected = connected | (connected.astype(np.int64) @ connected.astype(np.int64) > 0)
-    # The first size that each is connected with.
+    # The first size that each size is connected to.
     component = connected.argmax(-1)
     scale = np.trace(gram, axis1=1, axis2=2)
     scale[scale == 0] = 1
-    # Adding the null space makes the equations solvable and leaves the solution's differences as they are.
+    # Adding the null space makes the system solvable without changing differences within a component.
     return np.linalg.solve(gram + connected * scale[:, None, None], target), component
 
 
 def _mean_of_seeds(values: _Floats, several: bool) -> Interval:
-    """The mean over seeds and its interval, from values (1 + B, K); no interval without `several` images."""
+    """Mean over seeds and its interval, from values (1 + B, K); no interval without `several` images."""
     mean = values.mean(1)
     bounds = percentile_bounds(mean[1:, None])[:, 0] if several and len(mean) > 1 else (np.nan, np.nan)
     return Interval.of(mean[0], bounds)
 
 
 def _share_explained(values: _Floats, groups: Integers) -> float:
-    """Adjusted share of the variance of values (n,) that their groups' means explain; nan if undefined."""
+    """Adjusted share of the variance of values (n,) explained by group means; NaN if undefined."""
     _, group = np.unique(groups, return_inverse=True)
     count = np.bincount(group.reshape(-1))
     if len(values) <= len(count) or values.min() == values.max():

@@ -1,4 +1,7 @@
-"""Which objects are small, medium and large (DCNv1 section 3: the area of the bounding box, 96² and 224²)."""
+"""Object sizes: which objects are small, medium and large.
+
+Defaults as in DCNv1, section 3: by the area of the bounding box, with thresholds 96² and 224² pixels.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,17 +20,18 @@ SIZES = ("small", "medium", "large", "background")
 
 @dataclass(frozen=True)
 class SizeRule:
-    """How an object's size is measured and where small ends and large begins.
+    """How an object's size is measured, and the thresholds for small and large objects.
 
     Args:
-        thresholds: Two increasing areas > 0: small below the first, large above the second, medium between,
-            the thresholds included. Or `thirds`: those that put as many of the evaluated objects into each.
-            They may be equal, as the thirds of objects of one size are.
-        area: `box`, the area of the object's bounding box (the paper), or `mask`, the number of its pixels.
-        pixels: Areas in pixels of the `original` label map, or of the `network`'s input.
+        thresholds: Two areas in pixels, 0 < first <= second: objects below the first are small, above the
+            second large, otherwise medium. Or `thirds`: the terciles of the evaluated objects' areas, which
+            are equal if all objects have the same size.
+        area: `box`, the area of the object's bounding box (as in the paper), or `mask`, the number of its
+            pixels.
+        pixels: Measure areas in pixels of the `original` label map or of the `network`'s input.
 
     Raises:
-        ConfigError: A value is not one of these.
+        ConfigError: A value is not legal.
     """
 
     thresholds: Sequence[float] | Literal["thirds"] = (96.0**2, 224.0**2)
@@ -50,12 +54,12 @@ class SizeRule:
                 raise ConfigError(f"{name} must be {' or '.join(legal)}, got {value!r}")
 
     def areas(self, records: ObjectRecords) -> npt.NDArray[np.float64]:
-        """(R,) the area of each row's object, 0 for background."""
+        """(R,) area of each row's object in pixels; 0 for background."""
         area = records.box_area if self.area == "box" else records.mask_area
         return area * records.scale if self.pixels == "network" else area
 
     def thresholds_of(self, records: ObjectRecords) -> tuple[float, float] | None:
-        """The two areas that are used; None where thirds are asked of records without objects."""
+        """The two threshold areas in pixels; None for `thirds` if the records have no objects."""
         if not isinstance(self.thresholds, str):
             return float(self.thresholds[0]), float(self.thresholds[1])
         areas = self.areas(records)[records.is_object]
@@ -65,7 +69,7 @@ class SizeRule:
         return float(low), float(high)
 
     def sizes(self, records: ObjectRecords) -> npt.NDArray[np.int64]:
-        """(R,) the index into `SIZES` of each row."""
+        """(R,) index into `SIZES` of each row's size."""
         thresholds = self.thresholds_of(records)
         if thresholds is None:
             return np.full(len(records.object), SIZES.index("background"))
@@ -74,14 +78,14 @@ class SizeRule:
         return np.where(records.is_object, size, SIZES.index("background"))
 
     def describe(self, records: ObjectRecords, assignment: str) -> dict[str, Any]:
-        """What `result.json` says of the rule: `measurement.sizes`.
+        """The rule as `result.json` stores it under `measurement.sizes`.
 
         Args:
-            records: What the rule was used on.
+            records: The records that the rule was applied to.
             assignment: How filters were assigned to objects: `mask` or `box`.
 
         Returns:
-            `thresholds` (the two areas, or None without objects), `thirds`, `area`, `pixels`, `assignment`.
+            `thresholds` (the two areas; None without objects), `thirds`, `area`, `pixels`, `assignment`.
         """
         return {
             "thresholds": self.thresholds_of(records),
@@ -93,13 +97,16 @@ class SizeRule:
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "SizeRule":
-        """The rule that `describe` described, with the thresholds that were used.
+        """The rule from the output of `describe`, with the thresholds that were used.
+
+        Args:
+            description: With the keys `thresholds`, `area` and `pixels`.
 
         Raises:
             ConfigError: A value is not legal.
             KeyError: `thresholds`, `area` or `pixels` is missing.
             TypeError: The thresholds are not two numbers.
         """
-        # Without objects there are no thresholds, and nothing that they would divide.
+        # Without objects there are no thresholds, and the defaults do no harm.
         thresholds = description["thresholds"] or cls().thresholds
         return cls(thresholds, description["area"], description["pixels"])

@@ -1,4 +1,4 @@
-"""What was measured of one network's objects as lines for the terminal, at most 80 columns wide."""
+"""One network's object measurements as text for the terminal, at most 80 columns wide."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,31 +14,34 @@ from deformlab.records.statistics import Interval, draws
 __all__ = ["NO_OBJECTS", "measurement_lines"]
 
 NO_OBJECTS = (
-    "no objects: effective dilation and IoU are per class only; name the countable classes in things.txt to "
-    "have them by object size"
+    "no objects in the labels: effective dilation and IoU are given per class only; to get them by object "
+    "size, list the countable classes in things.txt"
 )
 """What is shown instead of tables by object size if a data set has no objects."""
 
 
 def measurement_lines(measurement: ObjectMeasurement, rule: SizeRule, classes: Sequence[str]) -> list[str]:
-    """Effective dilation by layer and size, the same-position effect, scores by size, and correlations.
+    """Describes effective dilation by layer and size, the size effect, scores by size, and correlations.
 
     Args:
-        measurement: Of one network.
+        measurement: Object measurements of one network.
         rule: Which objects are small and large.
-        classes: Names in label order.
+        classes: Names of the classes in label order.
+
+    Returns:
+        Lines of at most 80 characters.
     """
     records = measurement.records
     if not len(records.image):
         return ["nothing was measured: every pixel of the labels is ignored"]
     drawn = draws(len(records.images))
-    lines = ["effective dilation in cells: mean [95 % over images] and number of filters;"]
+    lines = ["effective dilation in cells: mean, 95 % interval over images, number of filters;"]
     lines += ["interior: neither filter nor offset convolution reads the zero padding"]
     lines += _dilation(records, rule, len(classes), drawn)
     if not records.is_object.any():
         return [*lines, "", *textwrap.wrap(NO_OBJECTS, 80)]
     if measurement.positions:
-        lines += ["", "how much further filters on large objects look than on small ones, in cells"]
+        lines += ["", "effective dilation on large minus on small objects, in cells"]
         lines += _effects(measurement, rule, drawn)
     if records.scored:
         lines += ["", *_scores(records, rule, len(classes), drawn)]
@@ -97,7 +100,7 @@ def _scores(records: ObjectRecords, rule: SizeRule, classes: int, drawn: np.ndar
         for s, size in enumerate(SIZES)
         if not np.isnan(cells.iou[s, -1])
     ]
-    title = ["recall and IoU in percent, means over classes; by an object's", _rule(records, rule)]
+    title = ["recall and IoU in percent, averaged over classes, by object size;", _rule(records, rule)]
     return title + _table(("size", "objects", "recall", "IoU", "interval"), rows, 1)
 
 
@@ -111,23 +114,23 @@ def _correlations(
                 value, interval = _cells(row.spearman)
                 rows.append((layer, "constant" if value == "-" else value, interval, f"{row.objects:,}"))
     if not rows:
-        return ["no correlation with size: fewer than three objects have interior filters"]
-    title = "rank correlation of an object's size and its interior filters' effective dilation"
+        return ["no correlation with object size: fewer than three objects have interior filters"]
+    title = "rank correlation between object size and effective dilation of interior filters"
     return [*textwrap.wrap(title, 80), *_table(("layer", "Spearman", "interval", "objects"), rows, 1)]
 
 
 def _rule(records: ObjectRecords, rule: SizeRule) -> str:
     thresholds = rule.thresholds_of(records)
     assert thresholds is not None, "there are objects"
-    area = {"box": "bounding box", "mask": "mask"}[rule.area]
-    pixels = {"original": "label map", "network": "network's input"}[rule.pixels]
+    area = {"box": "bounding-box area", "mask": "mask area"}[rule.area]
+    pixels = {"original": "label-map", "network": "network-input"}[rule.pixels]
     thirds = " (thirds)" if rule.thresholds == "thirds" else ""
     small, large = thresholds
-    return f"{area} in pixels of the {pixels}: small < {small:,.0f}, large > {large:,.0f}{thirds}"
+    return f"{area} in {pixels} pixels: small < {small:,.0f}, large > {large:,.0f}{thirds}"
 
 
 def _cells(value: Interval, scale: float = 1, digits: int = 2) -> tuple[str, str]:
-    """The number and its interval."""
+    """The number and its interval, formatted."""
     number = "-" if value.value is None else f"{scale * value.value:.{digits}f}"
     if value.low is None or value.high is None:
         return number, "-"
@@ -138,13 +141,13 @@ def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.1f}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> list[str]:
-    """Aligned columns; the first `words` are text, the others numbers."""
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:
+    """Aligned columns; the first `text_columns` are left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     return [
         "  "
         + "  ".join(
-            cell.ljust(width) if i < words else cell.rjust(width)
+            cell.ljust(width) if i < text_columns else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in (header, *rows)
