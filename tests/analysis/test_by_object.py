@@ -129,7 +129,7 @@ def test_objects_between_the_filters_are_scored_all_the_same(sweep, unpack_objec
     assert small.recall.value == pytest.approx(50)
 
 
-def test_the_effect_at_the_same_place_leaves_out_what_place_explains(sweep):
+def test_the_effect_at_the_same_position_leaves_out_what_position_explains(sweep):
     # Small objects are where filters look further; size itself does nothing.
     for seed in range(2):
         sweep.measure(
@@ -143,7 +143,7 @@ def test_the_effect_at_the_same_place_leaves_out_what_place_explains(sweep):
     assert found.images == 24
 
 
-def test_the_effect_at_the_same_place_keeps_what_size_explains(sweep):
+def test_the_effect_at_the_same_position_keeps_what_size_explains(sweep):
     sweep.measure(sweep.deformable(), {"small": 4.0, "large": 5.0, "background": 4.0}, place=-2.0)
     assert effect(sweep).controlled.value == pytest.approx(1, abs=0.05)
     assert effect(sweep).raw.value < 0.7

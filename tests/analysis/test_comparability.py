@@ -16,7 +16,7 @@ from deformlab.run_folder import (
 )
 
 SIZES = MeasuredSizes((9216.0, 50176.0))
-NOT_BY_OBJECT = "measured by object"
+NOT_BY_OBJECT = "object measurements"
 
 
 def warnings(sweep):
@@ -41,7 +41,7 @@ def test_different_budgets_are_named_pretraining_included(sweep):
     sweep.atrous(2, curve=(0.1,) * 2)
     sweep.deformable(init_from="pretrain", curve=(0.1,) * 2)
     assert warnings(sweep) == [
-        "trials were trained for different numbers of epochs in all: 2 (atrous-2); 6 (deformable-2)"
+        "trials were trained for different total numbers of epochs: 2 (atrous-2); 6 (deformable-2)"
     ]
 
 
@@ -50,7 +50,7 @@ def test_a_finding_says_that_its_trials_were_not_trained_alike(sweep):
     sweep.deformable(score=0.6, curve=(0.1,) * 4)
     (unequal,) = [finding for finding in judge(read_trials(sweep.folder)) if len(finding.trials) == 2]
     assert unequal.evidence[-1] == (
-        "Not on equal terms: trials were trained for different numbers of epochs in all: "
+        "Unequal conditions: trials were trained for different total numbers of epochs: "
         "2 (atrous-2); 4 (deformable-2)."
     )
 
@@ -58,7 +58,7 @@ def test_a_finding_says_that_its_trials_were_not_trained_alike(sweep):
 def test_a_finding_on_equal_terms_says_nothing_of_them(sweep):
     sweep.atrous(2, score=0.5)
     sweep.deformable(score=0.6)
-    assert not any("terms" in str(finding) for finding in judge(read_trials(sweep.folder)))
+    assert not any("Unequal conditions" in str(finding) for finding in judge(read_trials(sweep.folder)))
 
 
 def test_different_seeds_are_named(sweep):
@@ -80,20 +80,20 @@ def test_seeds_of_different_networks_are_named(sweep):
     sweep.deformable(seed=0)
     sweep.deformable(seed=1, model={"offset_lr_multiplier": 0.1})
     assert warnings(sweep) == [
-        "the runs of deformable-2 have different model settings; its ± is not over seeds"
+        "the runs of deformable-2 have different model settings; its ± is not over seeds alone"
     ]
 
 
 def test_different_thresholds_of_object_size_are_named(sweep):
     measured_with(sweep, 2)
     measured_with(sweep, 4, sizes=MeasuredSizes((1024.0, 9216.0)))
-    assert "different thresholds of object size" in warnings(sweep)[0]
+    assert "different object-size thresholds" in warnings(sweep)[0]
 
 
 def test_a_score_of_before_the_last_epoch_is_named(sweep):
     sweep.atrous(2, curve=(0.1,) * 4, max_epochs=6)
     sweep.atrous(4, curve=(0.1,) * 4, max_epochs=4)
-    assert warnings(sweep) == ["scores are not those after the last epoch: atrous-2-seed0 after epoch 4 of 6"]
+    assert warnings(sweep) == ["scores are not from the last epoch: atrous-2-seed0 after epoch 4 of 6"]
 
 
 def test_trials_trained_on_different_data_are_named(sweep):
@@ -106,7 +106,7 @@ def test_what_an_older_version_measured_is_named(sweep):
     measured_with(sweep, 2, version=1)
     measured_with(sweep, 4)
     (line,) = warnings(sweep)
-    assert line.startswith("objects were measured by an older version of deformlab (measurement 1, ")
+    assert line.startswith("objects were measured by an older version of deformlab (measurement version 1, ")
     assert "): atrous-2; run `deformlab validate --run_dir RUN`" in line
 
 
@@ -134,31 +134,31 @@ class TestRunsThatWereNotMeasuredByObject:
         sweep.atrous(2)
         sweep.deformable()
         (line,) = self.lines(sweep)
-        assert line.startswith("no run was measured by object; run `deformlab validate --run_dir RUN`")
+        assert line.startswith("no run has object measurements; run `deformlab validate --run_dir RUN`")
 
     def test_one_line_names_the_first_of_them(self, compared):
         for seed in range(4):
             compared.atrous(8, seed=seed)
         (line,) = self.lines(compared)
         assert line.startswith(
-            "4 of 9 runs were not measured by object "
+            "4 of 9 runs have no object measurements "
             "(atrous-8-seed0, atrous-8-seed1, atrous-8-seed2 and 1 more); run"
         )
 
     def test_a_single_run_can_be_without(self, sweep):
         (line,) = comparability(read_trials(sweep.atrous(2)))
-        assert line.startswith("the run was not measured by object; ")
+        assert line.startswith("the run has no object measurements; ")
 
     def test_trials_on_other_images_are_named(self, compared):
         compared.measure(compared.atrous(8), rate=8, prefix="other")
         (line,) = self.lines(compared)
-        assert line.startswith("not in the tables by object: atrous-8: evaluated on other images")
+        assert line.startswith("not in the tables by object: atrous-8: evaluated on different images")
 
     def test_trials_whose_seeds_do_not_go_together_are_named(self, compared):
         compared.forget_interior(compared.folder / "deformable-2-seed1")
         (line,) = self.lines(compared)
         assert line.startswith(
-            "not in the tables by object: deformable-2: its seeds recorded different layers, or"
+            "not in the tables by object: deformable-2: the seeds recorded different layers, or"
         )
 
 
@@ -220,11 +220,11 @@ class TestEvaluationsOnOtherData:
         [
             (
                 replace(FOG, checkpoint={"file": "last.ckpt", "epochs": 1}),
-                "is of epoch 1, but the run ended after epoch 2",
+                "was made after epoch 1, but the run ended after epoch 2",
             ),
             (
                 replace(FOG, class_scores=ClassScores("iou", {"Sky": 0.3, "Car": 0.3})),
-                "has other classes than the training",
+                "has different classes from the training",
             ),
             (replace(FOG, score=Score("miou", None)), "has no mIoU: none of its pixels are labelled"),
         ],

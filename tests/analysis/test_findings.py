@@ -3,7 +3,7 @@ import pytest
 from deformlab.analysis import Estimate, judge, read_trials
 from deformlab.analysis.by_object import TrialEffect
 from deformlab.analysis.findings import effect_sentence
-from deformlab.analysis.verdicts import FAILS, HOLDS, MIXED, SEEN, TOO_SMALL, UNMEASURED, UNSEEN, UNTOLD
+from deformlab.analysis.verdicts import FAILS, HOLDS, INCONCLUSIVE, MIXED, SEEN, TOO_SMALL, UNMEASURED, UNSEEN
 
 FLAT = {"small": 2.0, "medium": 2.0, "large": 2.0, "background": 2.0}
 
@@ -35,24 +35,27 @@ class TestEffectiveDilationGrowsWithObjectSize:
     def test_holds_if_every_seed_shows_a_large_enough_effect(self, sweep):
         measure(sweep, {"large": 2.5}, {"large": 2.7})
         found = grows(sweep)
-        assert (found.verdict, found.certainty) == (HOLDS, "95 % over images, in 2 of 2 seeds")
-        assert found.short.startswith("large − small +0.60 [+0.5")
+        assert (found.verdict, found.certainty) == (HOLDS, "95 % interval over images, in 2 of 2 seeds")
+        assert found.short.startswith("Large minus small: +0.60 [+0.5")
         assert found.short.endswith(" filters, 24 images, 2 seeds).")
-        assert found.evidence[1].startswith("By seed, large − small: seed 0: +0.5")
+        assert found.evidence[1].startswith("By seed, large minus small: seed 0: +0.5")
 
     def test_a_difference_that_is_only_place_is_too_small_to_matter(self, sweep):
         sizes = dict.fromkeys(FLAT, 4.0)
         measure(sweep, sizes, sizes, place=-2.0)
         found = grows(sweep)
         assert found.verdict == TOO_SMALL
-        assert "is mostly place." in found.sentence or "because of place." in found.sentence
-        assert "Effects up to 0.1 cells are too small to matter." in found.sentence
+        assert (
+            "explains most of the raw difference" in found.sentence
+            or "because of position." in found.sentence
+        )
+        assert "Effects up to 0.1 cells count as too small." in found.sentence
 
     def test_an_effect_that_place_hides_holds(self, sweep):
         sizes = dict.fromkeys(FLAT, 4.0) | {"large": 4.5}
         measure(sweep, sizes, sizes, place=-2.0)
         assert grows(sweep).verdict == HOLDS
-        assert "because of place" in grows(sweep).sentence
+        assert "because of position" in grows(sweep).sentence
 
     def test_the_smallest_effect_of_interest_is_an_option(self, sweep):
         measure(sweep, {"large": 2.3}, {"large": 2.3})
@@ -63,11 +66,11 @@ class TestEffectiveDilationGrowsWithObjectSize:
     def test_does_not_hold_if_large_objects_are_looked_at_less_far(self, sweep):
         measure(sweep, {"large": 1.5}, {"large": 1.5})
         assert grows(sweep).verdict == FAILS
-        assert "cells less far than on small ones" in grows(sweep).sentence
+        assert "cells smaller on large objects than on small ones" in grows(sweep).sentence
 
     def test_cannot_be_told_if_the_interval_contains_the_smallest_effect(self, sweep):
         measure(sweep, {"large": 2.1}, {"large": 2.1}, noise=0.5)
-        assert grows(sweep).verdict == UNTOLD
+        assert grows(sweep).verdict == INCONCLUSIVE
         assert grows(sweep).sentence.endswith("An interval is too wide: it contains 0.1 or -0.1 cells.")
 
     def test_seeds_that_disagree_are_counted(self, sweep):
@@ -76,7 +79,7 @@ class TestEffectiveDilationGrowsWithObjectSize:
         assert (found.verdict, found.words) == (MIXED, "seeds disagree: holds in 2 of 3")
 
     @pytest.mark.parametrize(("large", "verdict"), [(3.0, SEEN), (1.0, UNSEEN), (2.0, TOO_SMALL)])
-    def test_one_seed_is_said(self, sweep, large, verdict):
+    def test_a_single_seed_gives_no_verdict(self, sweep, large, verdict):
         measure(sweep, {"large": large})
         assert grows(sweep).verdict == verdict
 
@@ -85,7 +88,7 @@ class TestEffectiveDilationGrowsWithObjectSize:
         further = FLAT | {"large": 3.0}
         sweep.measure(sweep.deformable(0.7, trial="better"), FLAT, first=further)
         found = grows(sweep)
-        assert found.sentence.startswith("layer4.1.conv2 of better")
+        assert found.sentence.startswith("Measured in layer4.1.conv2 of better")
         assert found.verdict == TOO_SMALL
         assert [line.split(": ")[:2] for line in found.details] == [
             ["better, layer4.1.conv2", TOO_SMALL],
@@ -111,25 +114,25 @@ class TestEffectiveDilationGrowsWithObjectSize:
 
     def test_cannot_be_told_without_a_deformable_trial(self, sweep):
         sweep.measure(sweep.atrous(2), rate=2)
-        assert (grows(sweep).verdict, between(sweep).verdict) == (UNTOLD, UNTOLD)
+        assert (grows(sweep).verdict, between(sweep).verdict) == (INCONCLUSIVE, INCONCLUSIVE)
 
     def test_cannot_be_told_from_few_filters_or_images(self, sweep):
         measure(sweep, {"large": 3.0}, images=4)
-        assert grows(sweep).verdict == UNTOLD
+        assert grows(sweep).verdict == INCONCLUSIVE
         assert "Too few" in grows(sweep).sentence
 
     def test_cannot_be_told_if_a_size_is_absent(self, sweep):
         sweep.measure(sweep.deformable(0.7), {"small": 2.0})
-        assert grows(sweep).verdict == UNTOLD
-        assert "at least one has no interior filters" in grows(sweep).sentence
+        assert grows(sweep).verdict == INCONCLUSIVE
+        assert "No interior filters on " in grows(sweep).sentence
 
     def test_cannot_be_told_at_chance_level(self, sweep):
         for seed in range(2):
             folder = sweep.deformable(0.3, seed, iou={"Sky": 0.6, "Road_mark": 0.0})
             sweep.measure(folder, FLAT | {"large": 3.0})
-        assert grows(sweep).verdict == UNTOLD
-        assert "not better than predicting one class everywhere" in grows(sweep).sentence
-        assert {line.split(": ")[1] for line in grows(sweep).details} == {UNTOLD}
+        assert grows(sweep).verdict == INCONCLUSIVE
+        assert "no better than predicting one class everywhere" in grows(sweep).sentence
+        assert {line.split(": ")[1] for line in grows(sweep).details} == {INCONCLUSIVE}
 
 
 @pytest.mark.parametrize(
@@ -138,20 +141,22 @@ class TestEffectiveDilationGrowsWithObjectSize:
         (
             0.02,
             0.10,
-            "look 0.02 [0.01, 0.03] cells further than on small ones; the raw difference of 0.10 is mostly",
+            "is 0.02 [0.01, 0.03] cells larger on large objects than on small ones; position explains most "
+            "of the raw difference of 0.10.",
         ),
         (
             -0.20,
             -0.21,
-            "look 0.20 [0.19, 0.21] cells less far than on small ones; the raw difference of -0.21 owes",
+            "is 0.20 [0.19, 0.21] cells smaller on large objects than on small ones; position explains "
+            "little of the raw difference of -0.21.",
         ),
-        (0.20, 0.30, "the raw difference of 0.30 is partly place."),
-        (0.20, -0.30, "the raw difference of -0.30 has the other sign, because of place."),
-        (0.50, 0.30, "the raw difference of 0.30 is smaller, because of place."),
+        (0.20, 0.30, "position explains part of the raw difference of 0.30."),
+        (0.20, -0.30, "the raw difference of -0.30 has the opposite sign because of position."),
+        (0.50, 0.30, "the raw difference of 0.30 is smaller because of position."),
         (0.50, 0.001, "the raw difference is 0.00."),
     ],
 )
-def test_the_effect_is_a_size_with_its_interval_and_says_what_is_place(controlled, raw, sentence):
+def test_an_effect_is_described_with_its_interval_and_how_much_position_explains(controlled, raw, sentence):
     effect = TrialEffect(
         "deformable-2",
         "layer4.1.conv2",
@@ -161,7 +166,7 @@ def test_the_effect_is_a_size_with_its_interval_and_says_what_is_place(controlle
         Estimate(raw, digits=2),
         *(None, None, 500, 24),
     )
-    assert effect_sentence(effect).startswith("At the same place, filters on large objects look ")
+    assert effect_sentence(effect).startswith("At the same position, effective dilation is ")
     assert sentence in effect_sentence(effect)
 
 
@@ -169,7 +174,7 @@ class TestBackgroundLiesBetweenMediumAndLarge:
     def test_holds_if_both_contrasts_do(self, sweep):
         measure(sweep, *({"medium": 2.0, "background": 2.5, "large": 3.0},) * 2)
         found = between(sweep)
-        assert (found.verdict, found.certainty) == (HOLDS, "95 % over images, in 2 of 2 seeds")
+        assert (found.verdict, found.certainty) == (HOLDS, "95 % interval over images, in 2 of 2 seeds")
         assert "background minus medium +0.5" in found.sentence
         assert "large minus background +0.5" in found.sentence
 
@@ -189,7 +194,7 @@ class TestLooksFurtherAndGains:
         assert found.verdict == HOLDS
         assert "layer4.1.conv2 of deformable-2" in found.sentence
         assert "large +22.7 ± 6.4 [+22.7, +22.7]" in found.sentence
-        assert found.certainty == "95 % over images, in 2 of 2 seeds"
+        assert found.certainty == "95 % interval over images, in 2 of 2 seeds"
         assert "By seed, gain on large objects: seed 0: +18.2, seed 1: +27.3." in found.evidence
 
     def test_further_but_worse_does_not_hold(self, sweep):
@@ -212,8 +217,8 @@ class TestLooksFurtherAndGains:
         sweep.measure(sweep.atrous(2, 0.45), rate=2)
         measure(sweep, {"large": 3.0}, {"large": 3.0}, hits=(5, 70))
         found = further_and_gains(sweep)
-        assert found.verdict == UNTOLD
-        assert found.sentence.endswith("Not every seed can be judged alone.")
+        assert found.verdict == INCONCLUSIVE
+        assert found.sentence.endswith("At least one seed alone is inconclusive.")
 
     def test_says_that_the_gain_is_what_cannot_be_told(self, sweep):
         sweep.measure(sweep.atrous(2), rate=2)
@@ -224,8 +229,8 @@ class TestLooksFurtherAndGains:
 
     def test_cannot_be_told_without_an_atrous_trial(self, sweep):
         measure(sweep, {"large": 3.0})
-        assert further_and_gains(sweep).verdict == UNTOLD
-        assert "There is no atrous trial to gain over." in further_and_gains(sweep).sentence
+        assert further_and_gains(sweep).verdict == INCONCLUSIVE
+        assert "no atrous trial to compute the gain over." in further_and_gains(sweep).sentence
 
     def test_without_records_there_is_no_such_finding(self, sweep):
         sweep.deformable()
@@ -242,16 +247,16 @@ def best_rate(sweep):
 
 
 class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
-    def test_one_seed_is_said(self, sweep):
+    def test_a_single_seed_gives_no_verdict(self, sweep):
         sweep.atrous(2, 0.45)
         sweep.atrous(4, 0.46)
         sweep.deformable(0.47)
         found = beats(sweep)
-        assert (found.verdict, found.certainty) == ("cannot be told", "one seed")
+        assert (found.verdict, found.certainty) == ("inconclusive", "one seed")
         assert found.sentence == (
-            "Best deformable deformable-2 47.0 % (one seed); best atrous atrous-4 46.0 % (one seed); "
-            "difference +1.00 points. With one seed there is no spread to compare the difference with, so it "
-            "is no verdict."
+            "Best deformable trial: deformable-2 47.0 % (one seed); best atrous trial: atrous-4 46.0 % (one "
+            "seed); difference: +1.00 points. With a single seed the spread over seeds is unknown, so the "
+            "difference allows no verdict."
         )
 
     def test_does_not_hold_below_the_best_rate(self, sweep):
@@ -260,7 +265,7 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
             sweep.atrous(4, 0.48, seed)
             sweep.deformable(0.47, seed)
         assert beats(sweep).verdict == "does not hold"
-        assert "difference -1.00 points" in beats(sweep).sentence
+        assert "difference: -1.00 points" in beats(sweep).sentence
 
     def test_an_equal_score_is_as_good(self, sweep):
         for seed in range(2):
@@ -296,13 +301,13 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
         found = beats(sweep)
         assert (found.verdict, found.words) == ("seeds disagree", "seeds disagree: holds in 2 of 3")
         assert found.evidence == ("Difference by seed: seed 0: +1.00, seed 1: -1.00, seed 2: +2.00 points.",)
-        assert "these runs cannot tell the two apart" in found.sentence
+        assert "these runs do not show which is better" in found.sentence
 
     def test_trials_without_a_common_seed_are_not_told_apart_within_their_spread(self, sweep):
         for seed in (0, 1):
             sweep.atrous(2, 0.45 + 0.02 * seed, seed)
             sweep.deformable(0.455 + 0.02 * seed, seed + 2)
-        assert beats(sweep).verdict == "cannot be told"
+        assert beats(sweep).verdict == "inconclusive"
 
     def test_trials_without_a_common_seed_are_told_apart_beyond_their_spread(self, sweep):
         for seed in (0, 1):
@@ -319,8 +324,8 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
     @pytest.mark.parametrize("kind", ["atrous", "deformable"])
     def test_cannot_be_told_without_both(self, sweep, kind):
         sweep.atrous(2) if kind == "deformable" else sweep.deformable()
-        assert beats(sweep).verdict == "cannot be told"
-        assert beats(sweep).sentence == f"There is no {kind} trial to compare with."
+        assert beats(sweep).verdict == "inconclusive"
+        assert beats(sweep).sentence == f"These runs include no {kind} trial to compare with."
 
     @pytest.mark.parametrize("recorded", [False, True])
     def test_scores_at_chance_level_cannot_be_told(self, sweep, recorded):
@@ -330,9 +335,9 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
             for folder in (sweep.atrous(2, 0.42, seed, iou=iou), sweep.deformable(0.45, seed, iou=iou)):
                 if recorded:
                     sweep.measure(folder)
-        assert beats(sweep).verdict == "cannot be told"
-        assert "not better than predicting one class everywhere" in beats(sweep).sentence
-        assert ("which gives 45.0 % mIoU" in beats(sweep).sentence) == recorded
+        assert beats(sweep).verdict == "inconclusive"
+        assert "no better than predicting one class everywhere" in beats(sweep).sentence
+        assert ("(45.0 % mIoU)" in beats(sweep).sentence) == recorded
 
     def test_a_trial_above_chance_level_is_better_than_one_at_it(self, sweep):
         for seed in range(2):
@@ -344,7 +349,7 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
         for seed in (0, 1):
             sweep.atrous(2, 0.45 + 0.02 * seed, seed)
             sweep.deformable(0.455 + 0.02 * seed, seed + 1)
-        assert beats(sweep).verdict == "cannot be told"
+        assert beats(sweep).verdict == "inconclusive"
 
 
 class TestAtrousHasABestRate:
@@ -363,7 +368,7 @@ class TestAtrousHasABestRate:
     def test_the_largest_rate_may_not_be_the_best_there_is(self, sweep):
         self.rates(sweep, 0.45, 0.46, 0.47, 0.48)
         assert best_rate(sweep).verdict == "holds"
-        assert "the best may lie beyond" in best_rate(sweep).sentence
+        assert "an even larger rate may be better" in best_rate(sweep).sentence
 
     def test_does_not_hold_when_the_smallest_rate_is_best(self, sweep):
         self.rates(sweep, 0.48, 0.47, 0.46, 0.45)
@@ -379,7 +384,7 @@ class TestAtrousHasABestRate:
     def test_cannot_be_told_from_two_rates(self, sweep):
         self.rates(sweep, 0.45, 0.46)
         found = best_rate(sweep)
-        assert found.verdict == "cannot be told"
+        assert found.verdict == "inconclusive"
         assert "The best rate is 4. At least three rates are needed." in found.sentence
 
     def test_names_the_rates_that_the_seeds_cannot_tell_from_the_best(self, sweep):
@@ -387,7 +392,7 @@ class TestAtrousHasABestRate:
         self.rates(sweep, 0.41, 0.47, 0.475, 0.45, seed=1)
         found = best_rate(sweep)
         assert (found.verdict, found.certainty) == ("holds", "in 2 of 2 seeds, beyond the spread over seeds")
-        assert "Within the spread over seeds of the best: d = 4." in found.sentence
+        assert "Rates within the spread over seeds of the best rate: d = 4." in found.sentence
 
     def test_seeds_that_disagree_are_counted(self, sweep):
         self.rates(sweep, 0.40, 0.46, 0.45, seed=0)
@@ -398,4 +403,4 @@ class TestAtrousHasABestRate:
 
     def test_cannot_be_told_without_atrous_trials(self, sweep):
         sweep.deformable()
-        assert best_rate(sweep).verdict == "cannot be told"
+        assert best_rate(sweep).verdict == "inconclusive"

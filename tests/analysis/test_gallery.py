@@ -14,7 +14,11 @@ def seen(sweep):
 
 def shown_on_page(sweep):
     page = write_report(sweep.folder).page.read_text()
-    return page.split("<summary>Pictures</summary>")[1] if "<summary>Pictures" in page else ""
+    return (
+        page.split("<summary>Predictions and figures</summary>")[1]
+        if "<summary>Predictions and figures" in page
+        else ""
+    )
 
 
 def draw(folder, kind, name, size=(300, 50), colours=("red", "lime", "blue")):
@@ -63,7 +67,7 @@ def test_pictures_without_room_are_named(sweep, two, no_figures):
     for i in range(MAX_SHOWN + 2):
         draw(two[0], "pictures", f"{i}.png")
     assert seen(sweep).left_out == (f"{MAX_SHOWN}.png", f"{MAX_SHOWN + 1}.png")
-    assert f"Not shown, but in the run folders: {MAX_SHOWN}.png" in shown_on_page(sweep)
+    assert f"Not shown here, but in the run folders: {MAX_SHOWN}.png" in shown_on_page(sweep)
 
 
 def test_a_broken_picture_is_named_and_that_of_another_seed_shown(sweep, two):

@@ -82,7 +82,7 @@ class TestScoreOverDilation:
             sweep.atrous(2, 0.45 + shift, seed)
             sweep.deformable(0.48 + shift, seed)
         (axes,) = score_over_dilation(trials(sweep)).axes
-        atrous = line(axes, "atrous, by rate")
+        atrous = line(axes, "atrous trials")
         assert (atrous.get_xdata().tolist(), list(atrous.get_ydata())) == ([2, 4], pytest.approx([45, 46]))
         levels = [found.get_ydata() for found in axes.get_lines() if len(found.get_ydata()) == 2]
         assert any(level == pytest.approx([48, 48]) for level in levels)
@@ -134,7 +134,7 @@ class TestEffectAtTheSamePlace:
 
 class TestDilationAndIouBySize:
     def test_layers_are_beside_iou_and_its_gain(self, compared):
-        titles = ["layer4.1.conv2", "IoU", "layer4.0.conv2", "IoU gained over atrous-2"]
+        titles = ["layer4.1.conv2", "IoU", "layer4.0.conv2", "IoU gain over atrous-2"]
         assert list(by_size(compared)) == titles
 
     def test_points_are_the_numbers_of_interior_filters(self, sweep):
@@ -178,7 +178,7 @@ class TestDilationAndIouBySize:
         sweep.measure(sweep.deformable())
         path = unpack_objects(sweep.measure(sweep.atrous(2), rate=2))
         path.write_text(path.read_text().replace("layer4.0.conv2", "layer3.1.conv2"))
-        titles = ["layer4.1.conv2", "IoU", "layer4.0.conv2", "IoU gained over atrous-2"]
+        titles = ["layer4.1.conv2", "IoU", "layer4.0.conv2", "IoU gain over atrous-2"]
         assert list(by_size(sweep)) == titles
 
     def test_atrous_trials_alone_can_be_drawn(self, sweep):

@@ -88,14 +88,24 @@ def test_the_page_has_plots_and_small_pictures_of_the_trials(report):
     assert len(page) < 2_000_000
 
 
-def test_on_top_are_the_question_one_figure_and_a_line_per_finding(compared_report):
+def test_scores_come_first_then_one_figure_and_a_line_per_finding(compared_report):
     shown = top(compared_report.page.read_text())
     assert "How far should the network look" in shown
-    assert shown.count("<img") == 1
-    assert "<table" not in shown
+    assert shown.count("<img") == shown.count("<table") == 1
+    scores = shown.index('<h3 id="table3_atrous_against_deformable">')
+    assert scores < shown.index("<img") < shown.index("<li class=")
     assert shown.count("<li class=") == len(compared_report.findings) <= 6
     for finding in compared_report.findings:
         assert finding.claim in shown
+
+
+def test_symbols_are_explained_once_in_the_report_and_in_each_table_file(compared_report):
+    folder = compared_report.page.parent
+    summary = (folder / "report.md").read_text()
+    for table in compared_report.tables:
+        assert not table.symbols or summary.count(table.symbols) <= 1
+        assert table.symbols in (folder / "tables" / f"{table.name}.md").read_text().replace("\\", "")
+    assert summary.count("**±**") == 1
 
 
 def test_warnings_are_counted_on_top(compared_report):
@@ -107,8 +117,9 @@ def test_warnings_are_counted_on_top(compared_report):
 def test_markdown_has_the_order_of_the_page(compared_report):
     summary = (compared_report.page.parent / "report.md").read_text()
     titles = re.findall("(?m)^## (.+)", summary)
-    assert titles == ["Warnings", "The verdicts in numbers", "Plots", "Tables", "What the terms mean"]
+    assert titles == ["Warnings", "Findings in detail", "Figures", "Tables", "Definitions"]
     head = summary.split("## Warnings")[0]
+    assert head.index("### Atrous rates against deformable convolution") < head.index("![")
     assert head.count("![") == 1
     assert head.count("\n- **") == len(compared_report.findings)
 
@@ -123,7 +134,7 @@ def test_the_smallest_effect_of_interest_is_an_option(compared, tmp_path, no_fig
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_a_smallest_effect_that_is_no_distance_is_one_line(compared, value):
-    with pytest.raises(ConfigError, match="--smallest-effect must be a number of cells"):
+    with pytest.raises(ConfigError, match="--smallest-effect must be a finite number of cells"):
         write_report(compared.folder, smallest_effect=value)
 
 
@@ -172,14 +183,14 @@ def test_verdicts_differ_in_word_sign_and_colour(sweep, no_figures):
     assert re.search(
         '<li class="mixed"><span class="verdict"><span aria-hidden="true">±</span> seeds disagree', page
     )
-    assert '<li class="open"><span class="verdict"><span aria-hidden="true">?</span> cannot be told' in page
+    assert '<li class="open"><span class="verdict"><span aria-hidden="true">?</span> inconclusive' in page
 
 
 def test_runs_without_records_are_one_warning_on_page_and_terminal(report):
-    (line,) = [line for line in report.warnings if "measured by object" in line]
+    (line,) = [line for line in report.warnings if "object measurements" in line]
     assert "deformlab validate --run_dir RUN" in line
     assert report.page.read_text().count(f'<p class="warning">{line}</p>') == 1
-    assert printed(report, 400).count("Warning: no run was measured by object; ") == 1
+    assert printed(report, 400).count("Warning: no run has object measurements; ") == 1
 
 
 def test_paths_of_the_machine_stay_out_of_the_report(good, no_figures):
@@ -193,7 +204,7 @@ def test_paths_of_the_machine_stay_out_of_the_report(good, no_figures):
 def test_the_terminal_shows_scores_verdicts_and_the_page(report):
     shown = printed(report, width=200)
     assert "deformable, 3 layers, d = 2" in shown
-    assert "Deformable is at least as good as the best atrous rate: cannot be told." in shown
+    assert "Deformable convolution is at least as good as the best atrous rate: inconclusive." in shown
     assert "Effective dilation grows with object size: not measured. Validate the run again." in shown
     assert f"Report: {report.page}" in shown
 
@@ -234,8 +245,8 @@ def test_scores_on_other_data_are_on_the_terminal_and_in_the_report(sweep, no_fi
 def test_atrous_runs_alone_give_a_report_that_judges_what_it_can(sweep, no_figures):
     sweep.atrous(2)
     report = write_report(sweep.folder)
-    assert {finding.verdict for finding in report.findings} == {"cannot be told"}
-    assert ": cannot be told." in printed(report)
+    assert {finding.verdict for finding in report.findings} == {"inconclusive"}
+    assert ": inconclusive." in printed(report)
 
 
 def test_an_output_that_cannot_be_written_is_one_line(good, tmp_path, no_figures):

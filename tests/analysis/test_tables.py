@@ -22,23 +22,17 @@ def test_table_3_has_atrous_rates_and_deformable_variants_over_seeds(sweep):
     sweep.deformable(0.485)
     sweep.run("mdcn", 0.49, model={"conv5": "modulated", "num_deformable_layers": "all"})
     found = table(sweep, "table3_atrous_against_deformable")
-    assert markdown(found) == (
-        "### Atrous rates against deformable convolution\n"
-        "\n"
-        "| Variant | Trial | mIoU (%) | Seeds |\n"
-        "| :-- | :-- | --: | --: |\n"
-        "| atrous, d = 2 | atrous-2 | 46.0 ± 2.0 | 3 |\n"
-        "| atrous, d = 4 | atrous-4 | 47.0 | 1 |\n"
-        "| deformable, 3 layers, d = 2 | deformable-2 | 48.5 | 1 |\n"
-        "| modulated, all layers, d = 2 | mdcn | 49.0 | 1 |\n"
-        "\n"
-        "mIoU in percent of the finished networks on the validation images. Mean ± standard deviation over "
-        "seeds, no ± for a single seed.\n"
+    assert markdown(found.standalone()) == (
+        "### Atrous rates against deformable convolution\n\n| Variant | Trial | mIoU (%) | Seeds |\n| :-- | "
+        ":-- | --: | --: |\n| atrous, d = 2 | atrous-2 | 46.0 ± 2.0 | 3 |\n| atrous, d = 4 | atrous-4 | 47.0 "
+        "| 1 |\n| deformable, 3 layers, d = 2 | deformable-2 | 48.5 | 1 |\n| modulated, all layers, d = 2 | "
+        "mdcn | 49.0 | 1 |\n\nmIoU in percent after the last epoch, on the validation images. Mean ± "
+        "standard deviation over seeds; no ± for a single seed.\n"
     )
 
 
 @pytest.mark.parametrize(("dataset", "column"), [("voc", "V"), ("cityscapes", "C")])
-def test_published_scores_stand_beside_ours_on_the_papers_data_sets(sweep, dataset, column):
+def test_published_scores_are_beside_ours_on_the_papers_data_sets(sweep, dataset, column):
     sweep.atrous(2, dataset=dataset)
     sweep.atrous(3, dataset=dataset)
     sweep.atrous(6, dataset=dataset)
@@ -107,8 +101,8 @@ def test_table_2_has_the_rate_of_atrous_layers(sweep):
 def test_table_2_names_the_thresholds_of_object_size(sweep):
     measurement = Measurement(3, {}, MeasuredSizes((1024.0, 5000.0)))
     sweep.measure(sweep.deformable(measurement=measurement))
-    note = table(sweep, "table2_effective_dilation").note
-    assert "small under 32² pixels, large over 5,000" in note
+    note = table(sweep, "table2_effective_dilation").standalone().note
+    assert "small below 32² pixels, large above 5,000" in note
 
 
 def test_runs_without_records_have_no_table_by_object(sweep):
@@ -117,7 +111,7 @@ def test_runs_without_records_have_no_table_by_object(sweep):
     assert not {name for name in names if "dilation" in name or "place" in name}
 
 
-def test_the_effect_at_the_same_place_has_a_row_per_layer_and_contrast(compared):
+def test_the_effect_at_the_same_position_has_a_row_per_layer_and_contrast(compared):
     found = table(compared, "same_place_effect")
     assert [row[:3] for row in found.rows] == [
         ("deformable-2", layer, contrast)
@@ -128,7 +122,7 @@ def test_the_effect_at_the_same_place_has_a_row_per_layer_and_contrast(compared)
     assert cells[3].startswith("+1.49 ± 0.71 [+1.48, ")
     assert cells[4].startswith("+1.32 ± 0.71 [")
     assert cells[-1] == "24"
-    assert "At the same place (cells) low" in comma_separated(found)
+    assert "At the same position (cells) low" in comma_separated(found)
 
 
 def test_dilation_is_beside_scores_in_the_last_layer(compared):
@@ -137,7 +131,7 @@ def test_dilation_is_beside_scores_in_the_last_layer(compared):
     cells = dict(zip(found.header, map(text, found.rows[-2]), strict=True))
     assert (cells["Trial"], cells["Size"]) == ("deformable-2", "large")
     assert cells["Interior filters (cells)"].startswith("3.66 ± 1.41 [")
-    assert (cells["Objects"], cells["With a filter"]) == ("24", "24")
+    assert (cells["Objects"], cells["Objects with filters"]) == ("24", "24")
     assert cells["Gain over atrous-2 (points)"] == "+22.7 ± 6.4 [+22.7, +22.7]"
     assert (found.row_sources[-1], found.column_sources[-1]) == ("deformable-2", "atrous-2")
     assert "IoU (%),IoU (%) std,IoU (%) low,IoU (%) high" in comma_separated(found).splitlines()[0]
@@ -209,7 +203,7 @@ def test_without_evaluations_there_is_no_table_of_other_data(sweep):
 def test_terms_are_explained_once(compared):
     terms = [term for term, _ in definitions(read_trials(compared.folder))]
     assert len(terms) == len(set(terms))
-    assert {"Interior filters", "At the same place", "Gain", "mIoU"} <= set(terms)
+    assert {"Interior filters", "At the same position", "Gain", "mIoU"} <= set(terms)
 
 
 def test_iou_per_class_has_a_dash_where_the_class_is_absent(sweep):

@@ -262,7 +262,10 @@ def test_objects_of_other_data_than_the_scores_are_named_and_not_used(sweep):
     sweep.rewrite(folder, class_scores=ClassScores("iou", {"Sky": 0.7, "Road_mark": 0.3}))
     trials = read_trials(sweep.folder)
     (warning,) = trials.warnings
-    assert "objects.csv.gz: is of other data or options than the scores: IoU of Sky is 60.0" in warning
+    assert (
+        "objects.csv.gz: was measured on other data or with other options than the scores: IoU of Sky is 60.0"
+        in warning
+    )
     assert (trials.trials[0].layers, trials.by_object.trials) == ([], ())
 
 
@@ -284,7 +287,7 @@ def test_a_class_with_the_name_of_all_classes_together_is_refused(sweep, unpack_
     text = unpack_objects(sweep.measure(sweep.atrous(4))).read_text()
     (folder / "objects.csv").write_text(text.replace("Road_mark", "all"))
     (warning,) = read_trials(folder).warnings
-    assert "a class is called all" in warning
+    assert "a class is named all" in warning
 
 
 def test_finished_runs_that_the_sweep_no_longer_lists_are_one_line(sweep):

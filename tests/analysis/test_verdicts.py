@@ -4,11 +4,11 @@ from deformlab.analysis import Estimate
 from deformlab.analysis.verdicts import (
     FAILS,
     HOLDS,
+    INCONCLUSIVE,
     MIXED,
     SEEN,
     TOO_SMALL,
     UNSEEN,
-    UNTOLD,
     Finding,
     agreement,
     both,
@@ -21,14 +21,14 @@ from deformlab.analysis.verdicts import (
     ("low", "high", "verdict"),
     [
         (0.11, 0.5, HOLDS),
-        (0.1, 0.5, UNTOLD),
+        (0.1, 0.5, INCONCLUSIVE),
         (-0.5, -0.11, FAILS),
-        (-0.5, -0.1, UNTOLD),
+        (-0.5, -0.1, INCONCLUSIVE),
         (-0.1, 0.1, TOO_SMALL),
         (0.01, 0.03, TOO_SMALL),
-        (-0.05, 0.2, UNTOLD),
-        (-0.2, 0.2, UNTOLD),
-        (None, None, UNTOLD),
+        (-0.05, 0.2, INCONCLUSIVE),
+        (-0.2, 0.2, INCONCLUSIVE),
+        (None, None, INCONCLUSIVE),
     ],
 )
 def test_an_effect_is_judged_by_its_interval_and_the_smallest_effect_of_interest(low, high, verdict):
@@ -36,7 +36,8 @@ def test_an_effect_is_judged_by_its_interval_and_the_smallest_effect_of_interest
 
 
 @pytest.mark.parametrize(
-    ("value", "verdict"), [(0.2, HOLDS), (-0.2, FAILS), (0.1, TOO_SMALL), (-0.1, TOO_SMALL), (None, UNTOLD)]
+    ("value", "verdict"),
+    [(0.2, HOLDS), (-0.2, FAILS), (0.1, TOO_SMALL), (-0.1, TOO_SMALL), (None, INCONCLUSIVE)],
 )
 def test_a_seed_is_judged_by_its_own_effect(value, verdict):
     assert seed_verdict(value, 0.1) == verdict
@@ -47,10 +48,10 @@ def test_a_seed_is_judged_by_its_own_effect(value, verdict):
     [
         (HOLDS, HOLDS, HOLDS),
         (HOLDS, FAILS, FAILS),
-        (UNTOLD, FAILS, FAILS),
-        (HOLDS, UNTOLD, UNTOLD),
+        (INCONCLUSIVE, FAILS, FAILS),
+        (HOLDS, INCONCLUSIVE, INCONCLUSIVE),
         (TOO_SMALL, HOLDS, TOO_SMALL),
-        (TOO_SMALL, UNTOLD, UNTOLD),
+        (TOO_SMALL, INCONCLUSIVE, INCONCLUSIVE),
     ],
 )
 def test_a_claim_with_two_parts_holds_only_if_both_do(one, other, verdict):
@@ -67,13 +68,13 @@ def test_a_claim_with_two_parts_holds_only_if_both_do(one, other, verdict):
         (TOO_SMALL, [TOO_SMALL, TOO_SMALL], TOO_SMALL, "in 2 of 2 seeds"),
         (FAILS, [FAILS, FAILS], FAILS, "in 2 of 2 seeds"),
         (HOLDS, [HOLDS, FAILS], MIXED, ""),
-        (HOLDS, [HOLDS, UNTOLD], UNTOLD, ""),
-        (HOLDS, [HOLDS, UNTOLD, FAILS], MIXED, ""),
+        (HOLDS, [HOLDS, INCONCLUSIVE], INCONCLUSIVE, ""),
+        (HOLDS, [HOLDS, INCONCLUSIVE, FAILS], MIXED, ""),
         (HOLDS, [HOLDS, TOO_SMALL], MIXED, ""),
         (FAILS, [HOLDS, FAILS], MIXED, ""),
         (TOO_SMALL, [TOO_SMALL, HOLDS], MIXED, ""),
-        (UNTOLD, [HOLDS, HOLDS], UNTOLD, ""),
-        (HOLDS, [], UNTOLD, ""),
+        (INCONCLUSIVE, [HOLDS, HOLDS], INCONCLUSIVE, ""),
+        (HOLDS, [], INCONCLUSIVE, ""),
     ],
 )
 def test_every_seed_must_agree_with_the_verdict(together, alone, verdict, certainty):

@@ -1,6 +1,6 @@
-"""Tables, findings, plots and reports from run folders; imports no model and no PyTorch.
+"""Tables, findings, plots and reports from the run folders of a sweep; does not import PyTorch.
 
-Reproduces tables 1 to 3 of Deformable Convolutional Networks from the trials of a sweep.
+Reproduces tables 1 to 3 of Deformable Convolutional Networks (DCNv1, ICCV 2017).
 """
 
 import deformlab._needs_toolkit  # noqa: F401

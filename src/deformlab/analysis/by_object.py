@@ -1,8 +1,8 @@
 """Effective dilation and scores by object size and class, compared between trials.
 
-Per layer: how far the filters on objects of a size look, recall and IoU of these objects, and the IoU gained
-over the best atrous trial. Every interval has 95 % and comes from resampling the images that all trials
-share; the number of each seed alone is kept beside it.
+Per layer: effective dilation of the filters on objects of each size, recall and IoU of these objects, and the
+IoU gain over the best atrous trial. Intervals are 95 % bootstrap intervals over the images that all trials
+share. Each estimate also keeps the value of every single seed.
 """
 
 import math
@@ -38,29 +38,30 @@ from deformlab.records import (
     size_effects,
 )
 
-# Which sizes are compared at the same place, the first minus the second.
+# Sizes that are compared at the same position: the first minus the second.
 CONTRASTS = (("large", "small"), ("medium", "small"), ("background", "medium"), ("large", "background"))
 
 
 @dataclass(frozen=True)
 class TrialSizeRow:
-    """One layer, object size and class of a trial, its seeds together.
+    """Effective dilation and scores of one layer, object size and class of a trial, over all its seeds.
 
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
         size: One of `SIZES`.
-        label: Name of the class, `ALL` for all classes together.
+        label: Name of the class; `ALL` for all classes together.
         dilation: Mean effective dilation of the filters, in cells; None without filters.
-        std: Its standard deviation over filters.
-        weighted: The mean weighted by modulation; None for unmodulated layers.
-        filters: Filters of all seeds; None where the region was not recorded.
-        seen: Objects that have a filter.
-        objects: All objects, also those between the filters.
-        recall: In percent; of `ALL`, the mean over classes.
-        iou: In percent; of objects, within their boxes made twice as high and wide.
-        gain: IoU minus that of the baseline on the same images, in points; None for the baseline itself. A
-            seed's gain is over the baseline's run of the same seed.
+        std: Standard deviation of effective dilation over filters; None without filters.
+        weighted: Mean effective dilation weighted by modulation; None for unmodulated layers.
+        filters: Number of filters of all seeds; None if the region was not recorded.
+        seen: Number of objects with filters.
+        objects: Number of all objects, including those that fall between filters.
+        recall: In percent; for `ALL`, the mean over classes. None without predictions.
+        iou: In percent. For objects, false positives count within the bounding box enlarged to twice its
+            height and width. None without predictions.
+        gain: IoU minus the baseline's IoU on the same images, in points; None for the baseline itself. The
+            gain of a seed is relative to the baseline's run with the same seed.
     """
 
     trial: str
@@ -80,14 +81,14 @@ class TrialSizeRow:
 
 @dataclass(frozen=True)
 class TrialCorrelation:
-    """Spearman's rank correlation of objects' sizes and effective dilations in one layer of a trial.
+    """Spearman's rank correlation between object size and effective dilation in one layer of a trial.
 
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
-        label: Name of the class, `ALL` for all objects.
-        spearman: None if all filters are equal or there are under three objects.
-        objects: Objects with a filter; None where the region was not recorded.
+        label: Name of the class; `ALL` for all objects.
+        spearman: The coefficient; None if effective dilation is constant, or for fewer than three objects.
+        objects: Number of objects with filters; None if the region was not recorded.
     """
 
     trial: str
@@ -99,15 +100,15 @@ class TrialCorrelation:
 
 @dataclass(frozen=True)
 class TrialRing:
-    """Effective dilation of the filters at one distance from the border of a layer's map, in cells.
+    """Effective dilation of the filters at one distance from the feature-map border.
 
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
-        distance: From the border in cells; 0 in the outermost ring.
-        interior: Whether the row holds all interior filters, of this distance or more.
-        dilation: Mean in cells.
-        filters: Filters of all seeds.
+        distance: Distance from the border in cells; 0 for the outermost ring.
+        interior: Whether the row is for all interior filters, which are at this distance or farther in.
+        dilation: Mean effective dilation in cells.
+        filters: Number of filters of all seeds.
     """
 
     trial: str
@@ -120,19 +121,19 @@ class TrialRing:
 
 @dataclass(frozen=True)
 class TrialEffect:
-    """How much further a trial's interior filters of one layer look on one object size than on another.
+    """Effective dilation of a layer's interior filters on one object size minus that on another.
 
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
         size: One of `SIZES`.
-        reference: The size that it is compared with.
-        controlled: The difference at the same place, in cells, seeds averaged; None if undefined.
-        raw: The difference of the means over the same filters; None if undefined.
-        position_share: Share of the variance of effective dilation that position explains.
-        class_share: The same of the class at the filter's centre.
-        filters: Filters of both sizes in one network.
-        images: Images with filters of either size.
+        reference: The size that is subtracted.
+        controlled: Difference at the same position, in cells, averaged over seeds; None if undefined.
+        raw: Difference of the plain means of the same filters, in cells; None if undefined.
+        position_share: Share of the variance of effective dilation explained by position; None if undefined.
+        class_share: Share explained by the class at the filter's centre; None if undefined.
+        filters: Number of filters of both sizes in one network.
+        images: Number of images with filters of either size.
     """
 
     trial: str
@@ -148,13 +149,16 @@ class TrialEffect:
 
 
 class ObjectComparison:
-    """Trials compared by object, as far as their runs recorded objects on the same images.
+    """Compares the trials whose runs recorded objects on the same images.
+
+    Args:
+        trials: All trials of a report, with or without object records.
 
     Attributes:
-        trials: The trials that compare.
-        other_images: Trials that were evaluated on other images than most.
-        incompatible: Trials whose seeds recorded different layers, or recorded them differently.
-        baseline: The atrous trial with the best score, None without one.
+        trials: The trials that can be compared.
+        other_images: Trials left out because they were evaluated on different images from most trials.
+        incompatible: Trials left out because their seeds recorded different layers or regions.
+        baseline: The atrous trial with the best score; None without atrous trials.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -176,17 +180,17 @@ class ObjectComparison:
 
     @property
     def rule(self) -> SizeRule:
-        """Which objects are small and which are large; needs a trial."""
+        """Which objects are small and large; requires at least one trial."""
         return self.trials[0].first.size_rule
 
     @property
     def thresholds(self) -> tuple[float, float] | None:
-        """Areas below which objects are small and above which they are large; None without objects."""
+        """The areas below which objects are small and above which they are large; None without objects."""
         return self.rule.thresholds_of(self._together[self.trials[0].name].records)
 
     @property
     def images(self) -> int:
-        """Number of images that all trials were evaluated on; needs a trial."""
+        """Number of images that all trials were evaluated on; requires at least one trial."""
         return len(self._together[self.trials[0].name].images)
 
     def records_interior(self, trial: Trial) -> bool:
@@ -194,9 +198,9 @@ class ObjectComparison:
         return self._together[trial.name].records.has_interior
 
     def rows(self, trial: Trial, region: Region) -> list[TrialSizeRow]:
-        """Last layer first, all classes before single ones, sizes from small to large.
+        """Rows by layer, class and size: last layer first, `ALL` before single classes, sizes as in `SIZES`.
 
-        Both regions have the same rows in the same order.
+        Both regions give the same rows in the same order.
         """
         key = trial.name, region
         if key not in self._rows:
@@ -207,12 +211,15 @@ class ObjectComparison:
         return self._rows[key]
 
     def last_layer(self, trial: Trial, region: Region) -> dict[str, TrialSizeRow]:
-        """The rows of the last layer, all classes together, by size."""
+        """The rows of the last layer for all classes together, by size."""
         rows = self.rows(trial, region)
         return {row.size: row for row in rows if (row.layer, row.label) == (trial.layers[0], ALL)}
 
     def correlations(self, trial: Trial, region: Region) -> list[TrialCorrelation]:
-        """Last layer first; all objects, then class by class. Both regions have the same rows."""
+        """Rows by layer and class: last layer first, `ALL` before single classes.
+
+        Both regions give the same rows in the same order.
+        """
         key = trial.name, region
         if key not in self._correlations:
             self._correlations[key] = [
@@ -221,7 +228,10 @@ class ObjectComparison:
         return self._correlations[key]
 
     def rings(self, trial: Trial) -> list[TrialRing]:
-        """Last layer first, the outermost ring first; nothing if distances were not recorded."""
+        """Rows by layer and ring: last layer and outermost ring first.
+
+        Empty if distances were not recorded.
+        """
         rows = []
         for layer in trial.layers:
             seeds = [
@@ -238,9 +248,9 @@ class ObjectComparison:
         return rows
 
     def effects(self, trial: Trial) -> list[TrialEffect]:
-        """Effects of object size at the same place: last layer first, contrasts as in `CONTRASTS`.
+        """Effects of object size at the same position: last layer first, contrasts as in `CONTRASTS`.
 
-        Nothing if some seed did not record positions, or the seeds recorded those of different filters.
+        Empty if a seed did not record positions, or if the seeds recorded different filters.
         """
         if trial.name not in self._effects:
             self._effects[trial.name] = [
@@ -249,7 +259,7 @@ class ObjectComparison:
         return self._effects[trial.name]
 
     def effect(self, trial: Trial, size: str, reference: str) -> TrialEffect | None:
-        """One effect in the last layer; None if it was not recorded."""
+        """The effect of `size` compared with `reference` in the last layer; None if it was not recorded."""
         wanted = (trial.layers[0], size, reference)
         found = (e for e in self.effects(trial) if (e.layer, e.size, e.reference) == wanted)
         return next(found, None)
@@ -330,7 +340,7 @@ class ObjectComparison:
         return _Grid(value, low, high, tuple(getattr(part, name) for part in seeds), 100, 1)
 
     def _gains(self, trial: Trial) -> "_Grid | None":
-        """IoU minus the baseline's by size and class, of all seeds and of each."""
+        """IoU minus the baseline's by size and class, over all seeds and for each seed."""
         if self.baseline is None or self.baseline is trial:
             return None
         ours, theirs = self._together[trial.name], self._together[self.baseline.name]
@@ -366,11 +376,11 @@ class ObjectComparison:
 
 
 class _Pooled:
-    """The records of one or several seeds of a trial put together.
+    """The merged records of one or several seeds of a trial.
 
     Args:
-        runs: With records of the same layers; at least one.
-        resamples: For intervals; 1 where only the numbers are needed.
+        runs: At least one run, all with records of the same layers.
+        resamples: Resamples for intervals; 1 if only the values are needed.
     """
 
     def __init__(self, runs: Sequence[Run], resamples: int = 1000) -> None:
@@ -382,29 +392,29 @@ class _Pooled:
 
     @cached_property
     def scores(self) -> ScoreCells | None:
-        """None where nothing was predicted."""
+        """Recall and IoU by size and class; None without predictions."""
         if not self.records.scored:
             return None
         return score_cells(self.records, self.rule, len(self.classes), self.drawn)
 
     def dilation(self, layer: str, region: Region) -> DilationCells:
-        """Of one layer, by size and class."""
+        """Effective dilation of one layer by size and class."""
         index = self.records.layers.index(layer)
         return dilation_cells(self.records, index, region, self.rule, len(self.classes), self.drawn)
 
     def correlations(self, layer: str, region: Region) -> list[Correlation]:
-        """Of objects' sizes and effective dilations, all objects first, then by class."""
+        """Correlations between object size and effective dilation, over all objects first, then by class."""
         index = self.records.layers.index(layer)
         return correlations(self.records, index, region, self.rule, self.classes, self.drawn)
 
     def rings(self, layer: str) -> list[Ring]:
-        """Effective dilation by distance from the border of the map."""
+        """Effective dilation by distance from the feature-map border."""
         return rings(self.records, self.records.layers.index(layer), self.drawn)
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A quantity by size and class: its value, its bounds and the value of each seed."""
+    """A quantity by size and class: its value, its bounds and the value of each seed, as arrays."""
 
     value: np.ndarray
     low: np.ndarray
@@ -415,7 +425,7 @@ class _Grid:
     signed: bool = False
 
     def at(self, cell: tuple[int, int]) -> Estimate | None:
-        """One of them, times `scale`; None where it is undefined."""
+        """The estimate of one size and class, times `scale`; None if undefined."""
         value, low, high, *seeds = (
             None if math.isnan(array[cell]) else self.scale * float(array[cell])
             for array in (self.value, self.low, self.high, *self.seeds)

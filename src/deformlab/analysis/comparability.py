@@ -1,6 +1,6 @@
-"""What makes the trials of a report hard to compare: unequal budgets, seeds, networks, data or measurement.
+"""Warnings about trials that are hard to compare: unequal budgets, seeds, networks, data or measurements.
 
-A sweep is fair only if nothing but the variant differs; these warnings say where that is not so.
+A comparison is fair only if the trials differ in nothing but their variant.
 """
 
 import json
@@ -13,19 +13,19 @@ from deformlab.analysis.trials import Run, Trial
 from deformlab.errors import DeformlabError
 from deformlab.run_folder import MEASUREMENT_VERSION, SCORES, Evaluation, objects_path, read_config
 
-# Settings that every trial of a sweep over conv5 is expected to share.
+# Settings that all trials of a sweep over conv5 should share.
 SHARED = ("backbone", "width", "output_stride", "num_classes")
-# Where files are and how they are loaded does not make a variant; `init_from` names the pretraining.
+# File locations and loading options do not make a variant; `init_from` names the pretraining.
 NOT_A_VARIANT = ("init_weights", "backbone_weights", "root", "predict_root", "num_workers", "seed", "logger")
 SECTIONS = ("model", "data", "trainer")
 MEASURE_AGAIN = "run `deformlab validate --run_dir RUN` to measure again"
 
-# By the evaluation's name: runs and their scores as fractions.
+# Runs and their scores as fractions, by the name of the evaluation.
 Scores = dict[str, list[tuple[Run, float]]]
 
 
 def comparability(trials: TrialSet) -> list[str]:
-    """One line for each way in which the trials differ beyond their variant."""
+    """One line for each difference between the trials beyond their variant."""
     return [
         *_seeds(trials.trials),
         *_unfinished(trials.trials),
@@ -40,13 +40,13 @@ def comparability(trials: TrialSet) -> list[str]:
 
 
 def unequal_terms(trials: TrialSet, names: Collection[str]) -> list[str]:
-    """One line for each way in which these trials had other budgets or networks; none for fewer than two."""
+    """One line for each difference in budget or network between the named trials; none for fewer than two."""
     named = [trial for trial in trials.trials if trial.name in names]
     return [*_budgets(named, trials.pretraining), *_settings(named)] if len(named) > 1 else []
 
 
 def total_epochs(run: Run, pretraining: Sequence[Run]) -> tuple[int, int | None]:
-    """Epochs of a run and of the pretraining that it started from: 0 for none, None if unknown."""
+    """Epochs of a run and of the pretraining before it: 0 without pretraining, None if unknown."""
     if run.result.init_from is None:
         return run.result.epochs, 0
     for parent in pretraining:
@@ -56,7 +56,7 @@ def total_epochs(run: Run, pretraining: Sequence[Run]) -> tuple[int, int | None]
 
 
 def descriptions(trials: Sequence[Trial]) -> dict[str, str]:
-    """What each trial is, by name; trials of one description also get the settings that tell them apart."""
+    """Description of each trial by name; equal descriptions are extended by the settings that differ."""
     kinds: dict[str, list[Trial]] = {}
     for trial in trials:
         kinds.setdefault(trial.description, []).append(trial)
@@ -69,9 +69,9 @@ def descriptions(trials: Sequence[Trial]) -> dict[str, str]:
 
 
 def read_settings(run: Run) -> dict[str, str]:
-    """Dotted settings of the network, the data and the training, as text.
+    """Settings of the network, the data and the training as text, by dotted name.
 
-    Those of the network are in every run; the others come from `config.yaml`, if it can be read.
+    The network's settings are stored in every run. The others come from `config.yaml`, if it can be read.
     """
     settings = {"init_from": str(run.result.init_from or "–"), "epochs": str(run.result.epochs)}
     settings |= _flat(run.result.model, "model")
@@ -85,10 +85,10 @@ def read_settings(run: Run) -> dict[str, str]:
 
 
 def evaluation_scores(trials: Sequence[Trial]) -> tuple[Scores, list[str]]:
-    """The evaluations on other data that compare with each other, and a line for each that does not.
+    """The comparable evaluations on other data, and a line for each one that is left out.
 
-    Evaluations of one name compare if they were made on the same split and data with the same options. An
-    evaluation counts if it has the run's score and classes and is of the run's last epoch.
+    Evaluations with the same name are comparable if they used the same split, data and options. An evaluation
+    is usable if it has the run's score and classes and was made after the run's last epoch.
     """
     found: dict[str, list[tuple[Run, Evaluation]]] = {}
     unusable: dict[str, list[str]] = {}
@@ -126,14 +126,14 @@ def _seeds(trials: Sequence[Trial]) -> list[str]:
 
 
 def _unfinished(trials: Sequence[Trial]) -> list[str]:
-    """A score counts as that of the whole training, so it has to be validated after the last epoch."""
+    """Scores should be from a validation after the last epoch, because they stand for the whole training."""
     early = [
         f"{run.folder.name} after epoch {run.result.epochs} of {run.result.max_epochs}"
         for trial in trials
         for run in trial.runs
         if run.result.max_epochs is not None and run.result.epochs < run.result.max_epochs
     ]
-    return [f"scores are not those after the last epoch: {'; '.join(early)}"] if early else []
+    return [f"scores are not from the last epoch: {'; '.join(early)}"] if early else []
 
 
 def _budgets(trials: Sequence[Trial], pretraining: Sequence[Run]) -> list[str]:
@@ -144,7 +144,7 @@ def _budgets(trials: Sequence[Trial], pretraining: Sequence[Run]) -> list[str]:
             _add(by_budget, f"{own} + unknown" if before is None else str(own + before), trial.name)
     if len(by_budget) < 2:
         return []
-    return [f"trials were trained for different numbers of epochs in all: {_sides(by_budget)}"]
+    return [f"trials were trained for different total numbers of epochs: {_sides(by_budget)}"]
 
 
 def _settings(trials: Sequence[Trial]) -> list[str]:
@@ -157,7 +157,9 @@ def _settings(trials: Sequence[Trial]) -> list[str]:
             lines.append(f"trials have different model.{setting}: {_sides(by_value)}")
     for trial in trials:
         if any(run.result.model != trial.first.result.model for run in trial.runs):
-            lines.append(f"the runs of {trial.name} have different model settings; its ± is not over seeds")
+            lines.append(
+                f"the runs of {trial.name} have different model settings; its ± is not over seeds alone"
+            )
     return lines
 
 
@@ -173,13 +175,11 @@ def _training_data(trials: Sequence[Trial]) -> list[str]:
 def _sizes(trials: Sequence[Trial]) -> list[str]:
     if len({run.result.measurement.sizes for trial in trials for run in trial.runs if run.objects}) < 2:
         return []
-    return [
-        "runs were measured with different thresholds of object size: effective dilation does not compare"
-    ]
+    return ["runs were measured with different object-size thresholds: effective dilation is not comparable"]
 
 
 def _measurement(trials: Sequence[Trial]) -> list[str]:
-    """Records of different measurement versions or with different options do not compare."""
+    """Records of different measurement versions or options are not comparable."""
     by_version: dict[int, list[str]] = {}
     by_options: dict[str, list[str]] = {}
     for trial in trials:
@@ -192,7 +192,8 @@ def _measurement(trials: Sequence[Trial]) -> list[str]:
                 _add(by_options, json.dumps(measurement.options, sort_keys=True), trial.name)
     lines = [
         f"objects were measured by {'an older' if version < MEASUREMENT_VERSION else 'a newer'} version of "
-        f"deformlab (measurement {version}, not {MEASUREMENT_VERSION}): {', '.join(names)}; {MEASURE_AGAIN}"
+        f"deformlab (measurement version {version}, not {MEASUREMENT_VERSION}): {', '.join(names)}; "
+        f"{MEASURE_AGAIN}"
         for version, names in sorted(by_version.items())
         if version != MEASUREMENT_VERSION
     ]
@@ -205,45 +206,48 @@ def _measurement(trials: Sequence[Trial]) -> list[str]:
 
 
 def _not_by_object(trials: TrialSet) -> list[str]:
-    """A line for each way in which trials are missing in the tables by object."""
+    """A line for each reason why trials are missing from the tables by object."""
     runs = [run for trial in trials.trials for run in trial.runs]
     without = [run.folder.name for run in runs if not objects_path(run.folder).is_file()]
     lines = []
     if without:
         how_many = (
-            ("no run was" if len(runs) > 1 else "the run was not")
+            ("no run has" if len(runs) > 1 else "the run has no")
             if len(without) == len(runs)
-            else f"{len(without)} of {len(runs)} runs {'was' if len(without) == 1 else 'were'} not"
+            else f"{len(without)} of {len(runs)} runs {'has' if len(without) == 1 else 'have'} no"
         )
         names = "" if len(without) == len(runs) else f" ({some_of(without)})"
-        lines.append(f"{how_many} measured by object{names}; {MEASURE_AGAIN}")
+        lines.append(f"{how_many} object measurements{names}; {MEASURE_AGAIN}")
     if trials.by_object.other_images:
         names = ", ".join(trial.name for trial in trials.by_object.other_images)
         lines.append(
-            f"not in the tables by object: {names}: evaluated on other images than the other trials; "
-            "validate with the same data"
+            f"not in the tables by object: {names}: evaluated on different images from the other trials; "
+            "validate all of them on the same data"
         )
     if trials.by_object.incompatible:
         names = ", ".join(trial.name for trial in trials.by_object.incompatible)
         lines.append(
-            f"not in the tables by object: {names}: its seeds recorded different layers, or only some of "
-            "them recorded which filters are interior; validate all of them again"
+            f"not in the tables by object: {names}: the seeds recorded different layers, or only some of "
+            "them recorded interior filters; validate all of them again"
         )
     return lines
 
 
 def _unusable(run: Run, evaluation: Evaluation) -> str:
-    """Why an evaluation does not compare with the run's score; empty if it does."""
+    """Why an evaluation is not comparable with the run's score; empty if it is."""
     ours, score, epochs = run.result, evaluation.score, evaluation.checkpoint.get("epochs")
     label = SCORES[ours.score.name].label
     if score.name != ours.score.name:
-        return f"is of {score.name!r:.40}, not of {label}"
+        return f"has the score {score.name!r:.40}, not {label}"
     if list(evaluation.class_scores.values) != list(ours.classes):
-        return "has other classes than the training"
+        return "has different classes from the training"
     if score.value is None or not math.isfinite(score.value):
         return f"has no {label}: none of its pixels are labelled"
     if epochs != ours.epochs:
-        return f"is of epoch {epochs!r:.20}, but the run ended after epoch {ours.epochs}; evaluate again"
+        return (
+            f"was made after epoch {epochs!r:.20}, but the run ended after epoch {ours.epochs}; evaluate "
+            "again"
+        )
     return ""
 
 
@@ -254,9 +258,9 @@ def _how_made(evaluation: Evaluation) -> str:
 
 
 def _differences(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
-    """For each trial its values of as few settings as tell the trials apart."""
+    """The values of as few settings as are needed to distinguish the trials, for each trial."""
     settings = [read_settings(trial.first) for trial in trials]
-    # A setting of the same name and values in two sections of the configuration counts once.
+    # A setting with the same name and values in two sections of the configuration counts once.
     columns = dict.fromkeys(
         tuple(f"{name.split('.')[-1]} = {known.get(name, '–')}" for known in settings)
         for name in sorted({name for known in settings for name in known})

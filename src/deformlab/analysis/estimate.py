@@ -1,4 +1,4 @@
-"""A number of a report and how sure it is: its spread, its interval, and how many values are behind it."""
+"""A number of a report with its uncertainty: standard deviation, interval and count."""
 
 import math
 import statistics
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its uncertainty, as far as it is known; None for what is not.
+    """A number and its uncertainty; parts that are unknown are None.
 
     Attributes:
-        value: The number. NaN prints as a dash.
-        std: Standard deviation: over seeds, unless the table says that it is over filters.
+        value: The number; NaN is printed as a dash.
+        std: Standard deviation over seeds, unless a table says that it is over filters.
         low: Lower bound of the 95 % interval.
-        high: Upper bound of it.
-        count: How many filters or seeds are behind the number.
-        digits: Decimals to print; the numbers themselves are not rounded.
+        high: Upper bound of the interval.
+        count: Number of filters or seeds that the number is computed from.
+        digits: Decimals to print; the stored numbers are not rounded.
         signed: Whether positive numbers are printed with their sign.
-        seeds: The number of each seed alone; None for a seed that has none.
+        seeds: The value of each seed alone; None for a seed without a value.
     """
 
     value: float
@@ -32,26 +32,31 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both bounds, or None."""
+        """Lower and upper bound; None if unknown."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def __str__(self) -> str:
-        """`value ± std [low, high] (n = count)`, as far as they are known."""
+        """`value ± std [low, high] (n = count)`, without the parts that are unknown."""
         if math.isnan(self.value):
             return "–"
         sign = "+" if self.signed else ""
-        words = f"{self.value:{sign}.{self.digits}f}"
+        text = f"{self.value:{sign}.{self.digits}f}"
         if self.std is not None:
-            words += f" ± {self.std:.{self.digits}f}"
+            text += f" ± {self.std:.{self.digits}f}"
         if self.interval is not None:
-            words += f" [{self.low:{sign}.{self.digits}f}, {self.high:{sign}.{self.digits}f}]"
+            text += f" [{self.low:{sign}.{self.digits}f}, {self.high:{sign}.{self.digits}f}]"
         if self.count is not None:
-            words += f" (n = {self.count:,})"
-        return words
+            text += f" (n = {self.count:,})"
+        return text
 
 
 def over_seeds(values: Sequence[float | None], digits: int = 1) -> Estimate | None:
-    """Mean and sample standard deviation (n - 1) of one value per seed; None if no seed has a value."""
+    """Mean and sample standard deviation (n - 1) of one value per seed; None if no seed has a value.
+
+    Args:
+        values: The value of each seed; None or NaN for a seed without a value.
+        digits: Decimals to print.
+    """
     known = _known(values)
     if not known:
         return None

@@ -1,12 +1,12 @@
 """Tables of a report as Markdown, LaTeX (booktabs), CSV and pandas.
 
-Text formats print an estimate as `mean ± std [low, high] (n = count)`. CSV and pandas have a column for each
-of these numbers, unrounded.
+Markdown and LaTeX print an estimate as `mean ± std [low, high] (n = count)`. CSV and pandas have a column for
+each of these numbers, unrounded.
 """
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deformlab.analysis.estimate import Estimate
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Cell = str | int | float | Estimate | None
-# Source of numbers from the papers.
+# The source of numbers that come from the papers.
 PUBLISHED = "published"
 
 
@@ -25,13 +25,15 @@ class Table:
     """A table of the report.
 
     Attributes:
-        name: Its file name.
-        title: What it is.
-        note: What the numbers are and where they come from.
+        name: File name without suffix.
+        title: Title of the table.
+        note: What is specific to this table: units, and where the numbers come from.
         header: Names of the columns.
-        rows: Floats print with one decimal, None as a dash.
-        row_sources: For each row the trial whose runs its numbers come from, or `PUBLISHED`.
-        column_sources: The same for each column; None for a column with the source of its row.
+        rows: The cells. Floats print with one decimal, None as a dash.
+        row_sources: For each row, the trial whose runs its numbers come from, or `PUBLISHED`.
+        column_sources: The same for each column; None for a column that has the source of its row.
+        symbols: Explains symbols that several tables share. A report explains them once for all tables; a
+            table outside a report needs the explanation in its note (`standalone`).
     """
 
     name: str
@@ -41,6 +43,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     row_sources: tuple[str, ...] = ()
     column_sources: tuple[str | None, ...] = ()
+    symbols: str = ""
+
+    def standalone(self) -> "Table":
+        """The table with its symbols explained in its note, for use outside a report."""
+        note = f"{self.note} {self.symbols}".strip()
+        return replace(self, note=note, symbols="")
 
     def source(self, row: int, column: int) -> str | None:
         """The trial that a number comes from, or `PUBLISHED`; None if unknown."""
@@ -50,10 +58,11 @@ class Table:
         return self.row_sources[row]
 
     def frame(self) -> "DataFrame":
-        """The table for pandas.
+        """The table as a pandas data frame.
 
-        A column of estimates becomes `<name>` and `<name> std`, and if some estimate has them `<name> low`,
-        `<name> high` and `<name> count`. Missing numbers are NaN, missing counts NA.
+        A column of estimates becomes `<name>` and `<name> std`. It also becomes `<name> low` and
+        `<name> high` if some estimate has an interval, and `<name> count` if some estimate has a count.
+        Missing numbers are NaN, missing counts are NA.
         """
         import pandas as pd
 
@@ -64,7 +73,7 @@ class Table:
         return frame
 
     def _columns(self) -> list[tuple[str, Any]]:
-        """Names and values of the columns of `frame`."""
+        """Names and values of the columns of the data frame."""
         import pandas as pd
 
         columns: list[tuple[str, Any]] = []
@@ -102,18 +111,18 @@ def text(cell: Cell) -> str:
 
 
 def area_text(area: float) -> str:
-    """An area in pixels, as a square if it is one: `96²`."""
+    """An area in pixels as text; squares of whole numbers as `96²`."""
     side = math.isqrt(round(area))
     return f"{side}²" if side**2 == area else f"{area:,.0f}"
 
 
 def text_columns(table: Table) -> list[bool]:
-    """For each column whether it holds words, which align left; numbers align right."""
+    """For each column, whether it contains text; text aligns left, numbers align right."""
     return [any(isinstance(row[column], str) for row in table.rows) for column in range(len(table.header))]
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV with unrounded numbers; text that a spreadsheet takes for a formula is marked."""
+    """The table as CSV with unrounded numbers; text that looks like a spreadsheet formula is escaped."""
     frame = table.frame().map(lambda value: csv_cell(value) if isinstance(value, str) else value)
     frame.columns = [csv_cell(name) for name in frame.columns]
     written = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
@@ -122,7 +131,7 @@ def comma_separated(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """The table with its title and note as GitHub Markdown."""
+    """The table with its title and note as GitHub-flavoured Markdown."""
     lines = [
         f"### {plain_markdown(table.title)}",
         "",
@@ -139,13 +148,13 @@ def markdown(table: Table) -> str:
 
 
 def plain_markdown(words: str) -> str:
-    """Markdown that shows these words as they are, for names that users chose."""
+    """Escapes text so that Markdown shows it literally, for names that users chose."""
     # An underscore within a word is harmless; elsewhere it may begin or end emphasis.
     return re.sub(r"`|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", markdown_sentence(words))
 
 
 def markdown_sentence(words: str) -> str:
-    """As `plain_markdown`, for sentences of the report that contain names: backticks still mark code."""
+    """Escapes a sentence for Markdown as `plain_markdown` does, except that backticks still mark code."""
     return re.sub(r"[\\*|$~]|<(?=[\w/!?])|&(?=[\w#])|(?<=\])[(\[]", r"\\\g<0>", " ".join(words.splitlines()))
 
 
@@ -153,7 +162,7 @@ def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-# More than pandas escapes: ±, ², | and so on, which pdflatex cannot print in every font.
+# Unlike pandas, this also covers ±, ², | and others that pdflatex cannot print in every font.
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -178,7 +187,7 @@ _LATEX = str.maketrans(
 
 
 def latex(table: Table) -> str:
-    r"""The table as a LaTeX float; the document needs `\usepackage{booktabs}`."""
+    r"""The table as a LaTeX float; the document must load the package `booktabs`."""
     import pandas as pd
 
     rows = [[_latex_cell(text(cell), i == 0) for i, cell in enumerate(row)] for row in table.rows]
@@ -195,5 +204,5 @@ def latex(table: Table) -> str:
 
 def _latex_cell(words: str, first: bool) -> str:
     cell = words.translate(_LATEX)
-    # After the \\ of the row above, a bracket would be its length and a star its variant.
+    # After the \\ of the previous row, LaTeX would read a bracket or a star as its argument.
     return re.sub(r"^[\[*]", r"{\g<0>}", cell) if first else cell

@@ -1,8 +1,8 @@
-"""The papers' findings, judged on these runs (Deformable Convolutional Networks, section 3 and table 3).
+"""The papers' findings, judged on the runs of a report (DCNv1, section 3 and table 3).
 
-Those about effective dilation are judged on the controlled effect: the difference between object sizes at the
-same place of the feature map, which `deformlab.records.same_place` estimates. The raw difference also
-contains where objects of a size are.
+Findings about effective dilation are judged on the controlled effect: the difference between object sizes at
+the same position of the feature map (`deformlab.records.same_place`). The raw difference also depends on
+where in the image objects of each size are.
 """
 
 import math
@@ -18,11 +18,11 @@ from deformlab.analysis.trials import Trial, best, best_deformable
 from deformlab.analysis.verdicts import (
     FAILS,
     HOLDS,
+    INCONCLUSIVE,
     MIN_FILTERS,
     MIN_IMAGES,
     TOO_SMALL,
     UNMEASURED,
-    UNTOLD,
     Finding,
     agreement,
     both,
@@ -34,19 +34,24 @@ from deformlab.run_folder import SCORES
 
 SMALLEST_EFFECT = 0.1
 AGAIN = "Validate the run again."
+NOT_SEPARABLE = "Object size and position cannot be separated in these images."
 WITHIN = "within the spread over seeds"
 BEYOND = "beyond the spread over seeds"
-ONE_SEED = "With one seed there is no spread to compare the difference with, so it is no verdict."
-# Shares of the raw difference that position explains, as words.
+ONE_SEED = "With a single seed the spread over seeds is unknown, so the difference allows no verdict."
+# Position explains "most" or "part" of the raw difference above these shares.
 MOSTLY, LITTLE = 0.5, 0.2
 
 
 def judge(trials: TrialSet, smallest_effect: float = SMALLEST_EFFECT) -> list[Finding]:
-    """Judges each of the papers' findings that the trials can say something about.
+    """Judges the papers' findings on the trials of a report.
 
     Args:
         trials: The trials.
-        smallest_effect: Differences in effective dilation up to this are too small to matter, in cells, >= 0.
+        smallest_effect: Differences in effective dilation up to this count as too small to matter, in cells,
+            >= 0.
+
+    Returns:
+        The findings in the order of the report. Findings that the trials cannot address are left out.
     """
     comparison = trials.by_object
     findings = [
@@ -60,15 +65,15 @@ def judge(trials: TrialSet, smallest_effect: float = SMALLEST_EFFECT) -> list[Fi
 
 
 def _with_terms(finding: Finding, trials: TrialSet) -> Finding:
-    """The finding, with a line for each way in which its trials differ in more than their variant."""
-    lines = [f"Not on equal terms: {line}." for line in unequal_terms(trials, finding.trials)]
+    """Adds to the finding one line for each difference between its trials beyond their variant."""
+    lines = [f"Unequal conditions: {line}." for line in unequal_terms(trials, finding.trials)]
     return replace(finding, evidence=(*finding.evidence, *lines))
 
 
 def dilation_grows_with_size(
     trials: Sequence[Trial], comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding:
-    """Large minus small in the last layer of the best deformable trial, at the same place."""
+    """Judges large minus small at the same position, in the last layer of the best deformable trial."""
     key, claim = "dilation_grows_with_size", "Effective dilation grows with object size"
     trial = best_deformable(comparison.trials)
     if trial is None:
@@ -85,9 +90,9 @@ def dilation_grows_with_size(
     sentence = effect_sentence(effect) if effect is not None else ""
     evidence = []
     if medium is not None and medium.controlled is not None:
-        evidence.append(f"Medium minus small at the same place: {medium.controlled} cells.")
+        evidence.append(f"Medium minus small at the same position: {medium.controlled} cells.")
     return _judge_effects(
-        Finding(key, claim, UNTOLD, sentence, details=details, trials=(trial.name,)),
+        Finding(key, claim, INCONCLUSIVE, sentence, details=details, trials=(trial.name,)),
         trial,
         comparison,
         [effect],
@@ -99,7 +104,7 @@ def dilation_grows_with_size(
 def background_between(
     trials: Sequence[Trial], comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding:
-    """Background minus medium and large minus background at the same place: both must hold."""
+    """Judges background minus medium and large minus background at the same position; both must hold."""
     key, claim = "background_between", "Background lies between medium and large objects"
     trial = best_deformable(comparison.trials)
     if trial is None:
@@ -113,21 +118,21 @@ def background_between(
         for effect in effects
         if effect is not None and effect.controlled is not None
     ]
-    sentence = f"At the same place: {'; '.join(parts)}." if parts else ""
-    finding = Finding(key, claim, UNTOLD, sentence, trials=(trial.name,))
+    sentence = f"At the same position: {'; '.join(parts)}." if parts else ""
+    finding = Finding(key, claim, INCONCLUSIVE, sentence, trials=(trial.name,))
     return _judge_effects(finding, trial, comparison, effects, smallest_effect)
 
 
 def looks_further_and_gains(
     comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding | None:
-    """Large minus small at the same place, and the IoU of large objects gained over the best atrous trial.
+    """Judges large minus small at the same position together with the IoU gain of large objects.
 
-    None if no deformable trial recorded objects.
+    The gain is over the best atrous trial. None if no deformable trial recorded objects.
     """
     key, claim = (
         "looks_further_and_gains",
-        "The network looks further where objects are larger, and gains there",
+        "Large objects have larger effective dilation and gain IoU",
     )
     trial = best_deformable(comparison.trials)
     if trial is None:
@@ -140,38 +145,38 @@ def looks_further_and_gains(
     if effect is not None and effect.controlled is not None:
         parts.append(effect_sentence(effect))
     if comparison.baseline is not None:
-        parts.append(f"IoU gained over {comparison.baseline.name}, in points: {listed}.")
-    finding = Finding(key, claim, UNTOLD, " ".join(parts), trials=names)
+        parts.append(f"IoU gain over {comparison.baseline.name} in points: {listed}.")
+    finding = Finding(key, claim, INCONCLUSIVE, " ".join(parts), trials=names)
     if comparison.baseline is None:
-        reason = "There is no atrous trial to gain over."
+        reason = "These runs include no atrous trial to compute the gain over."
         return replace(finding, sentence=f"{finding.sentence} {reason}".strip())
     gain = gains.get("large")
     if gain is None:
-        return replace(finding, sentence=f"{finding.sentence} There are too few large objects.")
+        return replace(finding, sentence=f"{finding.sentence} The images have too few large objects.")
     return _judge_effects(finding, trial, comparison, [effect], smallest_effect, gain=gain)
 
 
 def effect_sentence(effect: TrialEffect) -> str:
-    """The controlled effect with its interval, and what the raw difference owes to the place.
+    """Describes the controlled effect, and how much of the raw difference position explains.
 
-    `At the same place, filters on large objects look 0.02 [0.00, 0.03] cells further than on small ones; the
-    raw difference of 0.10 is mostly place.`
+    For example: `At the same position, effective dilation is 0.02 [0.00, 0.03] cells larger on large objects
+    than on small ones; position explains most of the raw difference of 0.10.`
     """
     if effect.controlled is None:
-        return "At the same place, the data do not tell object sizes from positions."
-    value, direction = effect.controlled.value, "further than"
+        return NOT_SEPARABLE
+    value, direction = effect.controlled.value, "larger"
     low, high = effect.controlled.interval or (math.nan, math.nan)
     if value < 0:
-        value, low, high, direction = -value, -high, -low, "less far than"
+        value, low, high, direction = -value, -high, -low, "smaller"
     interval = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
-    words = (
-        f"At the same place, filters on {effect.size} objects look {value:.2f}{interval} cells {direction} "
-        f"on {effect.reference} ones"
+    controlled = (
+        f"At the same position, effective dilation is {value:.2f}{interval} cells {direction} on "
+        f"{effect.size} objects than on {effect.reference} ones"
     )
-    return f"{words}; {_raw_words(effect)}."
+    return f"{controlled}; {_raw_text(effect)}."
 
 
-def _raw_words(effect: TrialEffect) -> str:
+def _raw_text(effect: TrialEffect) -> str:
     assert effect.controlled is not None
     if effect.raw is None:
         return "the raw difference is undefined"
@@ -179,15 +184,15 @@ def _raw_words(effect: TrialEffect) -> str:
     if abs(effect.raw.value) < 0.005:
         return "the raw difference is 0.00"
     if effect.raw.value * effect.controlled.value < 0 and abs(effect.controlled.value) >= 0.005:
-        return f"the raw difference of {raw} has the other sign, because of place"
+        return f"the raw difference of {raw} has the opposite sign because of position"
     share = 1 - effect.controlled.value / effect.raw.value
     if share > MOSTLY:
-        return f"the raw difference of {raw} is mostly place"
+        return f"position explains most of the raw difference of {raw}"
     if share > LITTLE:
-        return f"the raw difference of {raw} is partly place"
+        return f"position explains part of the raw difference of {raw}"
     if share < -LITTLE:
-        return f"the raw difference of {raw} is smaller, because of place"
-    return f"the raw difference of {raw} owes little to place"
+        return f"the raw difference of {raw} is smaller because of position"
+    return f"position explains little of the raw difference of {raw}"
 
 
 def _judge_effects(
@@ -199,17 +204,17 @@ def _judge_effects(
     evidence: Sequence[str] = (),
     gain: Estimate | None = None,
 ) -> Finding:
-    """The finding with the verdict on the effects, and on the gain if there is one, which both must hold."""
-    place = _where(trial, comparison.trials)
+    """The finding with its verdict: all effects must hold, and also the gain if it is given."""
+    where = _where(trial, comparison.trials)
     if not comparison.effects(trial):
-        reason = f"The effect at the same place was not recorded for every seed. {AGAIN}"
+        reason = f"The effect at the same position was not recorded for every seed. {AGAIN}"
         return replace(
             finding,
             verdict=UNMEASURED,
-            sentence=" ".join(filter(None, (place, finding.sentence, reason))),
+            sentence=" ".join(filter(None, (where, finding.sentence, reason))),
             short=AGAIN,
         )
-    finding = replace(finding, sentence=f"{place} {finding.sentence}")
+    finding = replace(finding, sentence=f"{where} {finding.sentence}")
     reason = _unjudgeable(trial, effects)
     known = [e for e in effects if e is not None and e.controlled is not None]
     estimates = [e.controlled for e in known if e.controlled is not None]
@@ -230,66 +235,72 @@ def _judge_effects(
         verdict = both(verdict, other)
         alone = [both(*pair) for pair in zip(alone, others, strict=True)]
     verdict, certainty, holding = agreement(verdict, alone)
-    if verdict == UNTOLD:
+    if verdict == INCONCLUSIVE:
         why = _why_untold(together, smallest_effect, gain)
         finding = replace(finding, sentence=f"{finding.sentence} {why}")
     if verdict == TOO_SMALL:
         finding = replace(
             finding,
-            sentence=f"{finding.sentence} Effects up to {smallest_effect:g} cells are too small to matter.",
+            sentence=f"{finding.sentence} Effects up to {smallest_effect:g} cells count as too small.",
         )
-    certainty = ", ".join(part for part in ("95 % over images", certainty) if part)
+    certainty = ", ".join(part for part in ("95 % interval over images", certainty) if part)
     return replace(finding, verdict=verdict, certainty=certainty, holding=holding)
 
 
 def _unjudgeable(trial: Trial, effects: Sequence[TrialEffect | None]) -> str:
-    """Why the effects give no verdict; empty if they do."""
+    """Why the effects allow no verdict; empty if they allow one."""
     if remark := chance_remark([trial]):
         return remark
     for effect in effects:
         if effect is not None and effect.raw is None:
-            return f"Of {effect.size} and {effect.reference}, at least one has no interior filters here."
+            return f"No interior filters on {effect.size}, on {effect.reference}, or on both."
         if effect is None or effect.controlled is None:
-            return "Positions and object sizes cannot be told apart in these images."
+            return NOT_SEPARABLE
         if effect.filters < MIN_FILTERS:
-            return f"Too few filters on {effect.size} and {effect.reference} (under {MIN_FILTERS})."
+            return (
+                f"Too few filters on {effect.size} and {effect.reference} for an interval: {effect.filters}; "
+                f"at least {MIN_FILTERS} are needed."
+            )
         if effect.images < MIN_IMAGES:
-            return f"Too few images (under {MIN_IMAGES}) for an interval."
+            return f"Too few images for an interval: {effect.images}; at least {MIN_IMAGES} are needed."
     return ""
 
 
 def _why_untold(verdicts: Sequence[str], smallest_effect: float, gain: Estimate | None) -> str:
-    """Why verdicts of which the last is the gain's, if there is one, tell nothing together."""
-    if UNTOLD not in verdicts:
-        return "Not every seed can be judged alone."
+    """Why the verdicts together are inconclusive; the last verdict is that of the gain, if it is given."""
+    if INCONCLUSIVE not in verdicts:
+        return "At least one seed alone is inconclusive."
     effects = verdicts if gain is None else verdicts[:-1]
-    if UNTOLD not in effects:
+    if INCONCLUSIVE not in effects:
         assert gain is not None
-        return "The gain has no interval." if gain.interval is None else "The gain's interval contains 0."
+        return (
+            "The gain has no interval." if gain.interval is None else "The interval of the gain contains 0."
+        )
     bounds = f"{smallest_effect:g} or -{smallest_effect:g} cells" if smallest_effect else "0"
     return f"An interval is too wide: it contains {bounds}."
 
 
 def _short(effects: Sequence[TrialEffect], trial: Trial, gain: Estimate | None) -> str:
     parts = [
-        f"{effect.size} − {effect.reference} {replace(effect.controlled, std=None)} cells"
+        f"{effect.size} minus {effect.reference}: {replace(effect.controlled, std=None)} cells"
         for effect in effects
         if effect.controlled is not None
     ]
     if not parts:
         return ""
     if gain is not None:
-        parts.append(f"IoU gained on large objects {replace(gain, std=None)} points")
+        parts.append(f"IoU gain on large objects: {replace(gain, std=None)} points")
     seeds = "1 seed" if len(trial.runs) == 1 else f"{len(trial.runs)} seeds"
     filters, images = min(e.filters for e in effects), min(e.images for e in effects)
-    return f"{'; '.join(parts)} (n = {filters:,} filters, {images:,} images, {seeds})."
+    listed = "; ".join(parts)
+    return f"{listed[0].upper()}{listed[1:]} (n = {filters:,} filters, {images:,} images, {seeds})."
 
 
 def _by_seed(trial: Trial, effects: Sequence[TrialEffect], gain: Estimate | None) -> list[str]:
     if len(trial.runs) < 2:
         return []
     named = [
-        (f"{effect.size} − {effect.reference}", effect.controlled, "+.2f")
+        (f"{effect.size} minus {effect.reference}", effect.controlled, "+.2f")
         for effect in effects
         if effect.controlled is not None
     ]
@@ -308,63 +319,68 @@ def _by_seed(trial: Trial, effects: Sequence[TrialEffect], gain: Estimate | None
 
 
 def _raw_means(trial: Trial, comparison: ObjectComparison) -> list[str]:
-    """Means by size over interior filters, which also contain where objects of a size are."""
+    """Plain means by size over interior filters, which also depend on where objects of each size are."""
     rows = comparison.last_layer(trial, "interior").values()
     listed = ", ".join(f"{row.size} {row.dilation}" for row in rows if row.dilation is not None)
-    return [f"Means of interior filters, place not considered: {listed} cells."] if listed else []
+    return [f"Plain means over interior filters, at all positions: {listed} cells."] if listed else []
 
 
 def _layer_line(trial: Trial, row: TrialEffect, smallest_effect: float) -> str:
     start = f"{trial.name}, {row.layer}"
     if row.controlled is None:
-        return f"{start}: {UNTOLD}"
+        return f"{start}: {INCONCLUSIVE}"
     alone = [seed_verdict(value, smallest_effect) for value in row.controlled.seeds]
     verdict, _, holding = agreement(effect_verdict(row.controlled, smallest_effect), alone)
     if _unjudgeable(trial, [row]):
-        verdict = UNTOLD
-    words = Finding("", "", verdict, "", holding=holding).words
-    return f"{start}: {words}: {row.controlled} cells at the same place, raw {row.raw or '–'}"
+        verdict = INCONCLUSIVE
+    shown = Finding("", "", verdict, "", holding=holding).words
+    return f"{start}: {shown}: {row.controlled} cells at the same position, raw {row.raw or '–'}"
 
 
 def _where(trial: Trial, trials: Sequence[Trial]) -> str:
-    return f"{trial.layers[0]} of {trial.name} ({descriptions(trials)[trial.name]})."
+    return f"Measured in {trial.layers[0]} of {trial.name} ({descriptions(trials)[trial.name]})."
 
 
 def _without_objects(key: str, claim: str, trials: Sequence[Trial]) -> Finding:
     if any(trial.deformable for trial in trials):
-        return Finding(key, claim, UNMEASURED, f"No deformable trial was measured by object. {AGAIN}", AGAIN)
-    return Finding(key, claim, UNTOLD, "There is no deformable trial.")
+        return Finding(key, claim, UNMEASURED, f"No deformable trial has object measurements. {AGAIN}", AGAIN)
+    return Finding(key, claim, INCONCLUSIVE, "These runs include no deformable trial.")
 
 
 def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
-    """Best mean score of a deformable trial >= best of an atrous trial, and so in every seed of both.
+    """Judges whether the best deformable trial scores at least as well as the best atrous trial.
 
-    The spread is the larger of the two trials' standard deviations over seeds.
+    The mean scores are compared, and the scores of every seed that both trials have. The spread is the larger
+    of the two trials' standard deviations over seeds.
     """
-    key, claim = "deformable_beats_atrous", "Deformable is at least as good as the best atrous rate"
+    key, claim = (
+        "deformable_beats_atrous",
+        "Deformable convolution is at least as good as the best atrous rate",
+    )
     best_atrous = best([trial for trial in trials if not trial.deformable])
     deformable = [trial for trial in trials if trial.deformable]
     ours = best(deformable)
     if best_atrous is None or ours is None:
         absent = "atrous" if best_atrous is None else "deformable"
-        return Finding(key, claim, UNTOLD, f"There is no {absent} trial to compare with.")
+        return Finding(key, claim, INCONCLUSIVE, f"These runs include no {absent} trial to compare with.")
     compared = _Scores((ours, best_atrous))
     difference = ours.score.value - best_atrous.score.value
     details = tuple(
         f"{_score(trial)}: {trial.score.value - best_atrous.score.value:+.2f}" for trial in deformable
     )
     sentence = (
-        f"Best deformable {_score(ours)}; best atrous {_score(best_atrous)}; difference {difference:+.2f} "
-        "points."
+        f"Best deformable trial: {_score(ours)}; best atrous trial: {_score(best_atrous)}; difference: "
+        f"{difference:+.2f} points."
     )
     seeds = {seed: pair[0] - pair[1] for seed, pair in compared.by_seed.items()}
     listed = ", ".join(f"seed {seed}: {value:+.2f}" for seed, value in seeds.items())
     finding = Finding(
         key,
         claim,
-        UNTOLD,
+        INCONCLUSIVE,
         sentence,
-        short=f"{compared.label} {difference:+.1f} points over {best_atrous.name} ({_n(ours, best_atrous)}).",
+        short=f"{compared.label} of {ours.name} minus {best_atrous.name}: {difference:+.1f} points "
+        f"({_n(ours, best_atrous)}).",
         evidence=(f"Difference by seed: {listed} points.",) if len(seeds) > 1 else (),
         details=details,
         trials=(ours.name, best_atrous.name),
@@ -375,13 +391,13 @@ def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
 
 
 def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
-    """Over three atrous rates or more, the score rises up to a rate above the smallest and falls after it.
+    """Judges whether the score rises with the atrous rate up to a best rate and falls after it.
 
-    Of several trials with the same rate the best counts. Rising up to the largest rate holds too, with the
-    remark that the best may lie beyond. The spread is that of the best rate and the smallest one, or the next
-    one if it is the smallest itself.
+    At least three rates are needed. If several trials have the same rate, the best one counts. The claim also
+    holds if the score rises up to the largest rate; the sentence then says that a larger rate may be better.
+    The best rate is compared with the smallest rate, or with the next one if it is the smallest itself.
     """
-    key, claim = "atrous_has_best_rate", "Atrous convolution improves with larger rates up to a best one"
+    key, claim = "atrous_has_best_rate", "Larger atrous rates improve the score up to a best rate"
     by_rate: dict[int, Trial] = {}
     for trial in trials:
         rate = trial.dilation
@@ -389,7 +405,7 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
             by_rate[rate] = trial
     rates = sorted(by_rate)
     if not rates:
-        return Finding(key, claim, UNTOLD, "There is no atrous trial.")
+        return Finding(key, claim, INCONCLUSIVE, "These runs include no atrous trial.")
     atrous = [by_rate[rate] for rate in rates]
     every = _Scores(atrous)
     ranks = [trial.rank for trial in atrous]
@@ -397,13 +413,13 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
     listing = ", ".join(f"d = {rate}: {_percent(by_rate[rate])}" for rate in rates)
     sentence = f"{listing}. The best rate is {rates[peak]}."
     if len(rates) < 3:
-        return Finding(key, claim, UNTOLD, f"{sentence} At least three rates are needed.")
+        return Finding(key, claim, INCONCLUSIVE, f"{sentence} At least three rates are needed.")
     if peak == 0:
-        sentence += " It is the smallest rate of these runs: larger ones are worse."
+        sentence += " It is the smallest rate of these runs; larger rates are worse."
     elif not _rises_and_falls(ranks):
-        sentence += f" But {every.label} does not rise steadily up to it and fall after it."
+        sentence += f" However, {every.label} does not rise steadily up to it and fall steadily after it."
     elif peak == len(rates) - 1:
-        sentence += " It is the largest rate of these runs: the best may lie beyond."
+        sentence += " It is the largest rate of these runs; an even larger rate may be better."
     bests = ", ".join(
         f"seed {seed}: {rates[_peak([every.sign * score for score in alone])]}"
         for seed, alone in every.by_seed.items()
@@ -416,11 +432,11 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
         if trial not in (best_one, other) and _Scores((best_one, trial)).within
     ]
     if rivals:
-        sentence += f" Within the spread over seeds of the best: {', '.join(rivals)}."
+        sentence += f" Rates within the spread over seeds of the best rate: {', '.join(rivals)}."
     finding = Finding(
         key,
         claim,
-        UNTOLD,
+        INCONCLUSIVE,
         sentence,
         short=f"Best rate {rates[peak]}: {_percent(best_one)} {every.label} ({_n(best_one, other)}).",
         evidence=(f"Best rate by seed: {bests}.",) if len(every.by_seed) > 1 else (),
@@ -432,7 +448,7 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
 
 @dataclass(frozen=True)
 class _Scores:
-    """The scores of trials that are compared; of two, whether their difference is within the spread."""
+    """The scores of the compared trials; `spread` and `within` are for two trials."""
 
     trials: Sequence[Trial]
 
@@ -442,12 +458,12 @@ class _Scores:
 
     @property
     def sign(self) -> int:
-        """1 if more is better, else -1."""
+        """1 if a higher score is better, else -1."""
         return 1 if self.trials[0].first.result.score.mode == "max" else -1
 
     @property
     def by_seed(self) -> dict[int, list[float]]:
-        """Score in percent of each trial, for the seeds that all of them have."""
+        """Scores of the trials in percent, for each seed that all trials have."""
         scores = [
             {run.seed: run.score for run in trial.runs if run.seed is not None} for trial in self.trials
         ]
@@ -456,19 +472,19 @@ class _Scores:
 
     @property
     def spread(self) -> float | None:
-        """The larger standard deviation over seeds of two trials; None unless both have one."""
+        """The larger of the two trials' standard deviations over seeds; None unless both have one."""
         known = [trial.score.std for trial in self.trials if trial.score.std is not None]
         return max(known) if len(known) == 2 else None
 
     @property
     def within(self) -> bool:
-        """Whether the difference of two trials is within their spread."""
+        """Whether the difference between the two trials is within their spread."""
         one, other = self.trials
         return self.spread is not None and abs(one.score.value - other.score.value) <= self.spread
 
 
 def _judge_scores(finding: Finding, compared: _Scores, together: str, alone: Sequence[str]) -> Finding:
-    """The finding with the verdict on mean scores and on those of each seed that all trials have."""
+    """The finding with its verdict, from the mean scores and from each seed that all trials have."""
     if chance := chance_remark(compared.trials):
         return replace(finding, sentence=f"{finding.sentence} {chance}")
     if compared.spread is None:
@@ -476,11 +492,11 @@ def _judge_scores(finding: Finding, compared: _Scores, together: str, alone: Seq
     within = compared.within
     verdict, certainty, holding = agreement(together, alone)
     if len(alone) < 2:  # one common seed, or none
-        verdict, certainty = (UNTOLD if within else together), ""
+        verdict, certainty = (INCONCLUSIVE if within else together), ""
     sentence = finding.sentence
     if within:
         agree = verdict == together and bool(certainty)
-        end = ", but each seed says the same." if agree else ": these runs cannot tell the two apart."
+        end = ", but every seed agrees." if agree else ": these runs do not show which is better."
         sentence += f" The difference is within the spread over seeds (± {compared.spread:.2f}){end}"
     certainty = ", ".join(part for part in (certainty, WITHIN if within else BEYOND) if part)
     return replace(finding, verdict=verdict, sentence=sentence, certainty=certainty, holding=holding)

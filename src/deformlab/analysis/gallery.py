@@ -1,7 +1,7 @@
-"""Pictures of the trials, small enough to be inside the report's page, and links to pages beside it.
+"""Images from the run folders, small enough to embed in the report's page, and links to interactive pages.
 
-Training writes image, label and prediction side by side into `predictions/` of each run folder; `pictures/`
-has those of `deformlab show`, which also writes pages on which one clicks on an image.
+Training writes image, label and prediction side by side into `predictions/` of each run folder. Figures of
+`deformlab show` are in `pictures/`; it also writes interactive HTML pages.
 """
 
 import base64
@@ -25,7 +25,7 @@ IGNORED_COLOUR = "#000000"
 
 
 class Picture(NamedTuple):
-    """One picture as a data URI; `trial` is None for what all trials share."""
+    """An image or figure as a data URI; `trial` is None if all trials share it."""
 
     caption: str
     uri: str
@@ -34,11 +34,15 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures by image and by kind, and links to pages.
+    """Predictions and figures of the trials, and links to interactive pages.
 
-    `predictions` and `shown` hold a title and its pictures; `left_out` names the pictures of `deformlab show`
-    that are too many, `broken` those that could not be read; `pages` are caption and address, relative to
-    the page; `legend` holds the name and the colour (`#rrggbb`) of each class that is seen in `predictions`.
+    Attributes:
+        predictions: For each image its title, and the image, its label and the predictions of all trials.
+        shown: For each figure of `deformlab show` its title and the figure of every trial.
+        left_out: File names of further figures of `deformlab show`, beyond `MAX_SHOWN`.
+        broken: Files that could not be read.
+        pages: Caption and address of each interactive page; addresses are relative to the report.
+        legend: Name and colour (`#rrggbb`) of each class that occurs in `predictions`.
     """
 
     predictions: tuple[tuple[str, tuple[Picture, ...]], ...]
@@ -54,9 +58,9 @@ class Gallery:
 
 
 def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
-    """The pictures of the trials, for a page in the folder `output`.
+    """Collects the images and figures of the trials for a page in the folder `output`.
 
-    Of each trial the run with the smallest seed that has a picture of that name.
+    For each file name and trial, the run with the smallest seed that has the file is used.
     """
     broken: list[str] = []
     colours: set[str] = set()
@@ -106,7 +110,7 @@ def _of_each_trial(
 def _predictions(
     trials: Sequence[Trial], name: str, broken: list[str], colours: set[str]
 ) -> Iterator[Picture]:
-    """Image and label once, then the prediction of each trial; adds the colours of the classes in them."""
+    """Yields image and label once, then each trial's prediction; adds the colours it finds to `colours`."""
     for number, (run, image) in enumerate(_of_each_trial(trials, "predictions", name, broken)):
         width = image.width // len(PANELS)
         parts = {
@@ -127,7 +131,7 @@ def _colours(picture: Image.Image) -> set[str]:
 
 
 def _legend(trials: Sequence[Trial], colours: set[str]) -> Iterator[tuple[str, str]]:
-    """The classes that are seen; early runs recorded no palette and have no legend."""
+    """Classes whose colours occur; none for early runs, which did not record their palette."""
     known = next((run for trial in trials for run in trial.runs if run.result.palette), None)
     if known is None:
         return

@@ -1,7 +1,7 @@
-"""The report as one HTML file: no network, no script, images inside, light and dark, on a desk or a phone.
+"""The report as one HTML file without scripts or network access, for light and dark mode, desktop and phone.
 
-On top are the question, one figure and the verdicts; everything else is folded away below them. The template
-is `templates/report.html`; Jinja2 escapes every name and number in it.
+The scores, one figure and the verdicts are at the top; everything else is folded away below. The template is
+`templates/report.html`; Jinja2 escapes every name and number in it.
 """
 
 import base64
@@ -24,14 +24,12 @@ from deformlab.analysis.tables import definitions
 from deformlab.analysis.trial_set import TrialSet
 from deformlab.analysis.verdicts import FAILS, HOLDS, MIXED, TOO_SMALL, Finding
 
-LEAD = "score_over_dilation"
-# Titles with the plots and tables of each topic, in the order of the page. Other tables go to the first.
+LEAD_TABLE = "table3_atrous_against_deformable"
+LEAD_FIGURE = "score_over_dilation"
+# Figures and tables of each topic, in the order of the page. Tables not listed here go to the first topic.
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "Scores": (
-        ("score_over_layers",),
-        ("table3_atrous_against_deformable", "evaluations", "table1_deformable_layers"),
-    ),
-    "How far the network looks": (
+    "Scores in detail": (("score_over_layers",), ("evaluations", "table1_deformable_layers")),
+    "Effective dilation and object size": (
         ("same_place_effect", "dilation_and_iou_by_size", "dilation_by_layer"),
         (
             "same_place_effect",
@@ -40,7 +38,7 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "published_effective_dilation",
         ),
     ),
-    "More on how far it looks": (
+    "Effective dilation in detail": (
         (),
         (
             "dilation_by_layer_and_size",
@@ -54,7 +52,7 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 PROVENANCE = ("cost", "runs")
 KINDS = {HOLDS: "holds", FAILS: "fails", MIXED: "mixed"}
-# For readers who cannot tell the colours apart.
+# Signs repeat the meaning of the colours, for colour-blind readers.
 SIGNS = {HOLDS: "✓", FAILS: "✗", MIXED: "±", TOO_SMALL: "≈"}
 
 
@@ -64,9 +62,9 @@ class _Figure(NamedTuple):
 
 
 class _Cell(NamedTuple):
-    """A cell of a table: `small` is on a line of its own, `again` repeats the cell above."""
+    """A cell of a table; `small` is text on a second line, `again` marks a repetition of the cell above."""
 
-    words: str
+    text: str
     kind: str
     source: str | None = None
     small: str | None = None
@@ -74,14 +72,14 @@ class _Cell(NamedTuple):
 
 
 class _Body(NamedTuple):
-    """Rows of a table; those of the runs of one trial are what numbers link to."""
+    """Rows of a table; numbers link to the body with the runs of their trial."""
 
     source: str | None
     rows: list[list[_Cell]]
 
 
 class _View(NamedTuple):
-    """A table as the template shows it."""
+    """A table as the template renders it."""
 
     name: str
     title: str
@@ -105,16 +103,16 @@ def page(
     warnings: Sequence[str],
     output: Path,
 ) -> str:
-    """The whole page.
+    """Renders the HTML page of a report.
 
     Args:
-        trials: The trials that it reports on.
-        question: What the sweep asks, in a sentence or two.
-        findings: In the order in which they are shown.
-        tables: All of them.
-        plots: Caption and PNG file by name.
+        trials: The trials that the report is about.
+        question: The question of the sweep, in a sentence or two.
+        findings: In the order of the page.
+        tables: All tables.
+        plots: Caption and PNG file of each figure, by name.
         warnings: One line each.
-        output: The folder that the page will be in.
+        output: The folder that the page will be written to.
     """
     views = {table.name: _view(table) for table in tables}
     drawn = {name: _figure(*plot) for name, plot in plots.items()}
@@ -126,9 +124,9 @@ def page(
         )
         for title, (plot_names, table_names) in TOPICS.items()
     ]
-    placed = {name for _, names in TOPICS.values() for name in (*names, *PROVENANCE)}
+    placed = {LEAD_TABLE, *PROVENANCE, *(name for _, names in TOPICS.values() for name in names)}
     topics[0].tables.extend(view for name, view in views.items() if name not in placed)
-    seen = gallery(trials.trials, output)
+    images = gallery(trials.trials, output)
     published = any(PUBLISHED in (*table.row_sources, *table.column_sources) for table in tables)
     return (
         _environment()
@@ -138,12 +136,13 @@ def page(
             dataset=trials.dataset,
             style=page_style(),
             question=question,
-            lead=drawn.get(LEAD),
+            lead_table=views.get(LEAD_TABLE),
+            lead_figure=drawn.get(LEAD_FIGURE),
             findings=findings,
             warnings=warnings,
             facts=_facts(trials),
             topics=[topic for topic in topics if topic.figures or topic.tables],
-            gallery=seen if seen else None,
+            gallery=images or None,
             definitions=definitions(trials),
             provenance=[views[name] for name in PROVENANCE if name in views],
             published=SOURCE if published else "",
@@ -153,12 +152,12 @@ def page(
 
 
 def page_style() -> Markup:
-    """The style sheet of deformlab's pages."""
+    """The style sheet that all HTML pages of deformlab share."""
     return Markup(files("deformlab.analysis").joinpath("templates/report.css").read_text("utf-8"))
 
 
 def anchor(source: str) -> str:
-    """The id on the page of a trial's runs, or of the published numbers; different names never share one."""
+    """The HTML id of a trial's runs, or of the published numbers; different names get different ids."""
     return "source-" + re.sub(r"[^\w.+-]", lambda found: f"~{ord(found[0]):x}~", source)
 
 
@@ -181,7 +180,7 @@ def _environment() -> Environment:
 
 
 def _unbroken(sentence: str) -> Markup:
-    """Escaped, with each number, its spread and its interval on one line."""
+    """Escapes a sentence and prevents line breaks between a number, its spread and its interval."""
     escaped = str(escape(sentence)).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
     return Markup(
         re.sub(r"(?<=\d) (\[[^\]]+\])", lambda found: "\u00a0" + found[1].replace(" ", "\u00a0"), escaped)
@@ -193,7 +192,7 @@ def _figure(caption: str, path: Path) -> _Figure:
 
 
 def _view(table: Table) -> _View:
-    kinds = ["text" if words else "number" for words in text_columns(table)]
+    kinds = ["text" if is_text else "number" for is_text in text_columns(table)]
     sources = table.column_sources or (None,) * len(table.header)
     header = [_Cell(*column) for column in zip(table.header, kinds, sources, strict=True)]
     rows = [_row(table, index, kinds) for index in range(len(table.rows))]
@@ -213,18 +212,18 @@ def _row(table: Table, index: int, kinds: Sequence[str]) -> list[_Cell]:
     same = linked and table.header[0] in ("Trial", "Layer")
     cells = []
     for column, cell in enumerate(row):
-        # Repeated names are pale, so that groups of rows can be seen.
+        # Repeated names are pale, which makes groups of rows visible.
         last = column + 1 == len(row)
         same = same and isinstance(cell, str) and not last and above[column : column + 1] == (cell,)
         source = table.source(index, column)
         is_number = cell is not None and not isinstance(cell, str)
         link = source if linked and source is not None and (is_number or cell == source) else None
-        words, small = text(cell), None
+        shown, small = text(cell), None
         if isinstance(cell, Estimate):
-            # Interval and count get a line of their own, so that tables fit a phone.
-            found = re.match(r"([^\[(]+?)(?: (\[.+\]|\(n = .+\)))?$", words)
-            words, small = (found[1], found[2]) if found else (words, None)
-        cells.append(_Cell(words, kinds[column], link, small, same))
+            # Interval and count go on a second line, which makes tables narrow enough for a phone.
+            found = re.match(r"([^\[(]+?)(?: (\[.+\]|\(n = .+\)))?$", shown)
+            shown, small = (found[1], found[2]) if found else (shown, None)
+        cells.append(_Cell(shown, kinds[column], link, small, same))
     return cells
 
 
@@ -238,5 +237,5 @@ def _facts(trials: TrialSet) -> str:
         f"Data set {trials.dataset}, {len(trials.classes)} classes; {network}; {len(trials.trials)} trials, "
         f"{sum(len(trial.runs) for trial in trials.trials)} runs, "
         f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(str(seed) for seed in seeds) or 'unknown'}. "
-        "Numbers in tables link to their runs."
+        "Numbers in tables link to the runs that they come from."
     )

@@ -1,7 +1,7 @@
-"""The figures of a report, as far as the runs recorded what they show.
+"""The figures of a report, drawn from what the runs recorded.
 
-A trial has the same colour, line and marker in every figure: `trial_styles` assigns them once. Atrous trials
-are grey with open markers, deformable ones coloured with filled markers.
+A trial has the same colour, line style and marker in every figure, assigned by `trial_styles`. Atrous trials
+are grey with open markers; deformable trials are coloured with filled markers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from deformlab.figure_style import COLOURS, LINES, MARKERS, finish_axes, legend_
 from deformlab.records import ALL, SIZES, Region
 from deformlab.run_folder import SCORES
 
-# As many last layers as the paper lists are beside IoU; a figure of all layers has more panels.
+# The figure with IoU shows as many last layers as the paper lists; the figure of all layers shows more.
 LAYERS_BESIDE_IOU = 3
 MAX_LAYERS = 6
 GREYS = ("black", "0.35", "0.55")
@@ -30,7 +30,7 @@ Styles = Mapping[str, Style]
 
 
 def trial_styles(trials: Sequence[Trial]) -> dict[str, Style]:
-    """Colour, line style and marker of each trial by name, for `Axes.plot` and `Axes.errorbar`."""
+    """Colour, line style and marker of each trial by name, as options of `Axes.plot` and `Axes.errorbar`."""
     styles: dict[str, Style] = {}
     colours = [colour for colour in COLOURS if colour != "#000000"]
     atrous = [trial for trial in trials if not trial.deformable]
@@ -47,43 +47,46 @@ def _style(colour: str, index: int) -> Style:
 
 
 def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[str, Figure]]:
-    """Caption and figure by name, in the order of the report, as far as the runs recorded what they show.
+    """Draws every figure that the runs have data for.
 
     Args:
         trials: The trials.
-        smallest_effect: Effects on effective dilation below this are marked as small, in cells.
+        smallest_effect: Effects on effective dilation up to this are marked as too small to matter, in cells.
+
+    Returns:
+        Caption and figure by name, in the order of the report.
     """
     styles, comparison = trial_styles(trials.trials), trials.by_object
     label = trials.score_label
-    bars = "Bars: standard deviation over seeds"
+    bars = "Error bars: standard deviation over seeds"
     drawn: dict[str, tuple[str, Figure | None]] = {
         "score_over_dilation": (
-            f"{label} over the atrous rate; horizontal lines are deformable networks. {bars}; dots: single "
-            "seeds.",
+            f"{label} by atrous rate; deformable networks are shown as horizontal lines. {bars}; dots: "
+            "single seeds.",
             score_over_dilation(trials.trials, styles),
         ),
         "same_place_effect": (
-            "How much further filters on large objects look than filters on small ones at the same place. "
-            "Bars: 95 % intervals over images, seeds together; dots: single seeds; grey band: effects that "
-            f"are too small to matter (under {smallest_effect:g} cells).",
+            "Effective dilation on large objects minus that on small objects at the same position, by "
+            "layer. Error bars: 95 % intervals over images, all seeds together; dots: single seeds; grey "
+            f"band: effects that are too small to matter (up to {smallest_effect:g} cells).",
             same_place_effect(comparison, styles, smallest_effect),
         ),
         "dilation_and_iou_by_size": (
-            "Effective dilation of interior filters by object size in the last layers, and IoU by object "
-            "size beside it. Bars: 95 % intervals over images, seeds together; dots: single seeds.",
+            "Effective dilation of interior filters in the last layers and IoU, by object size. Error bars: "
+            "95 % intervals over images, all seeds together; dots: single seeds.",
             dilation_and_iou_by_size(comparison, styles),
         ),
         "score_over_layers": (
-            f"{label} over the number of deformable layers. {bars}.",
+            f"{label} by number of deformable layers. {bars}.",
             score_over_layers(trials.trials, styles),
         ),
         "dilation_by_layer": (
-            "Effective dilation of interior filters by object size, layer by layer. Bars: 95 % intervals "
-            "over images, seeds together.",
+            "Effective dilation of interior filters by object size, for each layer. Error bars: 95 % "
+            "intervals over images, all seeds together.",
             dilation_by_layer(comparison, styles),
         ),
         "learning_curves": (
-            f"{label} on the validation images after each epoch; the other trials in grey.",
+            f"{label} on the validation images after each epoch; grey: the other trials.",
             learning_curves(
                 trials.trials,
                 f"val/{trials.trials[0].first.result.score.name}",
@@ -93,7 +96,7 @@ def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[s
             ),
         ),
         "training_loss": (
-            "Training loss by epoch; the other trials in grey.",
+            "Training loss by epoch; grey: the other trials.",
             learning_curves(trials.trials, "train/loss", "loss (nat)", styles),
         ),
     }
@@ -101,7 +104,14 @@ def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[s
 
 
 def score_over_dilation(trials: Sequence[Trial], styles: Styles | None = None) -> Figure:
-    """The score over the atrous rate, each deformable trial a horizontal line; error bars over seeds."""
+    """Draws the score by atrous rate, with a horizontal line for each deformable trial.
+
+    Error bars are standard deviations over seeds.
+
+    Args:
+        trials: The trials, of one score.
+        styles: From `trial_styles`; None to assign them here.
+    """
     styles = styles or trial_styles(trials)
     deformable = [trial for trial in trials if trial.deformable]
     atrous = sorted((t for t in trials if not t.deformable), key=lambda t: (t.dilation, t.order))
@@ -109,7 +119,7 @@ def score_over_dilation(trials: Sequence[Trial], styles: Styles | None = None) -
     rates = [trial.dilation for trial in atrous]
     if atrous:
         means = [trial.score.value for trial in atrous]
-        axes.plot(rates, means, color="0.6", linewidth=1.2, zorder=2, label="atrous, by rate")
+        axes.plot(rates, means, color="0.6", linewidth=1.2, zorder=2, label="atrous trials")
         for trial in atrous:
             _score(axes, trial, trial.dilation, styles[trial.name] | {"linestyle": "none"})
     right = max(rates, default=0)
@@ -117,21 +127,27 @@ def score_over_dilation(trials: Sequence[Trial], styles: Styles | None = None) -
         style = styles[trial.name]
         line = {name: style[name] for name in ("color", "linestyle")}
         axes.axhline(trial.score.value, linewidth=1.2, zorder=1.5, **line)
-        # Side by side to the right of the rates, so that error bars do not cover each other.
+        # To the right of the rates, side by side, so that error bars do not overlap.
         _score(axes, trial, right + 0.6 + 0.35 * i, style, _label(trial))
     axes.set_xlabel("atrous rate d of conv5 (feature-map cells)")
     axes.set_ylabel(_score_label(trials))
     axes.set_xticks(sorted(set(rates)))
     finish_axes(axes)
-    legend_below(figure, first=("atrous, by rate",))
+    legend_below(figure, first=("atrous trials",))
     return figure
 
 
 def score_over_layers(trials: Sequence[Trial], styles: Styles | None = None) -> Figure | None:
-    """The score over the number of deformable layers; trials of one kind and dilation are joined by a line.
+    """Draws the score by number of deformable layers; a line joins trials of one kind and dilation.
 
-    The atrous network of the same dilation has none. None unless trials of one kind and dilation have two
-    different numbers of layers.
+    The atrous network of the same dilation counts as having no deformable layers.
+
+    Args:
+        trials: The trials, of one score.
+        styles: From `trial_styles`; None to assign them here.
+
+    Returns:
+        None unless two trials of one kind and dilation differ in their number of layers.
     """
     styles = styles or trial_styles(trials)
     groups: dict[tuple[str, int], list[Trial]] = {}
@@ -148,10 +164,10 @@ def score_over_layers(trials: Sequence[Trial], styles: Styles | None = None) -> 
     for (_, dilation), group in groups.items():
         line = [t for t in atrous if t.dilation == dilation] + group
         numbers = [_layers_name(trial) for trial in line]
-        # Two trials with the same number of layers differ in something else: a line would mislead.
+        # Trials with the same number of layers differ in something else, so a line would mislead.
         if len(set(numbers)) == len(numbers):
-            places = [names.index(number) for number in numbers]
-            axes.plot(places, [trial.score.value for trial in line], color="0.6", linewidth=1.2, zorder=2)
+            positions = [names.index(number) for number in numbers]
+            axes.plot(positions, [trial.score.value for trial in line], color="0.6", linewidth=1.2, zorder=2)
     for trial in shown:
         style = styles[trial.name] | {"linestyle": "none"}
         _score(axes, trial, names.index(_layers_name(trial)), style, _label(trial))
@@ -166,7 +182,18 @@ def score_over_layers(trials: Sequence[Trial], styles: Styles | None = None) -> 
 def same_place_effect(
     comparison: ObjectComparison, styles: Styles | None = None, smallest_effect: float = 0.1
 ) -> Figure | None:
-    """Large minus small at the same place, a row per deformable layer; None if it was not recorded."""
+    """Draws effective dilation on large minus small objects at the same position, a row per layer.
+
+    Error bars are 95 % intervals over images; dots are single seeds.
+
+    Args:
+        comparison: The trials.
+        styles: From `trial_styles`; None to assign them here.
+        smallest_effect: Effects up to this are in the grey band, in cells.
+
+    Returns:
+        None if no deformable trial recorded the effect.
+    """
     styles = styles or trial_styles(comparison.trials)
     shown: list[tuple[Trial, dict[str, Estimate]]] = []
     for trial in comparison.trials:
@@ -196,7 +223,8 @@ def same_place_effect(
                 axes.plot(seeds, [y] * len(seeds), ".", color="0.35", markersize=3, zorder=4)
     axes.set_yticks(range(len(layers)), [plain(layer) for layer in layers])
     axes.set_ylim(-0.6, len(layers) - 0.4)
-    axes.set_xlabel("large minus small objects (cells)")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel("effective dilation, large minus small objects (cells)")
     axes.set_ylabel("layer")
     finish_axes(axes)
     legend_below(figure)
@@ -204,9 +232,9 @@ def same_place_effect(
 
 
 def trials_to_draw(comparison: ObjectComparison) -> tuple[Trial, ...]:
-    """Deformable trials, and of the atrous ones the best and those of the deformable ones' dilations.
+    """All deformable trials, the best atrous trial, and atrous trials with the dilation of a deformable one.
 
-    A deformable network starts as the atrous one of its dilation; other rates would crowd the panels.
+    A deformable network starts as the atrous network of its dilation. Other rates would crowd the panels.
     """
     dilations = {trial.dilation for trial in comparison.trials if trial.deformable}
     return tuple(
@@ -217,7 +245,7 @@ def trials_to_draw(comparison: ObjectComparison) -> tuple[Trial, ...]:
 
 
 class _Panel(NamedTuple):
-    """One quantity of `TrialSizeRow`, of one layer, or of the last one where layers do not differ."""
+    """A quantity of `TrialSizeRow` in one layer; None for quantities that are equal in all layers."""
 
     title: str
     label: str
@@ -228,15 +256,19 @@ class _Panel(NamedTuple):
 def dilation_and_iou_by_size(
     comparison: ObjectComparison, styles: Styles | None = None, trials: Sequence[Trial] | None = None
 ) -> Figure | None:
-    """Effective dilation of interior filters by object size in the last layers, beside IoU and its gain.
+    """Draws effective dilation of interior filters in the last layers, IoU and its gain by object size.
 
-    A line per trial. Bars are 95 % intervals over images, seeds together; dots are single seeds. If interior
-    filters were not recorded, all filters are drawn.
+    One line per trial. Error bars are 95 % intervals over images, all seeds together; dots are single seeds.
+    If interior filters were not recorded, all filters are used.
 
     Args:
-        comparison: The trials; None is returned if none of them recorded objects.
-        styles: By trial.
-        trials: Which of its trials to draw; None for `trials_to_draw`.
+        comparison: The trials.
+        styles: From `trial_styles`; None to assign them here.
+        trials: The trials to draw; None for all deformable trials, the best atrous trial, and atrous trials
+            with the dilation of a deformable one.
+
+    Returns:
+        None if there are no trials to draw.
     """
     shown = tuple(trials) if trials is not None else trials_to_draw(comparison)
     if not shown:
@@ -246,15 +278,20 @@ def dilation_and_iou_by_size(
     if any(row.iou is not None for row in rows):
         drawn.insert(1, _Panel("IoU", "IoU (%)", "iou"))
         if comparison.baseline is not None and any(row.gain is not None for row in rows):
-            title = f"IoU gained over {comparison.baseline.name}"
+            title = f"IoU gain over {comparison.baseline.name}"
             drawn.insert(3, _Panel(title, "difference (points)", "gain"))
     return _by_size(comparison, shown, drawn, styles or trial_styles(comparison.trials))
 
 
 def dilation_by_layer(comparison: ObjectComparison, styles: Styles | None = None) -> Figure | None:
-    """Effective dilation of interior filters by object size, a panel per layer, deformable trials only.
+    """Draws effective dilation of interior filters by object size, a panel per layer, for deformable trials.
 
-    None if `dilation_and_iou_by_size` has a panel for every layer already.
+    Args:
+        comparison: The trials.
+        styles: From `trial_styles`; None to assign them here.
+
+    Returns:
+        None if `dilation_and_iou_by_size` already shows every layer.
     """
     shown = tuple(trial for trial in comparison.trials if trial.deformable)
     drawn = _layer_panels(shown)
@@ -264,7 +301,7 @@ def dilation_by_layer(comparison: ObjectComparison, styles: Styles | None = None
 
 
 def _layer_panels(trials: Sequence[Trial]) -> list[_Panel]:
-    """A panel for each layer that some trial learned offsets in; every layer of atrous trials alone."""
+    """A panel for each layer of the deformable trials; without deformable trials, for each layer."""
     learning = [trial for trial in trials if trial.deformable] or trials
     layers = sorted({layer for trial in learning for layer in trial.layers}, key=natural, reverse=True)
     return [_Panel(layer, "effective dilation\n(feature-map cells)", "dilation", layer) for layer in layers]
@@ -307,16 +344,16 @@ def _size_line(
     known: dict[str, Estimate] = {
         size: getattr(row, quantity) for size, row in rows.items() if getattr(row, quantity) is not None
     }
-    # The line ends before the background, which is not a size.
+    # The line does not extend to the background, which is not a size.
     sizes = [size for size in SIZES if size in known and size != "background"]
-    places = [SIZES.index(size) + shift for size in sizes]
-    axes.plot(places, [known[size].value for size in sizes], label=label, zorder=3, **style)
+    positions = [SIZES.index(size) + shift for size in sizes]
+    axes.plot(positions, [known[size].value for size in sizes], label=label, zorder=3, **style)
     for size, estimate in known.items():
-        place = SIZES.index(size) + shift
-        axes.errorbar(place, estimate.value, _bars(estimate), capsize=3, zorder=2.5, **style)
+        x = SIZES.index(size) + shift
+        axes.errorbar(x, estimate.value, _bars(estimate), capsize=3, zorder=2.5, **style)
         seeds = {seed for seed in estimate.seeds if seed is not None}
         if len(seeds) > 1:
-            axes.plot([place + 0.07] * len(seeds), sorted(seeds), ".", color="0.35", markersize=3, zorder=4)
+            axes.plot([x + 0.07] * len(seeds), sorted(seeds), ".", color="0.35", markersize=3, zorder=4)
 
 
 def _size_axis(axes: Axes, comparison: ObjectComparison) -> None:
@@ -335,9 +372,17 @@ def _size_axis(axes: Axes, comparison: ObjectComparison) -> None:
 def learning_curves(
     trials: Sequence[Trial], column: str, label: str, styles: Styles | None = None, scale: float = 1.0
 ) -> Figure | None:
-    """One column of metrics.csv over epochs, a panel per trial, a line per seed, other trials in grey.
+    """Draws one column of `metrics.csv` by epoch: a panel per trial, a line per seed, other trials in grey.
 
-    None if no run has that column.
+    Args:
+        trials: The trials.
+        column: Name of the column, for example `val/miou`.
+        label: Label of the vertical axis.
+        styles: From `trial_styles`; None to assign them here.
+        scale: Factor for the values.
+
+    Returns:
+        None if no run has the column.
     """
     styles = styles or trial_styles(trials)
     shown = [trial for trial in trials if any(_curve(run, column) for run in trial.runs)]
@@ -357,7 +402,7 @@ def learning_curves(
         axes.legend(frameon=False, fontsize="small")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
-        # The last panel of each column shows the epochs.
+        # Only the last panel of each column shows epoch numbers.
         axes.tick_params(labelbottom=i + 2 >= len(shown))
         if i % 2 == 0:
             axes.set_ylabel(label)
@@ -365,7 +410,7 @@ def learning_curves(
 
 
 def _curve(run: Run, column: str) -> list[tuple[float, float]]:
-    # metrics.csv counts epochs from 0, as Lightning does; people count from 1.
+    # metrics.csv counts epochs from 0, as Lightning does; figures count from 1.
     return [(row["epoch"] + 1, row[column]) for row in run.curves if "epoch" in row and column in row]
 
 
@@ -374,11 +419,11 @@ def _scaled(run: Run, column: str, scale: float) -> tuple[list[float], list[floa
     return [epoch for epoch, _ in points], [scale * value for _, value in points]
 
 
-def _score(axes: Axes, trial: Trial, place: float, style: Style, label: str | None = None) -> None:
-    axes.errorbar(place, trial.score.value, trial.score.std or 0, capsize=4, label=label, zorder=3, **style)
+def _score(axes: Axes, trial: Trial, x: float, style: Style, label: str | None = None) -> None:
+    axes.errorbar(x, trial.score.value, trial.score.std or 0, capsize=4, label=label, zorder=3, **style)
     if len(trial.runs) > 1:
         seeds = [run.score for run in trial.runs]
-        axes.plot([place + 0.12] * len(seeds), seeds, ".", color="0.35", markersize=4, zorder=4)
+        axes.plot([x + 0.12] * len(seeds), seeds, ".", color="0.35", markersize=4, zorder=4)
 
 
 def _bars(estimate: Estimate) -> list[list[float]]:

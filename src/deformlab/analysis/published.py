@@ -1,6 +1,6 @@
-"""The papers' numbers, shown beside ours on the papers' data sets.
+"""Published scores of the paper, shown beside our own on the paper's data sets.
 
-Source: `published.yaml`, copied from Deformable Convolutional Networks (ICCV 2017), tables 1 to 3.
+The numbers are in `published.yaml`, copied from Deformable Convolutional Networks (ICCV 2017), tables 1 to 3.
 """
 
 from importlib.resources import files
@@ -11,7 +11,7 @@ import yaml
 from deformlab.analysis.trials import Run
 
 SOURCE = "Dai et al., Deformable Convolutional Networks, ICCV 2017, tables 1 to 3; ResNet-101."
-# Columns of the paper's tables 1 and 3: DeepLab's mIoU on VOC 2012 val, on Cityscapes val.
+# Column in the paper's tables 1 and 3: DeepLab's mIoU on VOC 2012 val and on Cityscapes val.
 COLUMN = {"voc": 0, "cityscapes": 1}
 _TABLE1_ROWS = {
     0: "none (0)",
@@ -29,12 +29,12 @@ _TABLE3_ROWS = {
 
 
 def published() -> dict[str, Any]:
-    """Everything in `published.yaml`."""
+    """The content of `published.yaml`."""
     return yaml.safe_load(files("deformlab.analysis").joinpath("published.yaml").read_text("utf-8"))
 
 
 def table1_score(run: Run) -> float | None:
-    """Published mIoU in percent of the row of table 1 that a run repeats; None for other runs."""
+    """Published mIoU in percent for the row of table 1 that a run reproduces; None for other runs."""
     if (
         run.result.dataset not in COLUMN
         or run.result.score.name != "miou"
@@ -48,7 +48,7 @@ def table1_score(run: Run) -> float | None:
 
 
 def table3_score(run: Run) -> float | None:
-    """Published mIoU in percent of the row of table 3 that a run repeats; None for other runs."""
+    """Published mIoU in percent for the row of table 3 that a run reproduces; None for other runs."""
     if run.result.dataset not in COLUMN or run.result.score.name != "miou":
         return None
     if run.kind == "atrous":

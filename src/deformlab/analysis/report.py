@@ -1,6 +1,6 @@
-"""The report of a sweep: a self-contained page, the same as Markdown, tables and plots, from run folders.
+"""The report of a sweep: a self-contained HTML page, the same as Markdown, tables and plots.
 
-`deformlab report` and the end of `deformlab sweep` call `write_report` and print what it returns.
+`deformlab report` and the end of `deformlab sweep` call `write_report` and print a summary of the result.
 """
 
 import math
@@ -20,7 +20,7 @@ from deformlab.analysis.export import (
     plain_markdown,
 )
 from deformlab.analysis.findings import SMALLEST_EFFECT, judge
-from deformlab.analysis.page import LEAD, page
+from deformlab.analysis.page import LEAD_FIGURE, LEAD_TABLE, page
 from deformlab.analysis.plots import figures
 from deformlab.analysis.tables import build_tables, definitions
 from deformlab.analysis.terminal import print_report
@@ -30,17 +30,17 @@ from deformlab.errors import ConfigError, RunFolderError
 from deformlab.figure_style import save_figure
 
 QUESTION = (
-    "How far should the network look, and does it help to let it decide for itself? DeepLab with conv5 at "
-    "several atrous rates, against deformable convolution that learns where to sample."
+    "How far should the network look, and does it help to let it decide for itself? This report compares "
+    "DeepLab with conv5 at several atrous rates to deformable convolution, which learns where to sample."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says, and the files that it was written to.
+    """The content of a report, and the files that were written.
 
     Attributes:
-        page: The HTML file to open.
+        page: The HTML page.
         files: All files that were written.
         trials: The trials that it reports on.
         tables: In the order of the report.
@@ -56,33 +56,34 @@ class Report:
     warnings: tuple[str, ...]
 
     def table(self, name: str) -> Table | None:
-        """The table of that name, None if the runs had no data for it."""
+        """The table of that name; None if the runs have no data for it."""
         return next((table for table in self.tables if table.name == name), None)
 
     def print(self, console: Console) -> None:
-        """Show scores, verdicts and where the page is on the terminal."""
+        """Prints scores, verdicts and the path of the page to the terminal."""
         print_report(console, self.trials.trials, self.findings, self.warnings, self.page)
 
 
 def write_report(
     sweep_dir: str | Path, output: str | Path | None = None, smallest_effect: float = SMALLEST_EFFECT
 ) -> Report:
-    """Read the run folders of a sweep and write its report.
+    """Reads the run folders of a sweep and writes its report.
 
-    Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX, CSV) and `plots/` (PNG, PDF).
+    Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX and CSV) and `plots/` (PNG and PDF).
 
     Args:
         sweep_dir: The sweep folder, or a single run folder.
-        output: Where the report goes; None for `<sweep_dir>/report`.
-        smallest_effect: Differences in effective dilation up to this are too small to matter, in cells, >= 0.
+        output: Folder for the report; None for `<sweep_dir>/report`.
+        smallest_effect: Differences in effective dilation up to this count as too small to matter, in cells,
+            >= 0.
 
     Raises:
-        ConfigError: `smallest_effect` is negative or not a number.
-        RunFolderError: No finished trial, runs of different data sets or class lists, or `output` cannot be
-            written.
+        ConfigError: `smallest_effect` is negative or not finite.
+        RunFolderError: There is no finished trial, the runs have different data sets or class lists, or
+            `output` cannot be written.
     """
     if not 0 <= smallest_effect < math.inf:
-        raise ConfigError(f"--smallest-effect must be a number of cells of 0 or more, got {smallest_effect}")
+        raise ConfigError(f"--smallest-effect must be a finite number of cells >= 0, got {smallest_effect}")
     trials = read_trials(sweep_dir)
     output = Path(output) if output is not None else trials.folder / "report"
     tables, findings = build_tables(trials), judge(trials, smallest_effect)
@@ -108,13 +109,13 @@ def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
     for table in tables:
         for suffix, write in formats.items():
             path = folder / (table.name + suffix)
-            path.write_text(write(table), encoding="utf-8")
+            path.write_text(write(table.standalone()), encoding="utf-8")
             files.append(path)
     return files
 
 
 def _draw(folder: Path, trials: TrialSet, smallest_effect: float) -> dict[str, tuple[str, Path]]:
-    """Draw every figure that the runs have data for; caption and PNG file by name."""
+    """Draws every figure that the runs have data for; returns caption and PNG file by name."""
     folder.mkdir(parents=True, exist_ok=True)
     return {
         name: (caption, save_figure(figure, folder, name)[0])
@@ -136,26 +137,28 @@ def _markdown(
 
     title = plain_markdown(f"{trials.folder.resolve().name}: {trials.dataset}")
     lines = [f"# {title}", "", QUESTION, ""]
-    if LEAD in drawn:
-        lines += plot(*drawn[LEAD])
+    lines += [markdown(table) for table in tables if table.name == LEAD_TABLE]
+    if LEAD_FIGURE in drawn:
+        lines += plot(*drawn[LEAD_FIGURE])
     for finding in findings:
         short = f" {markdown_sentence(finding.short)}" if finding.short else ""
         lines.append(f"- **{finding.claim}: {finding.words}.**{short}")
     if warnings:
         lines += ["", "## Warnings", "", *(f"- {markdown_sentence(warning)}" for warning in warnings)]
-    lines += ["", "## The verdicts in numbers", ""]
+    lines += ["", "## Findings in detail", ""]
     for finding in findings:
         certainty = f" ({finding.certainty})" if finding.certainty else ""
         sentence = markdown_sentence(finding.sentence)
         lines.append(f"- **{finding.claim}: {finding.words}{certainty}.** {sentence}")
         lines += [f"  - {markdown_sentence(line)}" for line in (*finding.evidence, *finding.details)]
-    lines += ["", "## Plots", ""]
+    lines += ["", "## Figures", ""]
     for name, drawing in drawn.items():
-        if name != LEAD:
+        if name != LEAD_FIGURE:
             lines += plot(*drawing)
-    lines += ["## Tables", "", "\n".join(markdown(table) for table in tables)]
-    lines += ["## What the terms mean", ""]
+    others = [markdown(table) for table in tables if table.name != LEAD_TABLE]
+    lines += ["## Tables", "", "\n".join(others)]
+    lines += ["## Definitions", ""]
     lines += [
-        f"- **{plain_markdown(term)}**: {markdown_sentence(words)}" for term, words in definitions(trials)
+        f"- **{plain_markdown(term)}**: {markdown_sentence(meaning)}" for term, meaning in definitions(trials)
     ]
     return "\n".join(lines) + "\n"

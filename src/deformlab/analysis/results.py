@@ -1,4 +1,4 @@
-"""All results of a sweep as one pandas table, for questions that the report does not ask."""
+"""All results of a sweep as one pandas data frame, for analyses beyond the report."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,28 +11,32 @@ from deformlab.records import SIZES, by_size, draws, score_cells
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# These may be missing: pandas' nullable integers.
+# Columns with missing values become nullable integers.
 _INTEGERS = ("seed", "epochs", "parameters", "filters", "interior_filters", "objects")
 
 
 def results(folder: str | Path) -> "DataFrame":
-    """All finished trials of a sweep folder: one row per trial, seed, layer and object size.
+    """All finished trials of a sweep as a data frame: one row per trial, seed, layer and object size.
 
-    A run without records of objects has one row without layer and size.
+    A run without object records has one row without layer and size.
 
     Args:
         folder: What `deformlab sweep` wrote, or a single run folder.
 
     Returns:
-        Columns: `trial`, `seed`, `kind` (atrous, deformable or modulated), `dilation` (of conv5),
-        `deformable_layers`, `score_name`, `score` and `best_score` (percent), `epochs`, `parameters`,
-        `layer`, `size`; `effective_dilation`, its standard deviation over filters
-        `effective_dilation_std` (cells)
-        and `filters`, each also with `interior_` in front; `objects`, `recall` and `iou` (percent, mean over
-        classes) of the size; `folder` (the run folder).
+        A data frame with these columns:
+
+        - `trial`, `seed`, `kind` (atrous, deformable or modulated), `dilation` (of conv5),
+          `deformable_layers`, `epochs`, `parameters`
+        - `score_name`, `score` (after the last epoch) and `best_score` (of the best epoch), in percent
+        - `layer`, `size`
+        - `effective_dilation` and `effective_dilation_std` (standard deviation over filters), in cells, and
+          `filters` (their number); the same for interior filters, with the prefix `interior_`
+        - `objects` (number of objects of the size), `recall` and `iou` (percent, means over classes)
+        - `folder` (the run folder)
 
     Raises:
-        RunFolderError: As `read_trials`.
+        RunFolderError: As for `read_trials`.
     """
     import pandas as pd
 

@@ -1,7 +1,7 @@
-"""The tables of a report, as far as the runs recorded what they show.
+"""The tables of a report, built from what the runs recorded.
 
-Tables 1 to 3 are those of Deformable Convolutional Networks. `definitions` explains what several tables
-share, so that a report says it once.
+Tables 1 to 3 follow those of Deformable Convolutional Networks. `definitions` explains terms and symbols that
+several tables share, so that a report explains them once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,9 @@ from deformlab.run_folder import SCORES
 DILATION = {"all": "All filters (cells)", "interior": "Interior filters (cells)"}
 FILTERS = {"all": "Filters", "interior": "Interior filters"}
 WEIGHTED = "Weighted by modulation (cells)"
-OVER_SEEDS = "Mean ± standard deviation over seeds, no ± for a single seed."
+# Symbols that several tables share: a report explains them in its definitions, see `Table.symbols`.
+OVER_SEEDS = "Mean ± standard deviation over seeds; no ± for a single seed."
+OVER_IMAGES = "± standard deviation over seeds; [ ] 95 % interval over images, all seeds together."
 
 
 def build_tables(trials: TrialSet) -> list[Table]:
@@ -49,60 +51,65 @@ def build_tables(trials: TrialSet) -> list[Table]:
 
 
 def definitions(trials: TrialSet) -> list[tuple[str, str]]:
-    """Term and explanation of what several tables share."""
+    """Terms and symbols that several tables share, each with its explanation."""
     found = [
-        ("±", "Sample standard deviation over seeds, except where a table says over filters."),
-        (f"{trials.score_label}", "Of the finished network, on the validation images."),
+        (
+            "±",
+            "Sample standard deviation over seeds, unless a table says that it is over filters. A single "
+            "seed has none.",
+        ),
+        (f"{trials.score_label}", "Score after the last epoch, on the validation images."),
     ]
     comparison = trials.by_object
     if not comparison.trials:
         return found
     found += [
-        ("[ ]", "95 % interval from resampling images, seeds together."),
+        ("[ ]", "95 % interval from resampling images, all seeds together."),
         (
             "Effective dilation",
             "Mean distance between adjacent sampling locations of a filter, in cells of the layer's input "
-            "feature map. An atrous layer has its dilation.",
+            "feature map. For an atrous layer it equals the dilation.",
         ),
         ("Object size", size_note(comparison)),
         (
             "Interior filters",
             "Neither the undeformed filter nor the offset convolution reads the zero padding. Filters that "
-            "read it look differently far for that reason alone, and large objects and background have more "
-            "of them than small objects.",
+            "read it differ in effective dilation for that reason alone, and large objects and background "
+            "have more of them than small objects.",
         ),
         (
-            "At the same place",
-            "Least squares with a constant for each position of the feature map and one for each object "
-            "size: the difference between two sizes that position does not explain. The raw difference is "
-            "that of the means over the same filters.",
+            "At the same position",
+            "The difference between two object sizes that position does not explain: least squares with one "
+            "constant for each position of the feature map and one for each object size. The raw difference "
+            "is that of the plain means over the same filters.",
         ),
         (
             "Recall and IoU of objects",
-            "Recall is the share of an object's pixels that were given its class. IoU counts false positives "
-            "within the object's box made twice as high and wide; pixels of one size are summed. Classes "
-            "without objects have their ordinary IoU under background. All classes: the mean over classes.",
+            "Recall is the share of an object's pixels that were predicted as its class. IoU counts false "
+            "positives within the object's bounding box enlarged to twice its height and width. Pixels are "
+            "summed over all objects of one size. Classes without objects are listed under background with "
+            "their ordinary IoU. Values for all classes are means over classes.",
         ),
     ]
     if comparison.baseline is not None:
         found.append(
             (
                 "Gain",
-                f"IoU minus that of {comparison.baseline.name}, the best atrous trial, in points, resampled "
-                "on the same images.",
+                f"IoU minus the IoU of {comparison.baseline.name}, the best atrous trial, in points; both "
+                "are resampled with the same images.",
             )
         )
     return found
 
 
 def size_note(comparison: ObjectComparison) -> str:
-    """What is small, medium and large."""
+    """Defines small, medium and large objects in a sentence."""
     thresholds = comparison.thresholds
     if thresholds is None:
         return "The images have no objects."
     small, large = map(area_text, thresholds)
     what = "its bounding box" if comparison.rule.area == "box" else "its mask"
-    return f"Area of {what}: small under {small} pixels, large over {large}, medium between."
+    return f"By the area of {what}: small below {small} pixels, large above {large}, medium in between."
 
 
 def scores(trials: Sequence[Trial]) -> Table:
@@ -112,18 +119,19 @@ def scores(trials: Sequence[Trial]) -> Table:
     table = Table(
         "table3_atrous_against_deformable",
         "Atrous rates against deformable convolution",
-        f"{label} in percent of the finished networks on the validation images. {OVER_SEEDS}",
+        f"{label} in percent after the last epoch, on the validation images.",
         ("Variant", "Trial", f"{label} (%)", "Seeds"),
         tuple((described[trial.name], trial.name, trial.score, len(trial.runs)) for trial in trials),
         row_sources=tuple(trial.name for trial in trials),
+        symbols=OVER_SEEDS,
     )
     return _beside_published(table, trials[0].first, 3, [table3_score(trial.first) for trial in trials])
 
 
 def deformable_layers(trials: Sequence[Trial]) -> Table | None:
-    """Table 1: the score by number of deformable layers, beside the atrous network of the same dilation.
+    """Table 1: the score by number of deformable layers, with the atrous network of the same dilation.
 
-    None if no trial is deformable.
+    None without deformable trials.
     """
     dilations = {trial.dilation for trial in trials if trial.deformable}
     chosen = [trial for trial in trials if trial.dilation in dilations]
@@ -139,17 +147,18 @@ def deformable_layers(trials: Sequence[Trial]) -> Table | None:
     table = Table(
         "table1_deformable_layers",
         "Number of deformable layers",
-        f"{label} in percent. {OVER_SEEDS} Layers are counted from the end of the backbone; all: every 3x3 "
+        f"{label} in percent. Deformable layers are the last ones of the backbone; all: every 3x3 "
         "convolution of conv3 to conv5.",
         ("Deformable layers", "Kind", "Dilation", "Trial", f"{label} (%)", "Seeds", "Parameters"),
         tuple(rows),
         row_sources=tuple(trial.name for trial in chosen),
+        symbols=OVER_SEEDS,
     )
     return _beside_published(table, trials[0].first, 1, [table1_score(trial.first) for trial in chosen])
 
 
 def _beside_published(table: Table, run: Run, number: int, values: Sequence[float | None]) -> Table:
-    """The table with the values of the paper's table of that number beside it, on the paper's data."""
+    """Adds a column with the values of the paper's table of that number, if the data set is the paper's."""
     dataset = run.result.dataset
     if dataset not in COLUMN or run.result.score.name != "miou":
         return table
@@ -164,7 +173,7 @@ def _beside_published(table: Table, run: Run, number: int, values: Sequence[floa
 
 
 def scores_on_other_data(trials: Sequence[Trial]) -> Table | None:
-    """For each evaluation on other data the score and how far it is below that of the validation.
+    """The score of each evaluation on other data, and its drop from the validation score.
 
     None if no trial was evaluated on other data.
     """
@@ -187,8 +196,8 @@ def scores_on_other_data(trials: Sequence[Trial]) -> Table | None:
         "evaluations",
         "Scores on other data",
         f"{label} in percent of the trained networks on other data or with other options; mean ± standard "
-        "deviation over the n seeds that have it. Drop: the validation's score minus this one, seed by seed; "
-        "below 0, the network is better there.",
+        "deviation over the n evaluated seeds. Drop: validation score minus this score, seed by seed; "
+        "negative if the score is higher on the other data.",
         tuple(header),
         tuple(rows),
         row_sources=tuple(trial.name for trial in trials),
@@ -201,7 +210,7 @@ def _counted(values: Sequence[float]) -> Estimate | None:
 
 
 def class_scores(trials: Sequence[Trial]) -> Table:
-    """The score of every class and trial, in percent over seeds; a dash where a class is absent."""
+    """The score of every class and trial in percent; a dash if a class does not occur."""
     first = trials[0].first.result
     labels = SCORES[first.score.name]
     rows: list[tuple[Cell, ...]] = []
@@ -212,16 +221,17 @@ def class_scores(trials: Sequence[Trial]) -> Table:
     return Table(
         f"{labels.class_score}_per_class",
         f"{labels.class_label} per class",
-        f"{labels.class_label} in percent of the finished networks. {OVER_SEEDS} A dash: the class is "
-        "neither in the labels nor in the predictions.",
+        f"{labels.class_label} in percent after the last epoch. A dash: the class occurs neither in the "
+        "labels nor in the predictions.",
         ("Class", *(trial.name for trial in trials)),
         tuple(rows),
         column_sources=(None, *(trial.name for trial in trials)),
+        symbols=OVER_SEEDS,
     )
 
 
 def same_place_effect(comparison: ObjectComparison) -> Table | None:
-    """What object size changes about effective dilation at the same place; None if it was not recorded."""
+    """Effect of object size on effective dilation at the same position; None if it was not recorded."""
     shown = [
         row
         for trial in comparison.trials
@@ -233,17 +243,17 @@ def same_place_effect(comparison: ObjectComparison) -> Table | None:
         return None
     return Table(
         "same_place_effect",
-        "How much further filters look, at the same place and altogether",
-        "Interior filters, in cells. Same place: the difference that position does not explain. Shares: of "
-        "the variance of effective dilation, explained by position and by the class at the filter's centre.",
+        "Effect of object size on effective dilation",
+        "Interior filters, differences in cells. Explained by: share of the variance of effective dilation "
+        "that is explained by position, and by the class at the filter's centre.",
         (
             "Trial",
             "Layer",
             "Contrast",
-            "At the same place (cells)",
+            "At the same position (cells)",
             "Raw difference (cells)",
-            "Share of position (%)",
-            "Share of class (%)",
+            "Explained by position (%)",
+            "Explained by class (%)",
             "Filters",
             "Images",
         ),
@@ -262,11 +272,12 @@ def same_place_effect(comparison: ObjectComparison) -> Table | None:
             for row in shown
         ),
         row_sources=tuple(row.trial for row in shown),
+        symbols=OVER_IMAGES,
     )
 
 
 def dilation_and_iou_by_size(comparison: ObjectComparison) -> Table:
-    """Effective dilation of the last layer beside recall and IoU, all classes together."""
+    """Effective dilation of the last layer, recall and IoU by object size, for all classes together."""
     pairs = [
         pair
         for trial in comparison.trials
@@ -276,21 +287,22 @@ def dilation_and_iou_by_size(comparison: ObjectComparison) -> Table:
     return Table(
         "dilation_and_iou_by_size",
         "Effective dilation of the last layer, recall and IoU by object size",
-        "Effective dilation in cells of the last layer's input; ± over seeds, 95 % intervals over images.",
+        "Effective dilation in cells of the last layer's input.",
         ("Trial", "Size", *_size_header(comparison)),
         tuple((all_.trial, all_.size, *_size_cells(comparison, all_, interior)) for all_, interior in pairs),
         row_sources=tuple(all_.trial for all_, _ in pairs),
         column_sources=_gain_source(comparison, 2),
+        symbols=OVER_IMAGES,
     )
 
 
 def dilation_and_iou_by_class(comparison: ObjectComparison, trial: Trial) -> Table:
-    """As `dilation_and_iou_by_size`, for one trial, layer by layer and class by class."""
+    """As `dilation_and_iou_by_size`, but for one trial, by layer and class."""
     pairs = [pair for pair in _both_regions(comparison, trial) if pair[0].label != ALL]
     return Table(
         "dilation_and_iou_by_class",
         f"Effective dilation, recall and IoU by object size and class: {trial.name}",
-        "Best deformable trial; ± over seeds, 95 % intervals over images.",
+        "The best deformable trial.",
         ("Layer", "Class", "Size", *_size_header(comparison)),
         tuple(
             (all_.layer, all_.label, all_.size, *_size_cells(comparison, all_, interior))
@@ -298,11 +310,12 @@ def dilation_and_iou_by_class(comparison: ObjectComparison, trial: Trial) -> Tab
         ),
         row_sources=(trial.name,) * len(pairs),
         column_sources=_gain_source(comparison, 3),
+        symbols=OVER_IMAGES,
     )
 
 
 def effective_dilation(comparison: ObjectComparison) -> Table | None:
-    """Table 2: effective dilation per layer and object size, over filters; None if no run recorded it."""
+    """Table 2: effective dilation by layer and object size, over filters; None if no run recorded it."""
     rows: list[tuple[Cell, ...]] = []
     for trial in comparison.trials:
         of_layers = [row for row in comparison.rows(trial, "all") if row.label == ALL]
@@ -314,10 +327,11 @@ def effective_dilation(comparison: ObjectComparison) -> Table | None:
     return Table(
         "table2_effective_dilation",
         "Effective dilation by object size",
-        f"In cells; mean ± standard deviation over the n filters of all seeds. {size_note(comparison)}",
+        "In cells; mean ± standard deviation over the n filters of all seeds.",
         ("Trial", "Layer", *(size.capitalize() for size in SIZES)),
         tuple(rows),
         row_sources=tuple(str(row[0]) for row in rows),
+        symbols=size_note(comparison),
     )
 
 
@@ -328,9 +342,9 @@ def _over_filters(row: TrialSizeRow | None) -> Estimate | None:
 
 
 def dilation_by_layer(comparison: ObjectComparison) -> Table:
-    """Effective dilation of every layer, with intervals.
+    """Effective dilation of every layer by object size, with intervals, for deformable trials.
 
-    Deformable trials only: every layer of an atrous network has its dilation.
+    Atrous trials are left out, because their effective dilation equals the dilation.
     """
     pairs = [
         pair
@@ -343,11 +357,11 @@ def dilation_by_layer(comparison: ObjectComparison) -> Table:
     return Table(
         "dilation_by_layer_and_size",
         "Effective dilation by layer and object size",
-        "In cells of the layer's input; ± over seeds, 95 % intervals over images.",
+        "In cells of the layer's input.",
         (
             *("Trial", "Layer", "Size", DILATION["all"], DILATION["interior"]),
             *((WEIGHTED,) if modulated else ()),
-            *(FILTERS["all"], FILTERS["interior"], "Objects with a filter"),
+            *(FILTERS["all"], FILTERS["interior"], "Objects with filters"),
         ),
         tuple(
             (
@@ -358,11 +372,12 @@ def dilation_by_layer(comparison: ObjectComparison) -> Table:
             for all_, interior in pairs
         ),
         row_sources=tuple(all_.trial for all_, _ in pairs),
+        symbols=OVER_IMAGES,
     )
 
 
 def dilation_by_distance(comparison: ObjectComparison) -> Table | None:
-    """Effective dilation by distance from the border of the map; None if it was not recorded."""
+    """Effective dilation by distance from the feature-map border; None if it was not recorded."""
     found = [
         (trial.name, layer, {(row.distance, row.interior): row for row in rows})
         for trial in comparison.trials
@@ -382,21 +397,23 @@ def dilation_by_distance(comparison: ObjectComparison) -> Table | None:
     names = ("Outermost ring", *(f"{ring} {'cell' if ring == 1 else 'cells'}" for ring in range(1, last + 1)))
     return Table(
         "dilation_by_distance",
-        "Effective dilation by distance from the border of the feature map",
-        "In cells; distance of the filter from the outermost ring of its map. ± over seeds, 95 % intervals "
-        "over images.",
+        "Effective dilation by distance from the feature-map border",
+        "Both in cells; the distance is that of the filter from the outermost ring of the feature map.",
         ("Trial", "Layer", *names, DILATION["interior"], FILTERS["all"], FILTERS["interior"]),
         tuple(cells),
         row_sources=tuple(trial for trial, *_ in found),
+        symbols=OVER_IMAGES,
     )
 
 
-_COEFFICIENTS = ("Interior filters", "Objects", "All filters", "Objects with a filter")
-_SPEARMAN = "Spearman's rank correlation of an object's area and the mean effective dilation of its filters"
+_COEFFICIENTS = ("Interior filters", "Objects", "All filters", "Objects with filters")
+_SPEARMAN = (
+    "Spearman's rank correlation between object area and mean effective dilation of the object's filters"
+)
 
 
 def correlation(comparison: ObjectComparison) -> Table:
-    """Correlation of objects' sizes and effective dilations, by layer of the deformable trials."""
+    """Correlation between object size and effective dilation by layer, for deformable trials."""
     rows = [
         (trial.name, layer, *cells)
         for trial in comparison.trials
@@ -406,26 +423,29 @@ def correlation(comparison: ObjectComparison) -> Table:
     ]
     return Table(
         "size_and_dilation",
-        "Correlation of object size and effective dilation",
-        f"{_SPEARMAN}; seeds averaged per object. A dash: constant, or under three objects.",
+        "Correlation between object size and effective dilation",
+        f"{_SPEARMAN}; all seeds are averaged per object. A dash: effective dilation is constant, or there "
+        "are fewer than three objects.",
         ("Trial", "Layer", *_COEFFICIENTS),
         tuple(rows),
         row_sources=tuple(str(row[0]) for row in rows),
+        symbols=OVER_IMAGES,
     )
 
 
 def correlation_by_class(comparison: ObjectComparison, trial: Trial) -> Table | None:
-    """The same within each class of one trial; None if no class has enough objects."""
+    """As `correlation`, but within each class of one trial; None if no class has enough objects."""
     rows = [row for row in _coefficients(comparison, trial) if row[1] != ALL]
     if not rows:
         return None
     return Table(
         "size_and_dilation_by_class",
-        f"Correlation of object size and effective dilation within a class: {trial.name}",
-        f"{_SPEARMAN}, within a class, in the best deformable trial.",
+        f"Correlation between object size and effective dilation within each class: {trial.name}",
+        f"{_SPEARMAN}, within each class, for the best deformable trial.",
         ("Layer", "Class", *_COEFFICIENTS),
         tuple(rows),
         row_sources=(trial.name,) * len(rows),
+        symbols=OVER_IMAGES,
     )
 
 
@@ -444,7 +464,7 @@ def _both_regions(comparison: ObjectComparison, trial: Trial) -> list[tuple[Tria
 def _size_header(comparison: ObjectComparison) -> tuple[str, ...]:
     gain = () if comparison.baseline is None else (f"Gain over {comparison.baseline.name} (points)",)
     weighted = (WEIGHTED,) if _modulated(comparison) else ()
-    counts = (FILTERS["all"], FILTERS["interior"], "Objects", "With a filter")
+    counts = (FILTERS["all"], FILTERS["interior"], "Objects", "Objects with filters")
     return (DILATION["all"], DILATION["interior"], *weighted, *counts, "Recall (%)", "IoU (%)", *gain)
 
 
@@ -454,14 +474,14 @@ def _size_cells(comparison: ObjectComparison, all_: TrialSizeRow, interior: Tria
     weighted: tuple[Cell, ...] = (all_.weighted,) if _modulated(comparison) else ()
     dilations = [all_.dilation, interior.dilation]
     if all_.std == 0:
-        # The dilation of an atrous network is known, not estimated.
+        # The dilation of an atrous network is known exactly.
         dilations = [None if found is None else Estimate(found.value, digits=2) for found in dilations]
     counts = (all_.filters, interior.filters)
     return (*dilations, *weighted, *counts, *objects, all_.recall, all_.iou, *gain)
 
 
 def _gain_source(comparison: ObjectComparison, before: int) -> tuple[str | None, ...]:
-    """The gain also comes from the baseline's runs."""
+    """Sources of the columns: the gain also depends on the baseline's runs."""
     gain = () if comparison.baseline is None else (comparison.baseline.name,)
     return (*(None,) * (before + len(_size_header(comparison)) - len(gain)), *gain)
 
@@ -471,7 +491,7 @@ def _modulated(comparison: ObjectComparison) -> bool:
 
 
 def published_effective_dilation(dataset: str) -> Table | None:
-    """The paper's table 2, for reference beside VOC runs; None for other data sets."""
+    """The paper's table 2, as a reference for runs on VOC; None for other data sets."""
     if dataset != "voc":
         return None
     values = published()["dcnv1_table2"]
@@ -482,9 +502,10 @@ def published_effective_dilation(dataset: str) -> Table | None:
     ]
     return Table(
         "published_effective_dilation",
-        "Published effective dilation (another task)",
+        "Published effective dilation (object detection)",
         "Deformable Convolutional Networks, table 2: R-FCN, an object detector, with ResNet-101 on VOC 2007 "
-        "test; ± over filters. Only the order of the columns compares with DeepLab on VOC 2012.",
+        "test; ± standard deviation over filters. Only the order of the sizes is comparable with DeepLab on "
+        "VOC 2012.",
         ("Layer", *(size.capitalize() for size in values["columns"])),
         tuple(rows),
         row_sources=(PUBLISHED,) * len(rows),
@@ -492,7 +513,7 @@ def published_effective_dilation(dataset: str) -> Table | None:
 
 
 def cost(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
-    """What each trial cost: parameters, epochs, training speed, time and memory."""
+    """The cost of each trial: parameters, epochs, training speed, time and memory."""
     rows: list[tuple[Cell, ...]] = []
     for trial in trials:
         results = [run.result for run in trial.runs]
@@ -512,16 +533,17 @@ def cost(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
     return Table(
         "cost",
         "Cost",
-        f"Training images per second, minutes and peak memory of one run. {OVER_SEEDS} Epochs as a + b: a of "
-        "pretraining, b of the trial. Speeds compare only on one idle machine.",
+        "Training images per second, minutes and peak memory of one run. Epochs a + b: a of pretraining and "
+        "b of the trial. Speeds are comparable only if measured on the same idle machine.",
         ("Trial", "Parameters", "Epochs", "Images/s", "Minutes", "Peak memory (MiB)"),
         tuple(rows),
         row_sources=tuple(trial.name for trial in trials),
+        symbols=OVER_SEEDS,
     )
 
 
 def provenance(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
-    """Where every number comes from: one row per run, pretraining last."""
+    """The origin of every number: one row per run, pretraining last."""
     runs = [run for trial in trials for run in trial.runs]
     runs += sorted(pretraining, key=lambda run: (natural(run.trial), run.seed is None, run.seed or 0))
     label = SCORES[trials[0].first.result.score.name].label
@@ -546,8 +568,8 @@ def provenance(trials: Sequence[Trial], pretraining: Sequence[Run]) -> Table:
     return Table(
         "runs",
         "Runs",
-        "One row per run; `deformlab fit --config` with its configuration repeats it. The best epoch is "
-        "chosen on the validation images themselves, so no other table uses its score.",
+        "One row per run; `deformlab fit --config` with the run's configuration repeats the run. The best "
+        "epoch is chosen on the validation images themselves, so no other table uses its score.",
         (
             *("Trial", "Seed", f"{label} (%)", "Best epoch (%)", "Revision", "Configuration"),
             *("Started from", "Versions", "Machine", "Operators", "Precision"),

@@ -1,4 +1,4 @@
-"""The trials of one report, read from a sweep folder: which runs it can use, and why others are left out."""
+"""Reads the trials of a report from a sweep folder, and says which runs are left out and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from deformlab.analysis.trials import Run, Trial, group_by_trial, natural, read_
 from deformlab.errors import RunFolderError
 from deformlab.run_folder import SCORES, read_status, read_trial_list
 
-# Folders that a warning names; it counts the others.
+# Number of folders that a warning names; it counts the others.
 NAMED = 3
 
 
@@ -21,7 +21,7 @@ class TrialSet:
     Attributes:
         folder: The sweep folder.
         trials: In the order of the tables; never empty.
-        pretraining: Runs that trials started from.
+        pretraining: Pretraining runs that trials started from.
         warnings: One line for each folder that was left out and for each file that is missing or damaged.
     """
 
@@ -42,20 +42,23 @@ class TrialSet:
 
     @property
     def score_label(self) -> str:
-        """What people call the score: `mIoU`."""
+        """The usual name of the score, for example `mIoU`."""
         return SCORES[self.trials[0].first.result.score.name].label
 
     @cached_property
     def by_object(self) -> ObjectComparison:
-        """Effective dilation and scores by object size, of the trials that recorded objects."""
+        """The comparison by object size and class, for the trials that recorded objects."""
         return ObjectComparison(self.trials)
 
 
 def read_trials(folder: str | Path) -> TrialSet:
-    """Read the finished runs of a sweep folder, or the single run that `folder` itself is.
+    """Reads the finished runs of a sweep.
 
-    If the folder has a `trials.json`, only the run folders listed there are read. Of two runs with the same
-    trial and seed the later one counts.
+    If the folder contains a `trials.json`, only the run folders listed there are read. If two runs have the
+    same trial and seed, the later one counts.
+
+    Args:
+        folder: A sweep folder, or a single run folder.
 
     Raises:
         RunFolderError: The folder does not exist or has no finished run, or its runs have different data
@@ -105,13 +108,13 @@ def _run_folders(folder: Path) -> list[Path]:
     if not folders:
         raise RunFolderError(
             f"{folder}: has no run folders; give the folder that `deformlab sweep` wrote, "
-            "whose sub-folders hold a result.json each"
+            "whose subfolders each contain a result.json"
         )
     return folders
 
 
 def _unlisted(folder: Path, listed: Sequence[Path]) -> list[str]:
-    """A line that names the finished trials which `trials.json` no longer lists; none if all are read."""
+    """A line that names finished trials not listed in `trials.json`; none if all are listed."""
     if list(listed) == [folder] or read_trial_list(folder) is None:
         return []
     found = []
@@ -125,20 +128,20 @@ def _unlisted(folder: Path, listed: Sequence[Path]) -> list[str]:
         return []
     runs = "1 finished run is" if len(found) == 1 else f"{len(found)} finished runs are"
     return [
-        f"{runs} in the sweep folder but not in trials.json, and so not in this report: {some_of(found)}. "
-        "The sweep file has changed since. To report them, run the sweep with its old file again, or move "
-        "them into a folder of their own"
+        f"{runs} in the sweep folder but not in trials.json, so this report leaves them out: "
+        f"{some_of(found)}. The sweep file has changed since these runs. To report them, run the sweep with "
+        "its old file again, or move them into a separate folder"
     ]
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first names and the number of the others: `a, b, c and 2 more`."""
+    """The first names, and the number of the others: `a, b, c and 2 more`."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _shortened(folder: Path, line: str) -> str:
-    """The line with paths relative to the sweep folder: reports are shared, paths of a machine are not."""
+    """The line with paths relative to the sweep folder, because reports are shared between machines."""
     return line.replace(f"{folder}/", "")
 
 
@@ -149,33 +152,33 @@ def _require_same_classes(runs: Sequence[Run]) -> None:
         if ours.dataset != theirs.dataset:
             raise RunFolderError(
                 f"runs of different data sets cannot share a report: {first.folder.name} is on "
-                f"{theirs.dataset}, {run.folder.name} on {ours.dataset}; report each in a folder of its own"
+                f"{theirs.dataset}, {run.folder.name} on {ours.dataset}; put each into its own folder"
             )
         if ours.classes != theirs.classes:
             different = sorted(set(theirs.classes) ^ set(ours.classes)) or ["their order"]
             raise RunFolderError(
                 f"runs of different class lists cannot share a report: {first.folder.name} has "
                 f"{len(theirs.classes)} classes, {run.folder.name} {len(ours.classes)} "
-                f"(different: {', '.join(different)}); report each in a folder of its own"
+                f"(different: {', '.join(different)}); put each into its own folder"
             )
         if (ours.score.name, ours.score.mode) != (theirs.score.name, theirs.score.mode):
             raise RunFolderError(
                 f"runs with different scores cannot share a report: {first.folder.name} has "
-                f"{theirs.score.name}, {run.folder.name} {ours.score.name}; report each in its own folder"
+                f"{theirs.score.name}, {run.folder.name} {ours.score.name}; put each into its own folder"
             )
 
 
 def _require_same_data(runs: Sequence[Run]) -> None:
-    """Scores on different images do not compare. Early runs did not record their data and pass."""
-    known = [run for run in runs if "val" in run.result.data]
-    for run in known[1:]:
-        ours, first = run.result.data["val"], known[0].result.data["val"]
+    """Refuses runs validated on different data. Early runs did not record their data and are accepted."""
+    recorded = [run for run in runs if "val" in run.result.data]
+    for run in recorded[1:]:
+        ours, first = run.result.data["val"], recorded[0].result.data["val"]
         if ours["fingerprint"] != first["fingerprint"]:
             raise RunFolderError(
-                f"runs that were validated on different data cannot share a report: {known[0].folder.name} "
-                f"on {first['fingerprint']:.12} ({first.get('images', '?')} images), {run.folder.name} on "
-                f"{ours['fingerprint']:.12} ({ours.get('images', '?')} images); report each in a folder "
-                "of its own, or train them again on the same data"
+                "runs that were validated on different data cannot share a report: "
+                f"{recorded[0].folder.name} on {first['fingerprint']:.12} ({first.get('images', '?')} "
+                f"images), {run.folder.name} on {ours['fingerprint']:.12} ({ours.get('images', '?')} "
+                "images); put each into its own folder, or train them again on the same data"
             )
 
 

@@ -1,7 +1,7 @@
 """Runs and trials, read from run folders.
 
-A run is one training; a trial is all runs of one configuration, which differ only in their seed. Scores are
-those of the finished network, as the papers report them, not those of the best epoch.
+A run is one training. A trial is all runs of one configuration, which differ only in their seed. Scores are
+from the last epoch, as the papers report them, not from the best epoch.
 """
 
 import math
@@ -26,20 +26,21 @@ from deformlab.run_folder import (
     read_objects,
 )
 
-# Two validations of one network on the same images differ by rounding only, in points of a fraction.
+# Validations of one network on the same images differ by rounding errors only; IoU as a fraction.
 SAME_SCORE = 0.005
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished training: what its run folder holds.
+    """One finished training, with the content of its run folder.
 
     Attributes:
         folder: The run folder.
         result: `result.json`; it has a score.
-        curves: Rows of `metrics.csv`; none if they could not be read.
-        objects: Records per object; None if the run has none.
-        positions: What the comparison at the same place needs, by layer; empty for early runs.
+        curves: Rows of `metrics.csv`; empty if the file could not be read.
+        objects: Records per object; None without object records.
+        positions: Interior filters of each deformable layer, for comparisons at the same position; empty for
+            early runs.
         evaluations: Scores on other data.
     """
 
@@ -52,23 +53,23 @@ class Run:
 
     @property
     def trial(self) -> str:
-        """Name of its trial."""
+        """Name of the trial that the run belongs to."""
         return self.result.trial
 
     @property
     def seed(self) -> int | None:
-        """Its seed; None for an unseeded training."""
+        """The seed; None for a training without one."""
         return self.result.seed
 
     @property
     def score(self) -> float:
-        """Score of the finished network in percent."""
+        """Score after the last epoch, in percent."""
         assert self.result.score.value is not None  # read_finished_result refuses runs without a score
         return 100 * self.result.score.value
 
     @property
     def kind(self) -> str:
-        """The 3x3 convolutions of conv5: atrous, deformable or modulated."""
+        """Kind of the 3x3 convolutions of conv5: `atrous`, `deformable` or `modulated`."""
         return str(self.result.model["conv5"])
 
     @property
@@ -78,7 +79,7 @@ class Run:
 
     @property
     def deformable_layers(self) -> int | str:
-        """Number of deformable layers; 0 for an atrous network, "all" for every 3x3 of conv3 to conv5."""
+        """Number of deformable layers; 0 for atrous networks, `all` for every 3x3 layer of conv3 to conv5."""
         if self.kind == "atrous":
             return 0
         number = self.result.model["num_deformable_layers"]
@@ -86,7 +87,7 @@ class Run:
 
     @property
     def size_rule(self) -> SizeRule:
-        """Which of its objects are small and which are large."""
+        """Which objects are small and large."""
         sizes = self.result.measurement.sizes
         if sizes.thresholds is None:
             return SizeRule(area=sizes.area, pixels=sizes.pixels)
@@ -95,23 +96,27 @@ class Run:
 
 @dataclass(frozen=True)
 class Trial:
-    """Runs of one configuration, seeds ascending, then those without one; never empty."""
+    """The runs of one configuration, which differ only in their seed.
+
+    Attributes:
+        runs: At least one run; by ascending seed, runs without a seed last.
+    """
 
     runs: tuple[Run, ...]
 
     @property
     def first(self) -> Run:
-        """The run of the smallest seed, for what all runs of the trial share."""
+        """The run with the smallest seed; use it for properties that all runs of the trial share."""
         return self.runs[0]
 
     @property
     def name(self) -> str:
-        """Name in the sweep file."""
+        """The trial's name in the sweep file."""
         return self.first.trial
 
     @property
     def deformable(self) -> bool:
-        """Whether some layer learns offsets, modulated or not."""
+        """Whether the network has deformable layers, modulated or not."""
         return self.first.kind != "atrous"
 
     @property
@@ -121,7 +126,7 @@ class Trial:
 
     @property
     def description(self) -> str:
-        """What it is in the papers' terms: `deformable, 3 layers, d = 2`."""
+        """The variant in the papers' terms, for example `deformable, 3 layers, d = 2`."""
         if not self.deformable:
             return f"atrous, d = {self.dilation}"
         number = self.first.deformable_layers
@@ -129,19 +134,22 @@ class Trial:
 
     @property
     def score(self) -> Estimate:
-        """Score in percent, mean and standard deviation over seeds."""
+        """Mean and standard deviation of the score over seeds, in percent."""
         estimate = over_seeds([run.score for run in self.runs])
         assert estimate is not None
         return estimate
 
     @property
     def rank(self) -> float:
-        """The mean score, negated if less is better: the best trial has the highest rank."""
+        """The mean score, negated if a lower score is better; the best trial has the highest rank."""
         return self.score.value if self.first.result.score.mode == "max" else -self.score.value
 
     @property
     def layers(self) -> list[str]:
-        """Layers whose effective dilation every run recorded, the last one first, as the paper lists them."""
+        """Layers with recorded effective dilation, last layer first, as in the paper.
+
+        Empty unless every run has object records.
+        """
         if any(run.objects is None for run in self.runs):
             return []
         names = {layer for run in self.runs if run.objects is not None for layer in run.objects.layers}
@@ -149,12 +157,12 @@ class Trial:
 
     @property
     def order(self) -> tuple:
-        """Sort key: atrous, deformable, modulated; then number of layers; then dilation."""
+        """Sort key: kind (atrous, deformable, modulated), number of layers, dilation, name."""
         return CONV5_KINDS.index(self.first.kind), self.layers_key, self.dilation, natural(self.name)
 
     @property
     def layers_key(self) -> float:
-        """Number of deformable layers as a sort key, infinite for all."""
+        """Number of deformable layers as a sort key; infinite for `all`."""
         number = self.first.deformable_layers
         return math.inf if number == "all" else float(number)
 
@@ -165,7 +173,10 @@ def best(trials: Sequence[Trial]) -> Trial | None:
 
 
 def best_deformable(trials: Sequence[Trial]) -> Trial | None:
-    """The deformable or modulated trial with the best mean score among those that recorded objects."""
+    """The deformable or modulated trial with the best mean score among those with object records.
+
+    None if there is none.
+    """
     return best([trial for trial in trials if trial.deformable and trial.layers])
 
 
@@ -175,10 +186,10 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def read_run(folder: Path) -> tuple[Run, list[str]]:
-    """Read one run folder.
+    """Reads one run folder.
 
     Returns:
-        The run, and a line for each other file than `result.json` that is missing or damaged.
+        The run, and a line for each missing or damaged file other than `result.json`.
 
     Raises:
         RunFolderError: The run is not finished or has no score, or its `result.json` is missing or damaged.
@@ -202,7 +213,7 @@ def read_run(folder: Path) -> tuple[Run, list[str]]:
 
 
 def group_by_trial(runs: Sequence[Run]) -> tuple[Trial, ...]:
-    """Runs grouped by the name of their trial, in the order of the tables."""
+    """Groups runs by the name of their trial, in the order of the tables."""
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.seed is None, run.seed or 0)):
         groups.setdefault(run.trial, []).append(run)
@@ -210,31 +221,33 @@ def group_by_trial(runs: Sequence[Run]) -> tuple[Trial, ...]:
 
 
 def _require_usable_records(run: Run, records: ObjectRecords) -> None:
-    """Checks that the records are of the validation that the score is of.
+    """Checks that object records and scores are from the same validation.
 
-    Both have the IoU of classes without objects.
+    The IoU of classes without objects can be computed from both, and must agree.
 
     Raises:
-        RunFolderError: It differs, or the records have no layer, or a class is called `ALL`.
+        RunFolderError: It differs, the records have no layers, or a class is named `ALL`.
     """
     path = objects_path(run.folder)
     if not records.layers:
-        raise RunFolderError(f"{path}: has no layers; validate the run again")
+        raise RunFolderError(f"{path}: contains no layers; validate the run again")
     if ALL in run.result.classes:
-        raise RunFolderError(f"{path}: a class is called {ALL}, the name of all classes together; rename it")
+        raise RunFolderError(
+            f"{path}: a class is named {ALL}, which is reserved for all classes together; rename it"
+        )
     scores = run.result.class_scores
     if not records.scored or scores.name != "iou":
         return
     for label, name in enumerate(run.result.classes):
         rows = records.label == label
         union = int(records.pixels[rows].sum() + records.false_positives[rows].sum())
-        known = scores.values[name]
-        # Only classes without objects have all their false positives in the records.
-        if np.any(records.is_object[rows]) or not union or known is None:
+        expected = scores.values[name]
+        # The records contain all false positives only for classes without objects.
+        if np.any(records.is_object[rows]) or not union or expected is None:
             continue
         found = int(records.hits[rows].sum()) / union
-        if abs(found - known) > SAME_SCORE:
+        if abs(found - expected) > SAME_SCORE:
             raise RunFolderError(
-                f"{path}: is of other data or options than the scores: IoU of {name} is "
-                f"{100 * found:.1f} there and {100 * known:.1f} in result.json; validate the run again"
+                f"{path}: was measured on other data or with other options than the scores: IoU of {name} is "
+                f"{100 * found:.1f} in it, but {100 * expected:.1f} in result.json; validate the run again"
             )
