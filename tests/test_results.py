@@ -97,7 +97,7 @@ def test_the_readme_has_the_numbers_of_the_committed_tables():
     line = " | ".join(f"{float(row['mIoU (%)']):.1f} ± {float(row['mIoU (%) std']):.1f}" for row in shown)
     assert f"| mIoU (%) | {line} |" in readme
     tables = RESULTS / "object_size" / "report" / "tables"
-    same_place = "At the same place (cells)"
+    same_place = "At the same position (cells)"
     effects = {
         row["Layer"]: [float(row[f"{same_place}{bound}"]) for bound in ("", " low", " high")]
         for row in csv.DictReader((tables / "same_place_effect.csv").open())

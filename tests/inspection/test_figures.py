@@ -68,7 +68,7 @@ def points_of(axes):
     return [collection.get_offsets()[:, ::-1].tolist() for collection in axes.collections]
 
 
-def test_samples_stand_where_they_are_and_those_that_are_zero_look_different():
+def test_samples_are_at_their_positions_and_zero_samples_look_different():
     axes = sampling().axes[0]
     counted, zero = axes.collections
     assert points_of(axes) == [[[10, 20], [30, 70]], [[-9, 5]]]
@@ -76,7 +76,7 @@ def test_samples_stand_where_they_are_and_those_that_are_zero_look_different():
 
 
 def test_a_sampling_panel_names_unit_and_dilation():
-    assert sampling().axes[0].get_title() == "small object: Car\neffective dilation 2.50 cells, 1 sample zero"
+    assert sampling().axes[0].get_title() == "small object: Car\neffective dilation 2.50 cells, 1 zero sample"
 
 
 def test_networks_are_named_beside_their_rows():

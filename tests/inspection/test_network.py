@@ -85,7 +85,7 @@ def test_a_broken_configuration_is_one_line(trained_run, tmp_path):
     ("text", "reason"),
     [
         ("model: {}\ndata: 3\n", "lacks model or data"),
-        ("model: {}\ndata: {batch_size: many}\n", "is not a configuration of this version"),
+        ("model: {}\ndata: {batch_size: many}\n", "does not match this version of deformlab"),
     ],
 )
 def test_a_configuration_that_is_none_says_what_to_do_instead(text, reason, trained_run, tmp_path):

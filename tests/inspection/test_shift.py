@@ -62,7 +62,7 @@ def test_the_table_of_a_run(run_on_larger_images, tmp_path, capsys):
         (("--scale", "1e6"), "at most 16"),
         (("--shift", 0), "the shift at least 1"),
         (("--shift", 500), "have no room for windows"),
-        (("--shift", 3, "--scale", 2), "no filter that is interior in both windows"),
+        (("--shift", 3, "--scale", 2), "no filters that are interior in both windows"),
     ],
 )
 def test_windows_that_cannot_be_give_one_line(trained_run, arguments, message, capsys):
@@ -72,7 +72,7 @@ def test_windows_that_cannot_be_give_one_line(trained_run, arguments, message, c
 
 def test_a_run_that_is_not_there_gives_one_line(tmp_path, capsys):
     assert run(tmp_path / "nowhere") == 2
-    assert capsys.readouterr().err.endswith("there is no such run folder or checkpoint\n")
+    assert capsys.readouterr().err.endswith(": no such run folder or checkpoint\n")
 
 
 def test_a_network_without_deformable_layers_gives_one_line(atrous_run, capsys):
@@ -92,4 +92,4 @@ def test_data_that_have_gone_give_one_line(monkeypatch, capsys):
 
 def test_a_table_that_cannot_be_written_is_refused_before_measuring(trained_run, tmp_path, capsys):
     assert run(trained_run, "--output", tmp_path / "nowhere" / "table.csv") == 2
-    assert f"there is no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
+    assert f"the folder {tmp_path / 'nowhere'} does not exist" in capsys.readouterr().err

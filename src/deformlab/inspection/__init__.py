@@ -1,6 +1,6 @@
-"""Looks into a trained network: where its units sample, what they react to, what they predict.
+"""Inspects a trained network on one image: where units sample, what they react to, and what is predicted.
 
-Functions here compute; those of `deformlab.inspection.figures` draw what they return.
+The functions here compute; `deformlab.inspection.figures` draws their results.
 """
 
 import deformlab._needs_toolkit  # noqa: F401

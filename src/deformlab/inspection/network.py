@@ -1,4 +1,4 @@
-"""A trained network from its run folder, with the transform and the classes it was trained with."""
+"""Loads a trained network from its run folder, with its transform and classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +24,21 @@ from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["TrainedNetwork", "load_network"]
 
-# What of a configuration says how a network is built.
+# The sections of a configuration that define the network.
 PARTS = ("model", "data")
 ANOTHER_RUN = "give another run, or train this one again with deformlab fit"
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network to look into; it is in evaluation mode and its weights have no gradients.
+    """A trained network in evaluation mode, whose weights do not require gradients.
 
     Attributes:
-        name: The trial and its seed, or the run folder's name.
+        name: The trial and its seed, or the name of the run folder.
         model: The network.
-        data: What it was trained on: classes, palette and transforms; no split is opened.
-        object_sizes: Areas in pixels below which an object is small and above which it is large, or `thirds`.
+        data: The data module of the training, with classes, palette and transforms; no split is opened.
+        object_sizes: The areas in pixels below which objects are small and above which they are large, or
+            `thirds`.
     """
 
     name: str
@@ -47,49 +48,49 @@ class TrainedNetwork:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network's weights."""
         return self.model.classifier.weight.device
 
     @property
     def layers(self) -> dict[str, nn.Conv2d]:
-        """Every 3x3 convolution by its name in tables (`layer4.1.conv2`), in forward order."""
+        """Every 3x3 convolution of the backbone by name (such as `layer4.1.conv2`), in forward order."""
         return self.model.backbone.conv3x3_layers()
 
     @property
     def deformable_layers(self) -> dict[str, DeformConv2d]:
-        """Those of `layers` that learn where to look."""
+        """The deformable layers among `layers`."""
         return {name: layer for name, layer in self.layers.items() if isinstance(layer, DeformConv2d)}
 
     def input(self, image: Any) -> Tensor:
-        """The network's input (1, 3, h, w) for an RGB image (H, W, 3), made as in its evaluation."""
+        """The network's input (1, 3, h, w) for an RGB image (H, W, 3), transformed as in its evaluation."""
         tensor = self.data.eval_transform.image(image)[None].to(self.device)
         return tensor.contiguous(memory_format=torch.channels_last)
 
     def check_layer(self, name: str) -> str:
-        """The name of a layer, if there is one of this name.
+        """Returns `name` if the network has a 3x3 convolution of that name.
 
         Raises:
-            ConfigError: There is none; the layers are listed.
+            ConfigError: It has none; the message lists the layers.
         """
         if name not in self.layers:
             raise ConfigError(
-                f"--layer {name}: {self.name} has no such layer; its 3x3 convolutions are "
+                f"--layer {name}: {self.name} has no such layer; choose one of its 3x3 convolutions: "
                 f"{', '.join(self.layers)}"
             )
         return name
 
 
 def load_network(path: Path) -> TrainedNetwork:
-    """Builds the network of a run and loads its weights; on the GPU where there is one.
+    """Builds the network of a run and loads its weights, on the GPU if one is available.
 
     Args:
-        path: A run folder, whose last checkpoint is taken, or a checkpoint in one.
+        path: A run folder, whose last checkpoint is loaded, or a checkpoint in a run folder.
 
     Raises:
-        RunFolderError: There is no run, or its configuration does not say how the network is built.
-        ConfigError: Its configuration is not YAML, or names a class to import.
-        CheckpointError: The checkpoint is missing, damaged or of another architecture.
-        DatasetError: The file that names the data set's classes is missing.
+        RunFolderError: The run does not exist, or its configuration does not define the network.
+        ConfigError: The configuration is not YAML, or names a class to import.
+        CheckpointError: The checkpoint is missing, damaged or from another architecture.
+        DatasetError: The file with the names of the data set's classes is missing.
     """
     silence_developer_messages()
     run_dir, checkpoint = _find(path)
@@ -97,13 +98,13 @@ def load_network(path: Path) -> TrainedNetwork:
     config = read_evaluation_config(run_dir)
     if not all(isinstance(config.get(part), dict) for part in PARTS):
         raise RunFolderError(
-            f"{config_file}: lacks {' or '.join(PARTS)}, which say how the network is built; {ANOTHER_RUN}"
+            f"{config_file}: lacks {' or '.join(PARTS)}, which define the network; {ANOTHER_RUN}"
         )
     try:
         task, data = _build(config)
     except (TypeError, ArgumentError) as error:
         raise RunFolderError(
-            f"{config_file}: is not a configuration of this version ({' '.join(str(error).split())}); "
+            f"{config_file}: does not match this version of deformlab ({' '.join(str(error).split())}); "
             f"{ANOTHER_RUN}"
         ) from error
     check_checkpoint(checkpoint)
@@ -124,17 +125,17 @@ def _find(path: Path) -> tuple[Path, Path]:
     if path.is_dir():
         if not (path / "config.yaml").is_file():
             raise RunFolderError(
-                f"{path}: holds no config.yaml; give a run folder that fit wrote, or a checkpoint in one"
+                f"{path}: contains no config.yaml; give a run folder that fit wrote, or a checkpoint in one"
             )
         last, best = last_checkpoint(path), checkpoint_folder(path) / "best.ckpt"
         return path, best if best.is_file() and not last.is_file() else last
     if not path.exists():
-        raise RunFolderError(f"{path}: there is no such run folder or checkpoint")
+        raise RunFolderError(f"{path}: no such run folder or checkpoint")
     for run_dir in (path.absolute().parent.parent, path.absolute().parent):
         if (run_dir / "config.yaml").is_file():
             return run_dir, path
     raise RunFolderError(
-        f"{path}: no config.yaml in its folder or the one above, which says how the network is built; "
+        f"{path}: its folder and the one above contain no config.yaml, which defines the network; "
         "leave the checkpoint in its run folder"
     )
 
@@ -144,7 +145,7 @@ def _build(config: dict[str, Any]) -> tuple[SemanticSegmentation, SegmentationDa
     parser.add_class_arguments(SegmentationDataModule, "data")
     parser.add_class_arguments(SemanticSegmentation, "model")
     parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-    # Its own weights are in the checkpoint; those it started from may be gone.
+    # The checkpoint contains all weights; the files of the initial weights may no longer exist.
     model = config["model"] | {"init_weights": None, "backbone_weights": None}
     parsed = parser.instantiate(parser.parse_object({"data": config["data"], "model": model}))
     return parsed.model, parsed.data

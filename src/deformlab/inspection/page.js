@@ -1,12 +1,12 @@
 "use strict";
-// Draws the samples of one unit; they were computed beforehand and are only decoded here.
+// Draws the precomputed samples of one unit.
 const data = JSON.parse(document.getElementById("data").textContent);
-const [imageChoice, networkChoice, viewChoice, scene, picture, frame, points, unit, says] =
-  ["image", "network", "view", "scene", "picture", "frame", "points", "unit", "says"]
+const [imageChoice, networkChoice, viewChoice, scene, picture, frame, points, unit, description] =
+  ["image", "network", "view", "scene", "picture", "frame", "points", "unit", "description"]
     .map((id) => document.getElementById(id));
-// Room around the image, as a share of its longer side: samples lie outside it too.
+// Margin around the image as a share of its longer side, because samples may lie outside the image.
 const MARGIN = 0.08;
-// Where the unit is, in pixels of the image; it stays there when another network or layer is chosen.
+// Position of the unit in pixels of the image; kept when another network or layer is chosen.
 let position = [0, 0];
 
 function decode(text, Kind) {
@@ -15,7 +15,7 @@ function decode(text, Kind) {
 }
 
 function arrays(view) {
-  // Decoded at first use: a page may hold many views.
+  // Decoded at first use, because a page may contain many views.
   view.arrays ??= {
     points: decode(view.points, Int16Array),
     weights: decode(view.weights, Uint8Array),
@@ -45,7 +45,7 @@ function nearest(values, wanted) {
   return best;
 }
 
-// Index of the row and column of units whose filters are centred nearest to the position.
+// Indices of the grid row and column whose filter centres are nearest to the position.
 function gridPosition(view) {
   const { centres } = arrays(view);
   const width = view.columns.length;
@@ -85,7 +85,7 @@ function draw() {
   let outside = 0;
   for (let i = index * count; i < (index + 1) * count; i++) {
     const circle = document.createElementNS(scene.namespaceURI, "circle");
-    // Coordinates count pixel centres from 0; the picture's edge is half a pixel before.
+    // Pixel centres have whole coordinates, so the edge of the image is at -0.5.
     circle.setAttribute("cy", coordinates[2 * i] * view.step + 0.5);
     circle.setAttribute("cx", coordinates[2 * i + 1] * view.step + 0.5);
     circle.setAttribute("r", radius);
@@ -101,13 +101,13 @@ function draw() {
   const [y, x] = [centres[2 * index] + 0.5, centres[2 * index + 1] + 0.5];
   const arm = 9 * pixel;
   unit.setAttribute("d", `M${x - arm} ${y}H${x + arm}M${x} ${y - arm}V${y + arm}`);
-  says.textContent = `${view.layer}, unit in row ${view.rows[row]}, column ${view.columns[column]} of ` +
+  description.textContent = `${view.layer}, unit in row ${view.rows[row]}, column ${view.columns[column]} of ` +
     `${view.map[0]} x ${view.map[1]}, at y ${Math.round(y - 0.5)}, x ${Math.round(x - 0.5)}: ` +
-    `effective dilation of its filter ${dilation[index].toFixed(2)} cells; ` +
-    `${outside} of ${count} samples fall outside the map.`;
+    `effective dilation ${dilation[index].toFixed(2)} cells; ` +
+    `${outside} of ${count} samples fall outside the feature map.`;
 }
 
-// Keeps the unit within the grid, and the position on the centre of the unit's filter.
+// Moves to a unit of the grid, clipped to the grid, and to the centre of its filter.
 function goTo(row, column) {
   const { view } = chosen();
   const { centres } = arrays(view);

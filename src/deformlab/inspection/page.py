@@ -1,8 +1,8 @@
-"""A page on which one clicks on an image and sees where that unit of a network samples.
+"""An interactive HTML page: click on an image to see where the unit there samples.
 
-One file that needs no network: it holds the samples of a grid of units, computed beforehand. Points are whole
-numbers, multiples of `step` pixels of the image, in 16 bits. Weights have 8 bits, 0 for a sample that falls
-outside the map and does not count.
+The page is one file that loads nothing from elsewhere. It contains precomputed samples of a grid of units.
+Points are stored as 16-bit multiples of `step` pixels of the image, and weights as 8 bits. Weight 0 marks a
+sample outside the feature map, which reads zero.
 """
 
 import base64
@@ -36,14 +36,14 @@ __all__ = [
 ]
 
 MAX_BYTES = 10_000_000
-# Markup, style and script, and the JSON around the samples.
+# Bytes for markup, style, script, and the JSON around the samples.
 RESERVED = 100_000
-# Fewer units than this in a view say little about an image.
+# Fewer units than this per view show too little of an image.
 FEWEST_UNITS = 16
 MAX_WIDTH = 1280
-# Points this many image sides away are drawn no farther: they are off the picture at any size.
+# Points are clipped at this many image sides from the origin, far outside the visible area.
 FAR = 4.0
-# Per point: y and x in 16 bits, a weight in 8. Per unit: its effective dilation in 32.
+# Per point: y and x with 16 bits, weight with 8 bits. Per unit: effective dilation with 32 bits.
 BYTES_PER_POINT = 5
 BYTES_PER_UNIT = 4
 
@@ -57,10 +57,21 @@ def write_unit_page(
     layer: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Writes the page; arguments as for `unit_page`.
+    """Writes the interactive page of units to a file.
+
+    Args:
+        networks: As for `unit_page`.
+        scenes: As for `unit_page`.
+        output: The HTML file.
+        levels: As for `unit_page`.
+        layer: As for `unit_page`.
+        progress: As for `unit_page`.
+
+    Returns:
+        `output`.
 
     Raises:
-        ConfigError: As `unit_page`, or the file cannot be written.
+        ConfigError: As for `unit_page`, or the file cannot be written.
     """
     text = unit_page(networks, scenes, levels=levels, layer=layer, progress=progress)
     try:
@@ -81,17 +92,23 @@ def unit_page(
     layer: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """The page, at most `MAX_BYTES` long: the more networks and images, the coarser the grids of units.
+    """Builds the interactive page of units.
+
+    The page has at most `MAX_BYTES` bytes, so the grid of units is coarser with more networks and images.
 
     Args:
-        networks: Those that can be chosen, for example deformable and atrous.
-        scenes: The images.
-        levels: Through how many layers units are followed.
-        layer: The units' layer; None for the last one.
-        progress: Told what is being computed.
+        networks: The networks to choose from, for example a deformable and an atrous one.
+        scenes: The images to choose from.
+        levels: Number of consecutive layers through which units are followed, >= 1.
+        layer: The layer of the units; None for the last one.
+        progress: Called with a description of each step.
+
+    Returns:
+        The HTML text.
 
     Raises:
-        ConfigError: There is no such layer, there are not so many levels, or the images leave no room.
+        ConfigError: The layer does not exist, there are fewer layers than `levels`, or the images leave no
+            room for units.
     """
     pictures = [_picture(scene) for scene in scenes]
     room = MAX_BYTES - RESERVED - sum(len(picture) for picture in pictures)
@@ -102,7 +119,7 @@ def unit_page(
     most = int(room // cost)
     if most < FEWEST_UNITS:
         raise ConfigError(
-            f"--levels {levels}: {len(scenes)} images and {len(networks)} networks leave room for "
+            f"--levels {levels}: {len(scenes)} images and {len(networks)} networks leave room for only "
             f"{max(most, 0)} units each in a page of {MAX_BYTES // 10**6} MB; give fewer images or levels"
         )
     content = []
@@ -117,22 +134,22 @@ def unit_page(
 
 
 class Levels(NamedTuple):
-    """One way to look at a unit of `layer`: its own filter, or followed down through `levels` of them."""
+    """A view of the units of `layer`: their own filters (one level), or followed through several levels."""
 
     layer: str
     levels: int
 
 
 def levels_of(network: TrainedNetwork, levels: int = 3, layer: str | None = None) -> list[Levels]:
-    """Each of the last `levels` 3x3 convolutions by itself, and the last one followed down step by step.
+    """The views of a network: each of its last layers alone, and the last one through several levels.
 
     Args:
         network: The network.
-        levels: How many layers.
-        layer: The last of them; None for the network's last.
+        levels: Number of 3x3 convolutions.
+        layer: The last of these layers; None for the last layer of the network.
 
     Raises:
-        ConfigError: There are not so many layers.
+        ConfigError: The network has fewer layers.
     """
     names = level_names(network, levels, layer)
     alone = [Levels(name, 1) for name in reversed(names)]
@@ -140,19 +157,20 @@ def levels_of(network: TrainedNetwork, levels: int = 3, layer: str | None = None
 
 
 def bytes_per_unit(view: Levels) -> float:
-    """Characters that one unit takes in a page, in base64."""
+    """Number of characters that one unit takes in the page, in base64."""
     points = 9**view.levels
     return (points * BYTES_PER_POINT + BYTES_PER_UNIT) * 4 / 3
 
 
 def sampling_grid(network: TrainedNetwork, scene: Scene, view: Levels, most: int) -> dict[str, Any]:
-    """The samples of at most `most` units, evenly over the map of `view.layer`.
+    """The samples of at most `most` units, evenly spaced over the output of `view.layer`.
 
     Returns:
-        As JSON takes it: `map` (rows, columns) of the layer's output; `rows` and `columns` of the units;
-        `step` in pixels of the image; and in base64, little-endian, units in row order: `points` (M, P, 2)
-        as int16 (y, x), `weights` (M, P) as uint8, where 255 is `weight_scale`, `dilation` (M) in cells and
-        `centres` (M, 2) of the undeformed filters in pixels, as float32.
+        A dictionary for JSON: `map`, rows and columns of the layer's output; `rows` and `columns` of the
+        units; `step` in pixels of the image. The following arrays are in little-endian base64, with units in
+        row order: `points` (M, P, 2), int16 (y, x) in steps; `weights` (M, P), uint8, where 255 means
+        `weight_scale`; `dilation` (M,), float32 in cells; `centres` (M, 2), float32, the centres of the
+        undeformed filters in pixels.
     """
     size = cells_of(network, scene, view.layer).size
     rows, columns = _every(size, most)
@@ -163,7 +181,7 @@ def sampling_grid(network: TrainedNetwork, scene: Scene, view: Levels, most: int
     points = np.clip(np.nan_to_num(points, posinf=limit, neginf=-limit), -limit, limit)
     weights = np.stack([np.where(panel.inside, panel.weight, 0) for panel in panels])
     scale = max(1.0, float(weights.max()))
-    # A small weight is not none.
+    # Small positive weights must not become 0.
     coded = np.where(weights > 0, np.maximum(1, np.round(weights / scale * 255)), 0)
     step = limit / 32767
     return {
@@ -182,7 +200,7 @@ def sampling_grid(network: TrainedNetwork, scene: Scene, view: Levels, most: int
 
 
 def _every(size: tuple[int, int], most: int) -> tuple[list[int], list[int]]:
-    """Rows and columns of at most `most` cells, the same distance apart in both directions."""
+    """Rows and columns of at most `most` cells with equal spacing in both directions."""
     step = 1
     while ceil(size[0] / step) * ceil(size[1] / step) > most:
         step += 1
@@ -200,7 +218,7 @@ def _text(values: NDArray, kind: str) -> str:
 
 
 def _density(view: Levels, levels: int) -> int:
-    """How many units of a view there are for one that is followed down: the fewer samples, the more units."""
+    """Units of this view per unit of the deepest view; views with fewer samples per unit get more units."""
     return 2 ** (levels - view.levels)
 
 

@@ -1,6 +1,6 @@
-"""Where units sample: one layer's samples, and those of a unit through several levels (DCNv1 figures 5, 6).
+"""Sampling locations of one layer, and of units through several layers (DCNv1, figures 5 and 6).
 
-Shape letters: M units, L levels, K taps of a filter (the same in every level), P = K^L points.
+Shapes: M units, L levels, K taps of a filter (equal in all levels), P = K^L points.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,18 +17,23 @@ __all__ = ["LayerPass", "Samples", "SamplingLocations", "record_passes", "sample
 
 
 class LayerPass(NamedTuple):
-    """Input (1, C_in, H, W) and output (1, C_out, H_out, W_out) of a layer, with their gradients' graph."""
+    """Input and output of a layer in one forward pass, attached to the autograd graph.
+
+    Attributes:
+        input: (1, C_in, H, W).
+        output: (1, C_out, H_out, W_out).
+    """
 
     input: Tensor
     output: Tensor
 
 
 class Samples(NamedTuple):
-    """Where a layer looks.
+    """Offsets and modulation of a layer. G is the number of deform groups.
 
     Attributes:
-        offset: (N, 2·G·K, H_out, W_out), (dy, dx) interleaved per tap, in cells; zero where nothing moves.
-        modulation: Weight of each sample (N, G·K, H_out, W_out); one where there is no modulation.
+        offset: (N, 2·G·K, H_out, W_out), (dy, dx) interleaved per tap, in cells; 0 for plain convolutions.
+        modulation: (N, G·K, H_out, W_out), weight of each sample; 1 without modulation.
     """
 
     offset: Tensor
@@ -37,23 +42,23 @@ class Samples(NamedTuple):
 
 @contextmanager
 def record_passes(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerPass]]:
-    """Keeps input and output of each layer's last forward pass inside the `with` block.
+    """Records input and output of each layer's last forward pass inside the `with` block.
 
     Args:
-        layers: The layers to watch, by the name that they get.
+        layers: The layers to record, by name.
 
     Yields:
-        A dictionary that fills as the network runs.
+        A dictionary of passes by name, which is filled when the network runs.
     """
     with record_forward(layers, lambda name, input, output: LayerPass(input, output)) as passes:
         yield passes
 
 
 def samples_of(layer: nn.Conv2d, layer_pass: LayerPass) -> Samples:
-    """Where a layer looked in a forward pass, without gradients.
+    """Offsets and modulation of a layer in a forward pass, without gradients.
 
     Args:
-        layer: A convolution; a plain one counts as a deformable one that never moves.
+        layer: A convolution; a plain convolution gets zero offsets.
         layer_pass: Its input and output.
     """
     with torch.no_grad():
@@ -71,8 +76,9 @@ class SamplingLocations(NamedTuple):
 
     Attributes:
         points: (M, P, 2), y and x in cells of the first layer's input; cell (i, j) has its centre at (i, j).
-        inside: (M, P), whether a sample counts: less than one cell outside the map in every level.
-        weight: (M, P), product of the modulations on the way; one in networks without.
+        inside: (M, P), whether a sample can be nonzero: less than one cell outside the feature map at every
+            level.
+        weight: (M, P), product of the modulations over all levels; 1 without modulation.
     """
 
     points: Tensor
@@ -83,17 +89,17 @@ class SamplingLocations(NamedTuple):
 def sampling_locations(
     layers: Sequence[nn.Conv2d], passes: Sequence[LayerPass], cells: Tensor, group: int = 0
 ) -> SamplingLocations:
-    """Follows units down through their filters, tap by tap.
+    """Follows units down through their filters, tap by tap (DCNv1, figures 5 and 6).
 
-    A tap between cells of the level below continues with the offsets there, interpolated bilinearly as the
-    features are, so that K taps always have K² samples. Shortcuts and 1x1 convolutions do not move anything
-    and are passed over.
+    If a tap lies between cells of the level below, it uses the offsets there, interpolated bilinearly like
+    the features. K taps therefore always have K² samples. Shortcuts and 1x1 convolutions do not change
+    positions and are ignored.
 
     Args:
-        layers: Consecutive convolutions in forward order; a plain one counts as one that never moves.
-        passes: Input and output of each in one forward pass of one image.
+        layers: Consecutive convolutions in forward order; plain convolutions have zero offsets.
+        passes: Input and output of each layer in one forward pass of one image.
         cells: (M, 2), row and column of each unit in the last layer's output; they may lie between cells.
-        group: The deform group whose offsets are followed, in every layer that has so many.
+        group: The deform group whose offsets are used; layers with fewer groups use their first one.
 
     Returns:
         Points in cells of the first layer's input.
@@ -113,7 +119,7 @@ def sampling_locations(
 
 
 def _taps(layer: nn.Conv2d, layer_pass: LayerPass, points: Tensor, group: int) -> tuple[Tensor, Tensor]:
-    """The taps (M, P, K, 2) of filters at points (M, P, 2) of the layer's output, and their weights."""
+    """Taps (M, P, K, 2) of filters at points (M, P, 2) of the layer's output, and weights (M, P, K)."""
     (kernel_h, kernel_w), taps = layer.kernel_size, layer.kernel_size[0] * layer.kernel_size[1]
     samples = samples_of(layer, layer_pass)
     group = group if (group + 1) * taps <= samples.modulation.shape[1] else 0
@@ -129,7 +135,7 @@ def _taps(layer: nn.Conv2d, layer_pass: LayerPass, points: Tensor, group: int) -
 
 
 def _lookup(maps: Tensor, points: Tensor) -> Tensor:
-    """Values (M, P, C) of maps (C, H, W) at points (M, P, 2); outside, those of the nearest border cell."""
+    """Bilinear values (M, P, C) of maps (C, H, W) at points (M, P, 2), clamped to the border cells."""
     height, width = maps.shape[-2:]
     y, x = points.unbind(-1)
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)

@@ -1,4 +1,4 @@
-"""The image that is looked at, with its label where the data set has one."""
+"""The image to inspect, with its label if the data set has one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,19 @@ from deformlab.inspection.network import TrainedNetwork
 
 __all__ = ["Scene", "read_scene"]
 
-# The order in which a name is looked for: what a network has not seen first.
+# The order in which splits are searched: images that the network was not trained on come first.
 SPLITS = ("val", "test", "train")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image at its own size, and what is known about it.
+    """An image at its original size, with its label if it has one.
 
     Attributes:
         name: The file's stem, or the sample's name in its data set.
         image: RGB (H, W, 3).
-        label: Class indices (H, W), 255 for ignored; None where nobody has labelled it.
-        instance: Object ids (H, W), 0 for none; None without a label.
+        label: Class indices (H, W), 255 for ignored; None for an unlabelled image.
+        instance: Instance ids (H, W), 0 for background; None for an unlabelled image.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Scene:
 
     @property
     def regions(self) -> NDArray[np.int32] | None:
-        """A number for every class and object (H, W), for their outlines; None without a label."""
+        """A different number for every class and object (H, W), for outlines; None without a label."""
         if self.label is None or self.instance is None:
             return None
         return 256 * self.instance + self.label
@@ -50,10 +50,10 @@ def read_scene(source: str, network: TrainedNetwork) -> Scene:
 
     Args:
         source: An image file, or the name of a sample of the network's data set.
-        network: Says which data set that is.
+        network: The network, whose data set is searched.
 
     Raises:
-        DatasetError: There is no such image, or it cannot be read.
+        DatasetError: The image does not exist or cannot be read.
     """
     file = Path(source).expanduser()
     is_file = file.is_file()
@@ -74,20 +74,20 @@ def read_scene(source: str, network: TrainedNetwork) -> Scene:
             )
     if is_file:
         return Scene(file.stem, read_image(file))
-    known = f", for example {example}" if example else ""
+    hint = f", for example {example}" if example else ""
     raise DatasetError(
-        f"{source}: there is no such image; give an image file, or a sample's name in the data set "
-        f"{network.data.dataset_class.name!r}{known}"
+        f"{source}: no such image; give an image file, or the name of a sample of the data set "
+        f"{network.data.dataset_class.name!r}{hint}"
     )
 
 
 def with_predicted_label(scene: Scene, classes: NDArray[np.uint8], things: list[int]) -> Scene:
-    """The scene as if the prediction were its label, for images that nobody has labelled.
+    """The scene with the prediction in place of its label, for unlabelled images.
 
     Args:
         scene: The image.
         classes: Predicted classes (H, W).
-        things: The classes that are countable objects.
+        things: Indices of the classes of countable objects.
     """
     return Scene(scene.name, scene.image, classes, connected_objects(classes, things))
 

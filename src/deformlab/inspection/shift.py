@@ -1,18 +1,18 @@
-"""Does effective dilation follow the image content or the position? Shift the image and see.
+"""Tests whether effective dilation follows the image content or the position, by shifting the image.
 
-A network can know a filter's position from the zero padding, which its layers hand on, or only from what is
-usually there: road below, sky above. Every validation image is enlarged so that two windows of its former
-size fit into it. The second window lies some cells of the feature map below, or right of, the first. So the
-same filter sees other content, and the same content is seen by another filter.
+A network can infer a filter's position from the zero padding, whose effect its layers pass on, or from what
+is usually there: road below, sky above. Every validation image is enlarged so that two windows of the
+original size fit into it. The second window lies some cells of the feature map below or to the right of the
+first. The same filter then sees different content, and a different filter sees the same content.
 
-For each deformable layer, over the filters that are interior in both windows, Pearson's correlation of their
-effective dilation in the second window
+For each deformable layer and all filters that are interior in both windows, Pearson's correlation is computed
+between effective dilation in the second window and
 
-- `same content`: with that of the filter which sees the same pixels in the first window;
-- `same position`: with their own in the first window. Neighbouring pixels are alike, so this is above zero
-  even where the position does not matter.
+- `same content`: effective dilation of the filter that sees the same pixels in the first window;
+- `same position`: effective dilation of the same filter in the first window. It is above zero even if
+  position does not matter, because neighbouring pixels are alike.
 
-Intervals are 95 % over images (`deformlab.records.draws`).
+Intervals are 95 % bootstrap intervals over images (`deformlab.records.draws`).
 """
 
 import csv
@@ -36,12 +36,12 @@ __all__ = ["ShiftCorrelation", "run", "shift_correlations"]
 
 Direction = Literal["vertical", "horizontal"]
 DIRECTIONS: tuple[Direction, ...] = ("vertical", "horizontal")
-# Larger images need more memory than any window is worth.
+# Limits the memory for enlarged images.
 _MAX_SCALE = 16
 
 
 class ShiftCorrelation(NamedTuple):
-    """How well effective dilation agrees before and after the image is shifted.
+    """Correlation of effective dilation before and after the image is shifted.
 
     Attributes:
         direction: `vertical` or `horizontal`.
@@ -59,28 +59,28 @@ class ShiftCorrelation(NamedTuple):
 
 
 def run(runs: Sequence[Path], scale: float, shift: int, output: Path | None = None) -> int:
-    """Prints a table of each run's correlations, and writes all of them as CSV.
+    """Prints the correlations of each run, and writes all of them to a CSV file.
 
     Args:
         runs: Run folders of deformable networks.
-        scale: Enlargement of the images, above 1.
-        shift: Cells of the layer's map between the windows, 1 or more.
-        output: CSV file for the table.
+        scale: Enlargement of the images, > 1 and <= 16.
+        shift: Cells of the layer's feature map between the windows, >= 1.
+        output: CSV file; None to write none.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        DeformlabError: Something the user can mend.
+        DeformlabError: A mistake that the user can fix.
     """
     if not 1 < scale <= _MAX_SCALE or shift < 1:
         raise ConfigError(
-            f"--scale {scale:g} --shift {shift}: the scale must be above 1 and the shift at least 1, or both "
-            f"windows are the same; the scale at most {_MAX_SCALE}"
+            f"--scale {scale:g} --shift {shift}: the scale must be above 1 and at most {_MAX_SCALE}, and the "
+            "shift at least 1"
         )
     if output is not None and not output.absolute().parent.is_dir():
-        raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it first")
-    # Everything that can fail is tried before minutes are spent on measuring.
+        raise ConfigError(f"--output {output}: the folder {output.parent} does not exist; create it first")
+    # Open every run first, so that errors appear before minutes of measuring.
     networks = [_open(path) for path in runs]
     rows: list[tuple[str, ...]] = []
     for network in networks:
@@ -98,16 +98,19 @@ def run(runs: Sequence[Path], scale: float, shift: int, output: Path | None = No
 
 
 def shift_correlations(network: TrainedNetwork, scale: float, shift: int) -> Iterator[ShiftCorrelation]:
-    """The correlations of each direction and deformable layer.
+    """Computes the correlations for each direction and deformable layer.
 
     Args:
-        network: A deformable network; the validation split of its data is open.
-        scale: Enlargement of the images, above 1.
-        shift: Cells of the layer's map between the windows, 1 or more.
+        network: A deformable network whose validation split is open.
+        scale: Enlargement of the images, > 1.
+        shift: Cells of the layer's feature map between the windows, >= 1.
+
+    Yields:
+        Two correlations per direction and layer: `same content`, then `same position`.
 
     Raises:
-        ConfigError: The windows do not fit into the enlarged images, or share no interior filter.
-        DatasetError: The images differ in size.
+        ConfigError: The windows do not fit into the enlarged images, or share no interior filters.
+        DatasetError: The images have different sizes.
     """
     for direction in DIRECTIONS:
         for layer, filters in _measure(network, direction, scale, shift).items():
@@ -121,12 +124,12 @@ def shift_correlations(network: TrainedNetwork, scale: float, shift: int) -> Ite
 
 
 class _Filters(NamedTuple):
-    """Effective dilation of one layer's filters that are interior in both windows, in cells; each (I, n).
+    """Effective dilation of one layer's filters that are interior in both windows, in cells; (I, n) each.
 
     Attributes:
         second: In the second window.
-        same_content: In the first window, of the filters that see the same pixels.
-        same_position: In the first window, of the filters at the same position.
+        same_content: In the first window, for the filters that see the same pixels.
+        same_position: In the first window, for the filters at the same position.
     """
 
     second: np.ndarray
@@ -138,12 +141,14 @@ def _open(path: Path) -> TrainedNetwork:
     network = load_network(path)
     network.data.setup("validate")
     if not network.deformable_layers:
-        raise ConfigError(f"{path}: has no deformable layers, whose effective dilation could differ")
+        raise ConfigError(
+            f"{path}: has no deformable layers, so its effective dilation is constant; give a deformable run"
+        )
     return network
 
 
 def _measure(network: TrainedNetwork, direction: Direction, scale: float, shift: int) -> dict[str, _Filters]:
-    """The filters of every deformable layer in the validation images."""
+    """Effective dilation of every deformable layer's filters in the validation images."""
     by_stride: dict[int, dict[str, DeformConv2d]] = {}
     for name, layer in network.deformable_layers.items():
         stride = network.model.backbone.pixels_per_cell(name) * layer.stride[0]
@@ -170,10 +175,10 @@ def _maps(network: TrainedNetwork, layers: Mapping[str, DeformConv2d], images: T
 
 
 def windows(images: Tensor, direction: Direction, scale: float, pixels: int) -> tuple[Tensor, Tensor]:
-    """Two windows (N, C, H, W) into the enlarged images (N, C, H, W), the second `pixels` further on.
+    """Enlarges images (N, C, H, W) and cuts two windows (N, C, H, W) from them, `pixels` apart.
 
     Raises:
-        ConfigError: They do not fit.
+        ConfigError: The windows do not fit.
     """
     height, width = images.shape[-2:]
     large = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
@@ -181,8 +186,8 @@ def windows(images: Tensor, direction: Direction, scale: float, pixels: int) -> 
     top, left = (large.shape[-2] - height - down) // 2, (large.shape[-1] - width - right) // 2
     if min(top, left) < 0:
         raise ConfigError(
-            f"images of {height}x{width} enlarged by {scale:g} have no room for windows {pixels} pixels "
-            "apart; take a larger --scale or a smaller --shift"
+            f"images of {height}x{width} pixels enlarged by {scale:g} have no room for windows {pixels} "
+            "pixels apart; choose a larger --scale or a smaller --shift"
         )
     return (
         large[..., top : top + height, left : left + width],
@@ -193,14 +198,18 @@ def windows(images: Tensor, direction: Direction, scale: float, pixels: int) -> 
 def counterparts(
     before: Tensor, after: Tensor, direction: Direction, shift: int, margin: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Filters of the second window, those with the same content and those at the same position, (N, n) each.
+    """Pairs the interior filters of the second window with their counterparts in the first.
 
     Args:
         before: (N, H_f, W_f) values in the first window.
-        after: (N, H_f, W_f) values in the second.
-        direction: Where the second window lies.
+        after: (N, H_f, W_f) values in the second window.
+        direction: Direction of the shift.
         shift: Cells between the windows.
-        margin: Outermost rings that are not interior.
+        margin: Number of outermost rings that are not interior.
+
+    Returns:
+        Values in the second window, then values in the first window with the same content, and those at the
+        same position; (N, n) each.
     """
     if direction == "horizontal":
         before, after = before.transpose(1, 2), after.transpose(1, 2)
@@ -215,18 +224,18 @@ def counterparts(
 
 
 def _stacked(name: str, parts: Sequence[tuple[Tensor, ...]]) -> _Filters:
-    """The images of one layer."""
+    """Concatenates the images of one layer."""
     if len({part[0].shape[1] for part in parts}) > 1:
-        raise DatasetError("the images differ in size; shift compares images of one size only")
+        raise DatasetError("the validation images have different sizes; shift needs images of one size")
     if not parts[0][0].numel():
         raise ConfigError(
-            f"--shift: {name} has no filter that is interior in both windows; take a smaller --shift"
+            f"--shift: {name} has no filters that are interior in both windows; choose a smaller --shift"
         )
     return _Filters(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
 def correlations(first: np.ndarray, second: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Pearson's coefficient (B,) of values (I, n) when images count as often as `drawn` (B, I) says."""
+    """Pearson's coefficient (B,) of values (I, n), with each image repeated `drawn` (B, I) times."""
     first, second = first - first.mean(), second - second.mean()
     count = drawn.sum(1) * first.shape[1]
     mean_first, mean_second, squares_first, squares_second, products = (

@@ -1,7 +1,7 @@
-"""Output units of a layer, the cells they stand for, and where these lie on the image.
+"""Units of a layer, their cells, and the positions of these on the image.
 
-Figures show pixels of the image as it came. A network sees it resized, and its layers in cells;
-`deformlab.metrics.filter_centre` ties the three together.
+Figures use pixels of the original image, the network a resized input, and its layers cells of feature maps.
+`deformlab.metrics.filter_centre` converts between them.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ __all__ = ["Cells", "Unit", "UnitMark", "choose_units", "to_image", "unit_at"]
 class Cells(NamedTuple):
     """The output positions of a layer for one image.
 
-    A cell is the square of pixels that are nearer to its filter's centre than to any other; those at the
-    border reach beyond the image.
+    A cell is the square of pixels that are nearer to its filter's centre than to any other filter's. Cells at
+    the border extend beyond the image.
 
     Attributes:
         size: Rows and columns of the layer's output.
-        stride: Pixels of the network's input from one filter to the next.
+        stride: Distance between neighbouring filters in pixels of the network's input.
         input_size: Height and width of the network's input.
         image_size: Height and width of the image.
     """
@@ -37,7 +37,7 @@ class Cells(NamedTuple):
     image_size: tuple[int, int]
 
     def centres(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """The filters' centres in pixels of the image: y of each row, x of each column."""
+        """The centres of the filters in pixels of the image: y of each row, and x of each column."""
         rows, columns = (
             filter_centre(np.arange(cells, dtype=float), self.stride, seen, pixels)
             for cells, seen, pixels in zip(self.size, self.input_size, self.image_size, strict=True)
@@ -53,15 +53,18 @@ class Cells(NamedTuple):
         return row, column
 
     def position(self, cell: tuple[float, float]) -> NDArray[np.floating]:
-        """(y, x) in pixels of the image of a row and a column; whole numbers are filters' centres."""
+        """Position (y, x) in pixels of the image of a row and column; whole numbers are filter centres."""
         return to_image(np.asarray(cell) * self.stride, self.image_size, self.input_size)
 
     def extent(self, first: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> tuple:
-        """Left, right, bottom and top edge of some cells, as matplotlib's `imshow` takes them.
+        """Edges of a block of cells in pixels of the image, as the `extent` of matplotlib's `imshow`.
 
         Args:
-            first: Row and column of the first of them.
-            size: Rows and columns; None for those of the map.
+            first: Row and column of the first cell.
+            size: Rows and columns of the block; None for the whole feature map.
+
+        Returns:
+            Left, right, bottom and top edge.
         """
         rows, columns = self.size if size is None else size
         top, left = self.position((first[0] - 0.5, first[1] - 0.5)).tolist()
@@ -72,10 +75,10 @@ class Cells(NamedTuple):
 def to_image(
     points: NDArray[np.floating], image_size: tuple[int, int], input_size: tuple[int, int]
 ) -> NDArray[np.floating]:
-    """Positions in the network's input as positions in the image; whole numbers are centres of pixels.
+    """Converts positions in the network's input to positions in the image; pixel centres are whole numbers.
 
     Args:
-        points: (..., 2), y and x in pixels of the input.
+        points: (..., 2), y and x in pixels of the network's input.
         image_size: Height and width of the image.
         input_size: Height and width of the network's input.
 
@@ -92,8 +95,8 @@ class Unit:
     """One output position of a layer.
 
     Attributes:
-        name: What lies under it, for titles.
-        pixel: (y, x) of the image that it stands for.
+        name: What the unit lies on, for titles.
+        pixel: (y, x) of the unit in the image.
         cell: (row, column) in the layer's output.
     """
 
@@ -103,11 +106,11 @@ class Unit:
 
 
 class UnitMark(NamedTuple):
-    """Where a unit is, in pixels of the image.
+    """Position of a unit in pixels of the image.
 
     Attributes:
-        centre: (y, x) on which its undeformed filter is centred.
-        cell: Left, right, bottom and top edge of the pixels that are nearer to it than to any other's.
+        centre: (y, x) of the centre of its undeformed filter.
+        cell: Left, right, bottom and top edge of its cell.
     """
 
     centre: NDArray[np.floating]
@@ -120,7 +123,7 @@ def unit_at(pixel: tuple[int, int], cells: Cells, name: str = "") -> Unit:
     Args:
         pixel: (y, x) in the image.
         cells: The layer's output positions.
-        name: What lies under it.
+        name: What the unit lies on.
 
     Raises:
         ConfigError: The pixel is outside the image.
@@ -141,22 +144,22 @@ def choose_units(
     object_sizes: tuple[float, float] | Literal["thirds"],
     cells: Cells,
 ) -> list[Unit]:
-    """One unit on background, one on a small and one on a large object, as in DCNv1 figures 5 and 6.
+    """Chooses a unit on background, on a small and on a large object, as in DCNv1, figures 5 and 6.
 
-    Of the small objects the one with the most pixels is taken, of the large ones as well; where an image has
-    none of either, the smallest or the largest of those there are. Each unit is the one deepest inside. A
-    kind of which no unit has its centre there is left out.
+    The object with the most pixels is chosen, both among small and among large objects. If the image has no
+    small object, the smallest object is used, and if it has no large object, the largest. On each region, the
+    unit farthest from the region's outline is chosen. A region without the centre of a unit is left out.
 
     Args:
-        instance: Object ids (H, W), 0 for none.
+        instance: Instance ids (H, W), 0 for background.
         label: Class indices (H, W), 255 for ignored.
         classes: Names of the classes.
-        object_sizes: Areas of the bounding box below which an object is small and above which it is large;
-            `thirds` are those of this image's objects.
+        object_sizes: The bounding-box areas below which objects are small and above which they are large;
+            `thirds` for the terciles of the objects in this image.
         cells: The layer's output positions.
 
     Returns:
-        Background, small, large, those that there are.
+        Up to three units: background, small, large.
     """
     ids = [int(i) for i in np.unique(instance[_centres(cells)]) if i]
     boxes = ndimage.find_objects(instance)
@@ -190,7 +193,7 @@ def _extent(box: tuple[slice, slice]) -> tuple[int, int]:
 
 
 def _centres(cells: Cells) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """The pixels nearest to the filters' centres, as an open index grid."""
+    """The pixels nearest to the filter centres, as an open index grid."""
     rows, columns = ((centres + 0.5).astype(int) for centres in cells.centres())
     return rows[:, None], columns[None, :]
 
@@ -202,7 +205,7 @@ def _deepest(
     classes: tuple[str, ...],
     cells: Cells,
 ) -> Unit | None:
-    """The unit whose centre is farthest from the region's outline and the image's."""
+    """The unit whose centre is farthest from the outlines of the region and the image; None if outside."""
     depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     centres = _centres(cells)
     cell = np.unravel_index(int(depth[centres].argmax()), cells.size)

@@ -1,4 +1,4 @@
-"""What a trained network does with one image, as panels that the figures draw, in pixels of the image."""
+"""Computes panels that show what a trained network does with one image, in pixels of the image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ __all__ = [
     "support_panels",
 ]
 
-# Layers whose samples are drawn in one panel; more markers cannot be told apart.
+# Number of layers whose samples are drawn in one panel; more markers would be hard to distinguish.
 SAMPLED_LAYERS = 3
 
 
@@ -47,12 +47,12 @@ class SamplingPanel:
     """The samples of one unit of one network, in pixels of the image.
 
     Attributes:
-        title: What lies under the unit.
-        unit: Where the unit is.
+        title: What the unit lies on.
+        unit: Position of the unit.
         points: (P, 2), y and x of each sample.
-        inside: (P,), whether the sample counts.
-        weight: (P,), its modulation from 0 on; one where there is none.
-        effective_dilation: Of the last layer's filter, in cells.
+        inside: (P,), whether the sample is inside the feature map at every level.
+        weight: (P,), product of the modulations, >= 0; 1 without modulation.
+        effective_dilation: Effective dilation of the last layer's filter, in cells.
     """
 
     title: str
@@ -65,12 +65,12 @@ class SamplingPanel:
 
 @dataclass(frozen=True)
 class MapPanel:
-    """A map of one layer and where it lies on the image.
+    """A map over one layer's output and its position on the image.
 
     Attributes:
         title: The layer.
         values: (H_f, W_f), in cells.
-        extent: Left, right, bottom and top edge in pixels of the image, as matplotlib's `imshow` takes them.
+        extent: Left, right, bottom and top edge in pixels of the image, for matplotlib's `imshow`.
     """
 
     title: str
@@ -80,10 +80,10 @@ class MapPanel:
 
 @dataclass(frozen=True)
 class OffsetPanel:
-    """The offsets of one layer and where they lie on the image.
+    """The offsets of one layer and their position on the image.
 
     Attributes:
-        title: The network.
+        title: The network and the layer.
         offset: (K, 2, H_f, W_f), dy and dx of each tap in cells of the layer's input.
         kernel_size: Rows and columns of the kernel, K taps in all.
         extent: As in `MapPanel`.
@@ -97,15 +97,16 @@ class OffsetPanel:
 
 @dataclass(frozen=True)
 class SupportPanels:
-    """One unit of one network.
+    """What one unit of one network reacts to: DCNv2's three views of its spatial support.
 
     Attributes:
-        title: The unit and the network.
-        unit: Where the unit is.
-        samples: Name, positions (S, 2) in pixels of the image and strengths (S,) of each layer's samples.
-        receptive_field: (h, w), gradient at each pixel of the network's input.
+        title: The network and the unit.
+        unit: Position of the unit.
+        samples: For each layer its name, the positions (S, 2) of its samples in pixels of the image, and
+            their strengths (S,).
+        receptive_field: (h, w), size of the gradient at each pixel of the network's input.
         saliency: (h, w), whether a pixel is in the saliency region.
-        saliency_note: Its error and cost, for the title.
+        saliency_note: Size and error bound of the saliency region, for the title.
     """
 
     title: str
@@ -117,14 +118,14 @@ class SupportPanels:
 
 
 class Prediction(NamedTuple):
-    """One image's prediction at the image's own size.
+    """The prediction for one image at its original size.
 
     Attributes:
-        classes: Predicted class (H, W).
-        entropy: Entropy of the class probabilities (H, W) in nat, from 0 to log C.
-        wrong: Whether the prediction differs from the label (H, W), false where that is ignored; None without
-            a label.
-        accuracy: Share of labelled pixels that are right; None without one.
+        classes: (H, W), predicted classes.
+        entropy: (H, W), entropy of the class probabilities in nats, from 0 to log C.
+        wrong: (H, W), whether the prediction differs from the label; false on ignored pixels. None without a
+            label.
+        accuracy: Share of labelled pixels that are predicted correctly; None without labelled pixels.
     """
 
     classes: NDArray[np.uint8]
@@ -134,12 +135,19 @@ class Prediction(NamedTuple):
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy in nat of class probabilities (C, ...), which sum to 1: 0 if sure, log C if not at all."""
+    """Entropy in nats of class probabilities (C, ...) that sum to 1.
+
+    Returns:
+        (...), from 0 (certain) to log C (all classes equally likely).
+    """
     return torch.special.entr(probabilities).sum(0)
 
 
 def predict(network: TrainedNetwork, scene: Scene) -> Prediction:
-    """Looks at the image once, as it is; an evaluation over several scales may predict otherwise."""
+    """Predicts the classes of an image in a single forward pass.
+
+    The result may differ from an evaluation that averages over several scales or flips.
+    """
     with torch.no_grad():
         scores = network.model(network.input(scene.image), size=scene.size)[0]
     classes = scores.argmax(0).to(torch.uint8).cpu().numpy()
@@ -153,22 +161,28 @@ def predict(network: TrainedNetwork, scene: Scene) -> Prediction:
 
 
 def level_names(network: TrainedNetwork, levels: int, layer: str | None = None) -> list[str]:
-    """The names of `levels` consecutive 3x3 convolutions, of which `layer` (by default the last) is the last.
+    """Names of `levels` consecutive 3x3 convolutions that end at `layer`, by default at the last one.
 
     Raises:
-        ConfigError: There are not so many.
+        ConfigError: There are fewer, or the layer does not exist.
     """
     names = list(network.layers)
     names = names[: names.index(network.check_layer(layer)) + 1] if layer else names
     if not 1 <= levels <= len(names):
         raise ConfigError(
-            f"--levels {levels}: choose 1 to {len(names)}, the 3x3 convolutions up to {names[-1]}"
+            f"--levels {levels}: choose 1 to {len(names)}, the number of 3x3 convolutions up to {names[-1]}"
         )
     return names[-levels:]
 
 
 def cells_of(network: TrainedNetwork, scene: Scene, layer: str | None = None) -> Cells:
-    """The output positions of a layer for an image; None for the last layer, or the class scores."""
+    """The output positions of a layer for an image.
+
+    Args:
+        network: The network.
+        scene: The image.
+        layer: A 3x3 convolution; None for the last one, whose positions are also those of the class scores.
+    """
     name = layer or list(network.layers)[-1]
     return _cells(network, scene, name, _passes(network, scene, [name])[name].output)
 
@@ -181,15 +195,18 @@ def sampling_panels(
     layer: str | None = None,
     group: int = 0,
 ) -> list[SamplingPanel]:
-    """The sampling locations of units through `levels` levels that end at `layer`.
+    """The sampling locations of units through `levels` consecutive layers that end at `layer`.
 
     Args:
         network: The network.
         scene: The image.
         units: Units of that layer.
-        levels: How many 3x3 convolutions are followed down.
-        layer: The units' layer; None for the last one.
+        levels: Number of 3x3 convolutions through which units are followed.
+        layer: The layer of the units; None for the last one.
         group: The deform group.
+
+    Raises:
+        ConfigError: There are fewer layers, or the layer does not exist.
     """
     names = level_names(network, levels, layer)
     passes = _passes(network, scene, names)
@@ -213,7 +230,16 @@ def sampling_panels(
 
 
 def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]) -> list[MapPanel]:
-    """Effective dilation of layers at every output position, averaged over deform groups."""
+    """Effective dilation at every output position, averaged over deform groups.
+
+    Args:
+        network: The network.
+        scene: The image.
+        layers: Names of 3x3 convolutions.
+
+    Returns:
+        One panel per layer.
+    """
     passes = _passes(network, scene, layers)
     return [
         MapPanel(
@@ -226,7 +252,14 @@ def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]
 
 
 def offset_panel(network: TrainedNetwork, scene: Scene, layer: str, group: int = 0) -> OffsetPanel:
-    """The offsets of a deform group of a layer."""
+    """The offsets of one deform group of a layer.
+
+    Args:
+        network: The network.
+        scene: The image.
+        layer: Name of a 3x3 convolution.
+        group: The deform group.
+    """
     layer_pass = _passes(network, scene, [layer])[layer]
     convolution = network.layers[layer]
     kernel_h, kernel_w = convolution.kernel_size
@@ -243,16 +276,19 @@ def support_panels(
     error_bound: float = 0.1,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> SupportPanels:
-    """The three views of one unit.
+    """The three views of a unit's spatial support (DCNv2, section 2).
 
     Args:
         network: The network.
         scene: The image.
         unit: A unit of `layer`.
-        layer: A 3x3 convolution, whose response is the length of its feature vector; None for the class
-            scores, where it is the score of the predicted class.
-        error_bound: Of the saliency region.
-        progress: As in `saliency_region`.
+        layer: A 3x3 convolution; the response of its units is the norm of their feature vector. None for the
+            class scores; the response is then the score of the predicted class.
+        error_bound: Error bound of the saliency region.
+        progress: As for `saliency_region`.
+
+    Raises:
+        ConfigError: The layer does not exist.
     """
     image = network.input(scene.image)
     module, channel = "classifier", None
@@ -298,7 +334,7 @@ def _passes(network: TrainedNetwork, scene: Scene, names: Sequence[str]) -> dict
 
 
 def _effective_dilation(layer: nn.Conv2d, layer_pass: LayerPass, group: int | None = None) -> NDArray:
-    """Per output position (H_f, W_f), of one deform group or averaged over all."""
+    """Effective dilation (H_f, W_f) at each output position, of one deform group or averaged over all."""
     offset = samples_of(layer, layer_pass).offset
     kernel, dilation = tuple(layer.kernel_size), tuple(layer.dilation)
     groups = effective_dilation(offset, kernel, dilation)[0]  # type: ignore[arg-type]
@@ -318,6 +354,6 @@ def _cells(network: TrainedNetwork, scene: Scene, layer: str, output: Tensor) ->
 
 
 def _mark(network: TrainedNetwork, scene: Scene, layer: str, unit: Unit, output: Tensor) -> UnitMark:
-    """Where a unit of a layer is on the image."""
+    """The position of a layer's unit on the image."""
     cells = _cells(network, scene, layer, output)
     return UnitMark(cells.position(unit.cell), cells.extent(unit.cell, (1, 1)))

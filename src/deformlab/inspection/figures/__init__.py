@@ -1,4 +1,4 @@
-"""Draws what `deformlab.inspection` computes; each function returns a matplotlib figure."""
+"""Draws the results of `deformlab.inspection`; each `*_figure` function returns a matplotlib figure."""
 
 from deformlab.inspection.figures.fields import dilation_figure, offset_colours, offset_figure
 from deformlab.inspection.figures.prediction import prediction_figure

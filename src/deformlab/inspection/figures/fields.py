@@ -1,4 +1,4 @@
-"""Draws what varies over a layer's map: its offsets as colour, its effective dilation as a heat map."""
+"""Draws quantities over a layer's feature map: offsets as colours, effective dilation as a heat map."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ from deformlab.inspection.views import MapPanel, OffsetPanel
 
 __all__ = ["dilation_figure", "offset_colours", "offset_figure"]
 
-# Lengths above this quantile get the strongest colour, so that one runaway does not bleach the rest.
+# Offsets longer than this quantile get the strongest colour, so that outliers do not fade the others.
 LONGEST = 0.98
 OPACITY = 0.8
-# CIELAB's lightness and chroma of the longest offsets: the most colourful that sRGB has in all hues.
+# CIELAB lightness and chroma of the longest offsets: the highest chroma that sRGB allows in all hues.
 DARKEST = 55.0
 CHROMA = 32.0
 XYZ_TO_RGB = np.array(
@@ -44,13 +44,13 @@ def dilation_figure(
     title: str,
     regions: NDArray[np.integer] | None = None,
 ) -> Figure:
-    """Effective dilation over the image, a row per network, a column per layer, one scale for all.
+    """Draws effective dilation over the image: a row per network, a column per layer, one colour scale.
 
     Args:
         image: RGB (H, W, 3).
         rows: The network's name and its panels.
-        title: Above all.
-        regions: Numbers (H, W) whose regions are outlined.
+        title: Title of the figure.
+        regions: (H, W), regions of equal numbers are outlined; None for no outlines.
     """
     columns = max(len(panels) for _, panels in rows)
     figure, grid = panel_grid(image.shape[:2], len(rows), columns, extra=0.9)
@@ -84,22 +84,22 @@ def dilation_figure(
 
 
 def offset_colours(offset: NDArray[np.floating], longest: float) -> NDArray[np.floating]:
-    """Offsets as colours: hue for the direction, the stronger and darker the longer; white for none.
+    """Offsets as colours: the hue shows the direction, stronger and darker colours greater length.
 
-    The hues are those of CIELAB, where all directions of one length are equally light: in black and white,
-    and to those who confuse hues, the shade tells the length, and the arrows the direction.
+    Zero is white. Hues are from CIELAB, so all directions of the same length are equally light. In greyscale,
+    and for colour-blind readers, the lightness shows the length and the arrows show the direction.
 
     Args:
         offset: (..., 2), dy and dx.
-        longest: The length that gets the strongest colour, > 0.
+        longest: Length in cells that gets the strongest colour, > 0.
 
     Returns:
-        (..., 3), RGB in [0, 1]; to the right is red, down is olive, to the left is teal, up is blue.
+        (..., 3), RGB in [0, 1]: right is red, down is olive, left is teal, up is blue.
     """
     length = np.clip(np.hypot(offset[..., 0], offset[..., 1]) / longest, 0, 1)
     direction = np.arctan2(offset[..., 0], offset[..., 1])
     lightness = (100 - (100 - DARKEST) * length + 16) / 116
-    # From CIELAB to XYZ in units of white (D65), then to linear and to displayed sRGB.
+    # From CIELAB to XYZ relative to the white point D65, then to linear and to gamma-encoded sRGB.
     lab = np.stack(
         [
             lightness + CHROMA * length * np.cos(direction) / 500,
@@ -119,13 +119,13 @@ def offset_figure(
     title: str,
     regions: NDArray[np.integer] | None = None,
 ) -> Figure:
-    """Offset fields: the filters' mean shift over the image, and each tap on its own; one scale for all.
+    """Draws offset fields: the mean shift of each filter and the shift of each tap, with common scales.
 
     Args:
         image: RGB (H, W, 3).
-        rows: A layer of each network.
-        title: Above all.
-        regions: Numbers (H, W) whose regions are outlined.
+        rows: One layer of each network.
+        title: Title of the figure.
+        regions: (H, W), regions of equal numbers are outlined; None for no outlines.
     """
     fields = [np.moveaxis(row.offset, 1, -1) for row in rows]
     longest_mean = _longest(np.concatenate([field.mean(0).reshape(-1, 2) for field in fields]))
@@ -141,10 +141,10 @@ def offset_figure(
         if regions is not None:
             draw_outlines(axes, regions, 0.0)
         axes.set_title(
-            f"{row.title}\nshift of the whole filter: mean over its taps (arrows: relative length)",
+            f"{row.title}\nshift of the whole filter: mean over its taps (arrows show relative length)",
             fontsize="medium",
         )
-        right.suptitle("shift of each tap, at its place in the kernel", fontsize="medium")
+        right.suptitle("shift of each tap, arranged as in the kernel", fontsize="medium")
         grid = right.subplots(*row.kernel_size, squeeze=False, sharex=True, sharey=True)
         for tap, axes in zip(field, grid.flat, strict=True):
             _field(axes, image, tap, longest, row.extent, 1.0, most=8)
@@ -166,7 +166,7 @@ def _field(
     opacity: float,
     most: int = 16,
 ) -> None:
-    """Offsets (H_f, W_f, 2) as colours and arrows over the image."""
+    """Draws offsets (H_f, W_f, 2) as colours and arrows over the image."""
     backdrop(axes, image)
     axes.imshow(offset_colours(field, longest), extent=extent, alpha=opacity, interpolation="nearest")
     _arrows(axes, field, longest, extent, most)
@@ -184,7 +184,7 @@ def _arrows(
     extent: tuple[float, float, float, float],
     most: int,
 ) -> None:
-    """Arrows in the directions of a field, at every cell or at every few; `longest` reaches the next one."""
+    """Draws arrows at every cell or every few cells; `longest` almost reaches the next arrow."""
     height, width = field.shape[:2]
     step = max(1, -(-max(height, width) // most))
     left, right, bottom, top = extent
@@ -208,7 +208,7 @@ def _arrows(
 
 
 def _wheel(axes: Axes, longest: float, title: str) -> None:
-    """The legend of `offset_colours`: a disc whose rim is an offset of `longest` cells."""
+    """Draws the legend of `offset_colours`: a disc whose rim is an offset of `longest` cells."""
     position = np.linspace(-1, 1, 121)
     y, x = np.meshgrid(position, position, indexing="ij")
     colours = offset_colours(np.stack([y, x], -1) * longest, longest)

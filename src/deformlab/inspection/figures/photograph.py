@@ -1,6 +1,6 @@
-"""What the pictures share: a pale photograph with outlines, axes in pixels of the image, marks of units.
+"""Common parts of the figures: a pale photograph with outlines, axes in pixels of the image, marks of units.
 
-Colours and legends are those of `deformlab.figure_style`; marks can be told apart in greyscale.
+Colours and legends follow `deformlab.figure_style`; marks are distinguishable in greyscale.
 """
 
 from collections.abc import Sequence
@@ -28,21 +28,21 @@ UNIT_MARKER = {
 }
 PANEL_WIDTH = 4.0
 PALENESS = 0.6
-# So many outlines beside each other would fill a panel.
+# Outlines are as wide as the image divided by this number.
 LINES_ACROSS = 400
 
 
 def panel_grid(
     image_size: Sequence[int], rows: int, columns: int, extra: float = 0.0, title_lines: int = 2
 ) -> tuple[Figure, NDArray]:
-    """A figure whose panels have the image's shape, with room for titles and labels.
+    """Creates a figure whose panels have the image's shape, with room for titles and labels.
 
     Args:
         image_size: Height and width of the image.
         rows: Rows of panels.
         columns: Columns of panels.
-        extra: Width for colour bars, in inches.
-        title_lines: Lines of each panel's title.
+        extra: Extra width for colour bars, in inches.
+        title_lines: Number of lines of each panel's title.
 
     Returns:
         The figure and its axes (rows, columns).
@@ -60,12 +60,12 @@ def panel_grid(
 
 
 def backdrop(axes: Axes, image: NDArray[np.uint8], regions: NDArray[np.integer] | None = None) -> None:
-    """The photograph in pale colours, for marks in front of it.
+    """Draws the photograph in pale colours, as a background for marks.
 
     Args:
-        axes: Where.
+        axes: The axes to draw on.
         image: RGB (H, W, 3).
-        regions: Numbers (H, W) whose regions are outlined; None for no outlines.
+        regions: (H, W), regions of equal numbers are outlined; None for no outlines.
     """
     axes.imshow(PALENESS + (1 - PALENESS) * image.astype(np.float32) / 255, interpolation="bilinear")
     if regions is not None:
@@ -74,23 +74,23 @@ def backdrop(axes: Axes, image: NDArray[np.uint8], regions: NDArray[np.integer] 
 
 
 def draw_outlines(axes: Axes, regions: NDArray[np.integer], grey: float) -> None:
-    """Lines of one grey, 0 for black, where neighbouring pixels have different numbers."""
+    """Draws lines of a grey level (0 is black) between neighbouring pixels with different numbers."""
     edges = np.zeros(regions.shape, dtype=bool)
     edges[1:] |= regions[1:] != regions[:-1]
     edges[:, 1:] |= regions[:, 1:] != regions[:, :-1]
-    # One pixel of a large image is too thin to be seen in a panel.
+    # A line of one pixel would be invisible in a panel with a large image.
     width = max(1, round(max(regions.shape) / LINES_ACROSS))
     edges = ndimage.maximum_filter(edges, width)
     axes.imshow(np.dstack([np.full((*regions.shape, 3), grey), edges * 0.8]))
 
 
 def pixel_axes(axes: Axes, size: Sequence[int], margin: float = 0.0) -> None:
-    """Limits and labels of an axis in pixels of the image.
+    """Sets limits and labels of axes in pixels of the image.
 
     Args:
-        axes: Where.
+        axes: The axes.
         size: Height and width of the image.
-        margin: Share of the image that is shown on each side of it.
+        margin: Margin on each side, as a share of the image size.
     """
     height, width = size
     axes.set_xlim(-0.5 - margin * width, width - 0.5 + margin * width)
@@ -100,7 +100,7 @@ def pixel_axes(axes: Axes, size: Sequence[int], margin: float = 0.0) -> None:
 
 
 def mark_unit(axes: Axes, unit: UnitMark) -> None:
-    """A cross at the centre of the unit's filter, and a frame around its cell."""
+    """Draws a cross at the centre of the unit's filter, and a frame around its cell."""
     left, right, bottom, top = unit.cell
     square = (left, top), right - left, bottom - top
     axes.add_patch(Rectangle(*square, fill=False, edgecolor="black", linewidth=2.6))
@@ -113,7 +113,7 @@ def mark_unit(axes: Axes, unit: UnitMark) -> None:
 
 
 def row_label(axes: Axes, text: str) -> None:
-    """Names a row of panels beside its first one."""
+    """Writes the name of a row of panels beside its first panel."""
     axes.annotate(
         text,
         (0, 0.5),
@@ -129,7 +129,7 @@ def row_label(axes: Axes, text: str) -> None:
 
 
 def outer_labels(grid: NDArray) -> None:
-    """Labels y beside the first panel of each row and x below the last of each column only."""
+    """Removes y labels except in the first column, and x labels except in the last row."""
     for row, axes_row in enumerate(grid):
         for column, axes in enumerate(axes_row):
             if column > 0:

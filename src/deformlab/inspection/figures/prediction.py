@@ -26,7 +26,7 @@ from deformlab.labels import IGNORED
 
 __all__ = ["prediction_figure"]
 
-# Regions smaller than this share of the image have no room for their class's name.
+# Regions below this share of the image are too small for the name of their class.
 NAMED = 0.015
 
 
@@ -37,14 +37,14 @@ def prediction_figure(
     palette: NDArray[np.uint8],
     title: str,
 ) -> Figure:
-    """Image, label and legend above; below them a row of prediction, error and entropy per network.
+    """Draws image, label and legend, and below them prediction, error and entropy of each network.
 
     Args:
-        scene: The image and, where there is one, its label.
-        rows: The networks' names and predictions.
+        scene: The image, with its label if it has one.
+        rows: Name and prediction of each network.
         classes: Names of the classes.
-        palette: Their colours, (C, 3) RGB.
-        title: Above all.
+        palette: (C, 3), RGB colours of the classes.
+        title: Title of the figure.
     """
     figure, grid = panel_grid(scene.size, len(rows) + 1, 3, extra=0.9, title_lines=1)
     image_axes, label_axes, legend_axes = grid[0]
@@ -53,7 +53,7 @@ def prediction_figure(
     image_axes.set_title("image", fontsize="medium")
     if scene.label is None:
         backdrop(label_axes, scene.image)
-        label_axes.set_title("no label for this image", fontsize="medium")
+        label_axes.set_title("no label", fontsize="medium")
     else:
         _class_map(label_axes, scene.label, classes, palette)
         label_axes.set_title("label", fontsize="medium")
@@ -68,10 +68,10 @@ def prediction_figure(
         mappable = axes_row[2].imshow(
             prediction.entropy, cmap=COLOUR_MAP, vmin=0, vmax=float(np.log(len(classes)))
         )
-        axes_row[2].set_title(f"entropy, mean {prediction.entropy.mean():.2f} nat", fontsize="medium")
+        axes_row[2].set_title(f"entropy, mean {prediction.entropy.mean():.2f} nats", fontsize="medium")
         pixel_axes(axes_row[2], scene.size)
         bar = axes_row[2].inset_axes((1.03, 0, 0.05, 1))
-        figure.colorbar(mappable, cax=bar, label=f"entropy (nat; log {len(classes)} at most)")
+        figure.colorbar(mappable, cax=bar, label=f"entropy (nats, at most log {len(classes)})")
         row_label(axes_row[0], name)
     outer_labels(grid)
     figure.suptitle(title)
@@ -81,7 +81,7 @@ def prediction_figure(
 def _class_map(
     axes: Axes, label: NDArray[np.integer], classes: Sequence[str], palette: NDArray[np.uint8]
 ) -> None:
-    """Classes in their colours, with outlines and names, for those who see no colours."""
+    """Draws classes in their colours, with outlines and names for colour-blind readers."""
     axes.imshow(colourise(label, palette))
     draw_outlines(axes, label, 1.0)
     for value in np.unique(label):
@@ -122,9 +122,9 @@ def _error(axes: Axes, scene: Scene, prediction: Prediction) -> None:
     if ignored.any():
         axes.contourf(ignored, levels=[0.5, 1.5], colors="none", hatches=["////"])
     right = (
-        "nothing is labelled" if prediction.accuracy is None else f"{100 * prediction.accuracy:.1f} % right"
+        "no labelled pixels" if prediction.accuracy is None else f"{100 * prediction.accuracy:.1f} % correct"
     )
-    axes.set_title(f"error: wrong pixels dark, ignored hatched; {right}", fontsize="medium")
+    axes.set_title(f"error: wrong pixels dark, ignored pixels hatched; {right}", fontsize="medium")
 
 
 def _legend(axes: Axes, shown: Sequence[int], classes: Sequence[str], palette: NDArray[np.uint8]) -> None:

@@ -1,4 +1,4 @@
-"""Draws units: where they sample (DCNv1 figures 5 and 6), and what they react to (DCNv2's three views)."""
+"""Draws where units sample (DCNv1, figures 5 and 6) and what they react to (DCNv2's three views)."""
 
 from collections.abc import Sequence
 
@@ -23,11 +23,11 @@ from deformlab.inspection.views import SamplingPanel, SupportPanels
 
 __all__ = ["holding", "sampling_figure", "support_figure"]
 
-# Samples farther outside than this share of the image are counted in the panel's title only.
+# Samples beyond this margin, a share of the image size, are only counted in the title of the panel.
 MARGIN = 0.1
-# Samples weaker than this share of the strongest are too many and too faint to draw.
+# Samples weaker than this share of the strongest one are not drawn.
 FAINTEST = 0.02
-# The share of the gradient that the receptive field's outline holds.
+# The size of a receptive field is that of the smallest area with this share of the gradient.
 HELD = 0.95
 
 
@@ -37,13 +37,13 @@ def sampling_figure(
     title: str,
     regions: NDArray[np.integer] | None = None,
 ) -> Figure:
-    """A row of panels per network, a column per unit.
+    """Draws the samples of units: a row of panels per network, a column per unit.
 
     Args:
         image: RGB (H, W, 3).
-        rows: The network's name and its panels, as many in each row.
-        title: Above all.
-        regions: Numbers (H, W) whose regions are outlined.
+        rows: The name of each network and its panels, equally many per network.
+        title: Title of the figure.
+        regions: (H, W), regions of equal numbers are outlined; None for no outlines.
     """
     figure, grid = panel_grid(image.shape[:2], len(rows), len(rows[0][1]))
     for axes_row, (name, panels) in zip(grid, rows, strict=True):
@@ -84,22 +84,25 @@ def _sampling_panel(
             color="0.35",
             marker="x",
             linewidths=0.8,
-            label="sample that is zero: its way leads through the padding",
+            label="sample that reads zero: outside the feature map at some level",
             zorder=3,
         )
     mark_unit(axes, panel.unit)
     note = f"effective dilation {panel.effective_dilation:.2f} cells"
     if len(outside):
-        note += f", {len(outside)} sample{'s' if len(outside) > 1 else ''} zero"
+        note += f", {len(outside)} zero sample{'s' if len(outside) > 1 else ''}"
     axes.set_title(f"{panel.title}\n{note}", fontsize="medium")
 
 
 def holding(weights: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
-    """The fewest elements that together hold a share of the sum.
+    """Selects the largest elements that together have at least a given share of the sum.
 
     Args:
-        weights: Any shape, each >= 0.
+        weights: Any shape, >= 0.
         share: In (0, 1].
+
+    Returns:
+        Whether each element is selected, same shape. None is selected if all weights are 0.
     """
     order = np.sort(weights, axis=None)[::-1]
     total = np.cumsum(order, dtype=np.float64)
@@ -115,13 +118,13 @@ def support_figure(
     title: str,
     regions: NDArray[np.integer] | None = None,
 ) -> Figure:
-    """A row per unit: effective sampling locations, effective receptive field, saliency region.
+    """Draws a row per unit: effective sampling locations, effective receptive field and saliency region.
 
     Args:
         image: RGB (H, W, 3).
         rows: The units.
-        title: Above all.
-        regions: Numbers (H, W) whose regions are outlined behind the samples.
+        title: Title of the figure.
+        regions: (H, W), regions of equal numbers are outlined behind the samples; None for no outlines.
     """
     figure, grid = panel_grid(image.shape[:2], len(rows), 3, extra=0.9)
     scale = PowerNorm(0.5, 0, 1)
@@ -171,7 +174,8 @@ def _effective_samples(
     pixel_axes(axes, image.shape[:2])
     mark_unit(axes, row.unit)
     axes.set_title(
-        f"effective sampling locations\nabove {100 * FAINTEST:.0f} % of the strongest", fontsize="medium"
+        f"effective sampling locations\nabove {100 * FAINTEST:.0f} % of the strongest sample",
+        fontsize="medium",
     )
 
 
@@ -185,7 +189,7 @@ def _receptive_field(axes: Axes, image: NDArray[np.uint8], row: SupportPanels, s
     pixel_axes(axes, image.shape[:2])
     mark_unit(axes, row.unit)
     held = holding(row.receptive_field, HELD)
-    share = f"{100 * HELD:.0f} % of it in {100 * held.mean():.0f} % of the image"
+    share = f"{100 * HELD:.0f} % of the gradient in {100 * held.mean():.0f} % of the image"
     axes.set_title(f"effective receptive field\n{share}", fontsize="medium")
 
 
