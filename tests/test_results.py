@@ -48,7 +48,7 @@ def test_committed_runs_can_be_reported_without_an_unknown_warning(regenerated):
     sweep, report, _ = regenerated
     warnings = [line for line in report.warnings if sweep.name != UNEQUAL or not line.startswith("trials ")]
     known = (
-        "no run was measured by object" if sweep.name in WITHOUT_OBJECTS else "measured by an older version"
+        "no run has object measurements" if sweep.name in WITHOUT_OBJECTS else "measured by an older version"
     )
     assert all(known in line for line in warnings)
     assert len(warnings) <= 1

@@ -103,7 +103,7 @@ class Sweep:
         return self.run(trial, score, seed, model=model, **options)
 
     def measure(self, folder, sizes=None, rate=None, **options):
-        """Write the files of a run by object; see `measured`. With `rate`, every filter looks that far."""
+        """Write the object files of a run; see `measured`. `rate` is every filter's effective dilation."""
         result = read_result(folder)
         if rate is not None:
             sizes, options = dict.fromkeys(("small", "medium", "large", "background"), float(rate)), options

@@ -29,7 +29,7 @@ def effect(sweep, size="large", reference="small"):
     return found.effect(named(found, "deformable-2"), size, reference)
 
 
-def test_seeds_are_put_together_and_objects_counted_once(sweep):
+def test_seeds_are_merged_and_objects_counted_once(sweep):
     for seed, large in enumerate((3.0, 5.0)):
         sweep.measure(sweep.deformable(seed=seed), {"small": 2.0, "large": large}, noise=0)
     large = row(sweep, "deformable-2", "large")
@@ -46,7 +46,7 @@ def test_intervals_come_from_resampling_images(sweep):
     assert found.low < found.value < found.high
 
 
-def test_a_region_says_which_filters_are_meant(sweep):
+def test_a_region_selects_the_filters(sweep):
     sweep.measure(sweep.deformable(), {"small": 2.0, "large": 4.0}, noise=0, border=1)
     all_ = row(sweep, "deformable-2", "large")
     interior = row(sweep, "deformable-2", "large", region="interior")
@@ -83,19 +83,19 @@ def test_correlation_is_by_region_and_averages_seeds_per_object(sweep):
         assert {r.label for r in others} == {ALL, "Road_mark"}
 
 
-def test_a_network_that_never_moved_has_no_correlation(sweep):
+def test_constant_effective_dilation_has_no_correlation(sweep):
     sweep.measure(sweep.atrous(2), rate=2)
     found = comparison(sweep)
     assert {r.spearman for r in found.correlations(found.trials[0], "all")} == {None}
 
 
-def test_an_atrous_network_has_its_rate(compared):
+def test_effective_dilation_of_an_atrous_network_is_its_rate(compared):
     small = row(compared, "atrous-4", "small").dilation
     assert (small.value, small.low, small.high) == (4, 4, 4)
     assert row(compared, "atrous-4", "small").std == 0
 
 
-def test_the_gain_is_over_the_best_atrous_trial(compared):
+def test_the_gain_is_relative_to_the_best_atrous_trial(compared):
     assert comparison(compared).baseline.name == "atrous-2"
     large = row(compared, "deformable-2", "large")
     assert large.recall.value == pytest.approx(75)
@@ -108,14 +108,14 @@ def test_the_gain_is_over_the_best_atrous_trial(compared):
     assert row(compared, "atrous-2", "large").gain is None
 
 
-def test_a_seed_gains_over_the_baseline_of_the_same_seed_only(compared):
+def test_the_gain_of_a_seed_is_relative_to_the_baseline_of_the_same_seed(compared):
     compared.measure(compared.deformable(0.47, seed=7), {"small": 2.0, "large": 2.0})
     gain = row(compared, "deformable-2", "large").gain
     assert gain.seeds[:2] == pytest.approx((100 * 20 / 110, 100 * 30 / 110))
     assert gain.seeds[2] is None
 
 
-def test_objects_between_the_filters_are_scored_all_the_same(sweep, unpack_objects):
+def test_objects_without_filters_are_still_scored(sweep, unpack_objects):
     folder = sweep.measure(sweep.deformable(), {"small": 2.0, "large": 3.0}, positions=False)
     path = unpack_objects(folder)
     lines = path.read_text().splitlines()
@@ -169,7 +169,7 @@ def test_without_positions_of_every_seed_there_is_no_effect(sweep):
     assert effect(sweep) is None
 
 
-def test_records_without_interior_filters_are_compared_all_the_same(sweep):
+def test_records_without_interior_filters_are_still_compared(sweep):
     sweep.forget_interior(sweep.measure(sweep.deformable(), {"small": 2.0, "large": 3.0}, noise=0))
     assert row(sweep, "deformable-2", "large").dilation.value == pytest.approx(3)
     interior = row(sweep, "deformable-2", "large", region="interior")
@@ -180,7 +180,7 @@ def test_records_without_interior_filters_are_compared_all_the_same(sweep):
     assert found.correlations(found.trials[0], "interior")[0].objects is None
 
 
-def test_a_trial_whose_seeds_do_not_go_together_is_left_out(compared):
+def test_a_trial_with_incompatible_seeds_is_left_out(compared):
     compared.forget_interior(compared.folder / "deformable-2-seed1")
     assert [trial.name for trial in comparison(compared).trials] == ["atrous-2", "atrous-4"]
     assert [trial.name for trial in comparison(compared).incompatible] == ["deformable-2"]

@@ -45,7 +45,7 @@ def test_different_budgets_are_named_pretraining_included(sweep):
     ]
 
 
-def test_a_finding_says_that_its_trials_were_not_trained_alike(sweep):
+def test_a_finding_reports_unequal_training(sweep):
     sweep.atrous(2, score=0.5, curve=(0.1,) * 2)
     sweep.deformable(score=0.6, curve=(0.1,) * 4)
     (unequal,) = [finding for finding in judge(read_trials(sweep.folder)) if len(finding.trials) == 2]
@@ -55,7 +55,7 @@ def test_a_finding_says_that_its_trials_were_not_trained_alike(sweep):
     )
 
 
-def test_a_finding_on_equal_terms_says_nothing_of_them(sweep):
+def test_a_finding_without_unequal_conditions_reports_none(sweep):
     sweep.atrous(2, score=0.5)
     sweep.deformable(score=0.6)
     assert not any("Unequal conditions" in str(finding) for finding in judge(read_trials(sweep.folder)))
@@ -90,7 +90,7 @@ def test_different_thresholds_of_object_size_are_named(sweep):
     assert "different object-size thresholds" in warnings(sweep)[0]
 
 
-def test_a_score_of_before_the_last_epoch_is_named(sweep):
+def test_a_score_before_the_last_epoch_is_named(sweep):
     sweep.atrous(2, curve=(0.1,) * 4, max_epochs=6)
     sweep.atrous(4, curve=(0.1,) * 4, max_epochs=4)
     assert warnings(sweep) == ["scores are not from the last epoch: atrous-2-seed0 after epoch 4 of 6"]
@@ -102,7 +102,7 @@ def test_trials_trained_on_different_data_are_named(sweep):
     assert warnings(sweep) == ["trials were trained on different data: 0123 (atrous-2); 4567 (atrous-4)"]
 
 
-def test_what_an_older_version_measured_is_named(sweep):
+def test_measurements_of_an_older_version_are_named(sweep):
     measured_with(sweep, 2, version=1)
     measured_with(sweep, 4)
     (line,) = warnings(sweep)
@@ -117,17 +117,17 @@ def test_measurements_with_different_options_are_named(sweep):
     assert 'measured with different options: {"object_region": "mask"} (atrous-2); ' in line
 
 
-def test_early_runs_that_recorded_no_options_are_not_compared_by_them(sweep):
+def test_early_runs_without_recorded_options_give_no_warning(sweep):
     measured_with(sweep, 2, options=None)
     measured_with(sweep, 4, options={"object_region": "mask"})
     assert warnings(sweep) == []
 
 
-class TestRunsThatWereNotMeasuredByObject:
+class TestRunsWithoutObjectMeasurements:
     def lines(self, sweep):
         return [line for line in comparability(read_trials(sweep.folder)) if "object" in line]
 
-    def test_runs_with_records_need_no_line(self, compared):
+    def test_runs_with_records_give_no_line(self, compared):
         assert self.lines(compared) == []
 
     def test_one_line_says_that_no_run_was_measured_and_what_to_do(self, sweep):
@@ -136,7 +136,7 @@ class TestRunsThatWereNotMeasuredByObject:
         (line,) = self.lines(sweep)
         assert line.startswith("no run has object measurements; run `deformlab validate --run_dir RUN`")
 
-    def test_one_line_names_the_first_of_them(self, compared):
+    def test_one_line_names_the_first_runs_without_measurements(self, compared):
         for seed in range(4):
             compared.atrous(8, seed=seed)
         (line,) = self.lines(compared)
@@ -145,7 +145,7 @@ class TestRunsThatWereNotMeasuredByObject:
             "(atrous-8-seed0, atrous-8-seed1, atrous-8-seed2 and 1 more); run"
         )
 
-    def test_a_single_run_can_be_without(self, sweep):
+    def test_a_single_run_without_measurements_is_one_line(self, sweep):
         (line,) = comparability(read_trials(sweep.atrous(2)))
         assert line.startswith("the run has no object measurements; ")
 
@@ -154,7 +154,7 @@ class TestRunsThatWereNotMeasuredByObject:
         (line,) = self.lines(compared)
         assert line.startswith("not in the tables by object: atrous-8: evaluated on different images")
 
-    def test_trials_whose_seeds_do_not_go_together_are_named(self, compared):
+    def test_trials_with_incompatible_seeds_are_named(self, compared):
         compared.forget_interior(compared.folder / "deformable-2-seed1")
         (line,) = self.lines(compared)
         assert line.startswith(
@@ -162,7 +162,7 @@ class TestRunsThatWereNotMeasuredByObject:
         )
 
 
-class TestSettingsTellTrialsApart:
+class TestSettingsDistinguishTrials:
     def test_trials_of_one_kind_get_the_settings_in_which_they_differ(self, sweep):
         for trial, rate in (("a", 0.1), ("b", 1.0)):
             sweep.deformable(trial=trial, model={"offset_lr_multiplier": rate})
@@ -173,7 +173,7 @@ class TestSettingsTellTrialsApart:
             "atrous-2": "atrous, d = 2",
         }
 
-    def test_as_few_settings_as_tell_them_apart(self, sweep):
+    def test_as_few_settings_as_possible_are_listed(self, sweep):
         for trial, rate, groups in (("a", 0.1, 1), ("b", 1.0, 2)):
             sweep.deformable(trial=trial, model={"offset_lr_multiplier": rate, "deform_groups": groups})
         found = descriptions(read_trials(sweep.folder).trials)
@@ -208,7 +208,7 @@ class TestEvaluationsOnOtherData:
     def found(self, sweep):
         return evaluation_scores(read_trials(sweep.folder).trials)
 
-    def test_those_of_one_name_compare(self, sweep):
+    def test_evaluations_with_one_name_are_comparable(self, sweep):
         for rate in (2, 4):
             write_evaluation(sweep.atrous(rate), FOG)
         scores, lines = self.found(sweep)
@@ -229,7 +229,7 @@ class TestEvaluationsOnOtherData:
             (replace(FOG, score=Score("miou", None)), "has no mIoU: none of its pixels are labelled"),
         ],
     )
-    def test_one_that_does_not_compare_is_a_line(self, sweep, evaluation, reason):
+    def test_an_unusable_evaluation_is_a_line(self, sweep, evaluation, reason):
         write_evaluation(sweep.atrous(2), evaluation)
         scores, (line,) = self.found(sweep)
         assert line.startswith(f"not in the scores on other data: fog: {reason}")
@@ -244,7 +244,7 @@ class TestEvaluationsOnOtherData:
             replace(FOG, split="test"),
         ],
     )
-    def test_those_that_were_made_differently_are_not_mixed(self, sweep, other):
+    def test_evaluations_made_differently_are_left_out(self, sweep, other):
         write_evaluation(sweep.atrous(2), FOG)
         write_evaluation(sweep.atrous(4), other)
         scores, (line,) = self.found(sweep)
@@ -252,7 +252,7 @@ class TestEvaluationsOnOtherData:
         assert scores == {}
 
     @pytest.mark.parametrize("content", ["{", "[]", '{"version": 2}', '{"version": 1, "score": 3}'])
-    def test_a_damaged_one_is_a_line(self, sweep, content):
+    def test_a_damaged_evaluation_is_a_line(self, sweep, content):
         path = write_evaluation(sweep.atrous(2), FOG)
         path.write_text(content)
         (line,) = read_trials(sweep.folder).warnings

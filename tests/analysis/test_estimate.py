@@ -33,5 +33,5 @@ def test_seeds_without_a_value_do_not_count():
         (Estimate(math.nan, 0.3), "–"),
     ],
 )
-def test_an_estimate_prints_what_is_known_of_it(estimate, text):
+def test_an_estimate_prints_its_known_parts(estimate, text):
     assert str(estimate) == text

@@ -96,7 +96,7 @@ def test_a_frame_keeps_integers_and_missing_numbers():
     assert frame["Published"].isna().tolist() == [False, True]
 
 
-def test_columns_of_one_name_are_both_kept():
+def test_columns_with_the_same_name_are_both_kept():
     table = Table("t", "", "", ("Class", "Class"), (("Sky", 1), ("Road", 2)))
     assert comma_separated(table) == "Class,Class\nSky,1\nRoad,2\n"
 

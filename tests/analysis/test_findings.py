@@ -40,7 +40,7 @@ class TestEffectiveDilationGrowsWithObjectSize:
         assert found.short.endswith(" filters, 24 images, 2 seeds).")
         assert found.evidence[1].startswith("By seed, large minus small: seed 0: +0.5")
 
-    def test_a_difference_that_is_only_place_is_too_small_to_matter(self, sweep):
+    def test_a_difference_explained_by_position_is_too_small_to_matter(self, sweep):
         sizes = dict.fromkeys(FLAT, 4.0)
         measure(sweep, sizes, sizes, place=-2.0)
         found = grows(sweep)
@@ -51,7 +51,7 @@ class TestEffectiveDilationGrowsWithObjectSize:
         )
         assert "Effects up to 0.1 cells count as too small." in found.sentence
 
-    def test_an_effect_that_place_hides_holds(self, sweep):
+    def test_an_effect_hidden_by_position_holds(self, sweep):
         sizes = dict.fromkeys(FLAT, 4.0) | {"large": 4.5}
         measure(sweep, sizes, sizes, place=-2.0)
         assert grows(sweep).verdict == HOLDS
@@ -63,12 +63,12 @@ class TestEffectiveDilationGrowsWithObjectSize:
         assert grows(sweep, 0.5).verdict == TOO_SMALL
         assert grows(sweep, 0.0).verdict == HOLDS
 
-    def test_does_not_hold_if_large_objects_are_looked_at_less_far(self, sweep):
+    def test_does_not_hold_if_effective_dilation_is_smaller_on_large_objects(self, sweep):
         measure(sweep, {"large": 1.5}, {"large": 1.5})
         assert grows(sweep).verdict == FAILS
         assert "cells smaller on large objects than on small ones" in grows(sweep).sentence
 
-    def test_cannot_be_told_if_the_interval_contains_the_smallest_effect(self, sweep):
+    def test_is_inconclusive_if_the_interval_contains_the_smallest_effect(self, sweep):
         measure(sweep, {"large": 2.1}, {"large": 2.1}, noise=0.5)
         assert grows(sweep).verdict == INCONCLUSIVE
         assert grows(sweep).sentence.endswith("An interval is too wide: it contains 0.1 or -0.1 cells.")
@@ -97,7 +97,7 @@ class TestEffectiveDilationGrowsWithObjectSize:
             ["worse, layer4.0.conv2", SEEN],
         ]
 
-    def test_trials_of_the_same_kind_are_told_apart(self, sweep):
+    def test_trials_of_the_same_kind_are_distinguished(self, sweep):
         for trial, rate in (("a", 0.1), ("b", 1.0)):
             model = {"offset_lr_multiplier": rate}
             sweep.measure(sweep.deformable(0.5 + rate / 10, trial=trial, model=model), FLAT)
@@ -112,21 +112,21 @@ class TestEffectiveDilationGrowsWithObjectSize:
         sweep.deformable()
         assert (grows(sweep).verdict, between(sweep).verdict) == (UNMEASURED, UNMEASURED)
 
-    def test_cannot_be_told_without_a_deformable_trial(self, sweep):
+    def test_is_inconclusive_without_a_deformable_trial(self, sweep):
         sweep.measure(sweep.atrous(2), rate=2)
         assert (grows(sweep).verdict, between(sweep).verdict) == (INCONCLUSIVE, INCONCLUSIVE)
 
-    def test_cannot_be_told_from_few_filters_or_images(self, sweep):
+    def test_is_inconclusive_with_few_filters_or_images(self, sweep):
         measure(sweep, {"large": 3.0}, images=4)
         assert grows(sweep).verdict == INCONCLUSIVE
         assert "Too few" in grows(sweep).sentence
 
-    def test_cannot_be_told_if_a_size_is_absent(self, sweep):
+    def test_is_inconclusive_if_a_size_is_absent(self, sweep):
         sweep.measure(sweep.deformable(0.7), {"small": 2.0})
         assert grows(sweep).verdict == INCONCLUSIVE
         assert "No interior filters on " in grows(sweep).sentence
 
-    def test_cannot_be_told_at_chance_level(self, sweep):
+    def test_is_inconclusive_at_chance_level(self, sweep):
         for seed in range(2):
             folder = sweep.deformable(0.3, seed, iou={"Sky": 0.6, "Road_mark": 0.0})
             sweep.measure(folder, FLAT | {"large": 3.0})
@@ -183,7 +183,7 @@ class TestBackgroundLiesBetweenMediumAndLarge:
         measure(sweep, *({"medium": 2.0, "background": background, "large": 3.0},) * 2)
         assert between(sweep).verdict == FAILS
 
-    def test_is_too_small_to_matter_if_it_looks_as_far_as_on_medium_objects(self, sweep):
+    def test_is_too_small_to_matter_if_background_equals_medium_objects(self, sweep):
         measure(sweep, *({"medium": 2.0, "background": 2.0, "large": 3.0},) * 2)
         assert between(sweep).verdict == TOO_SMALL
 
@@ -220,14 +220,14 @@ class TestLooksFurtherAndGains:
         assert found.verdict == INCONCLUSIVE
         assert found.sentence.endswith("At least one seed alone is inconclusive.")
 
-    def test_says_that_the_gain_is_what_cannot_be_told(self, sweep):
+    def test_is_inconclusive_if_only_the_gain_is(self, sweep):
         sweep.measure(sweep.atrous(2), rate=2)
         measure(sweep, {"large": 3.0})
         found = further_and_gains(sweep)
         assert "smallest" not in found.sentence
         assert "interval is too wide" not in found.sentence
 
-    def test_cannot_be_told_without_an_atrous_trial(self, sweep):
+    def test_is_inconclusive_without_an_atrous_trial(self, sweep):
         measure(sweep, {"large": 3.0})
         assert further_and_gains(sweep).verdict == INCONCLUSIVE
         assert "no atrous trial to compute the gain over." in further_and_gains(sweep).sentence
@@ -303,13 +303,13 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
         assert found.evidence == ("Difference by seed: seed 0: +1.00, seed 1: -1.00, seed 2: +2.00 points.",)
         assert "these runs do not show which is better" in found.sentence
 
-    def test_trials_without_a_common_seed_are_not_told_apart_within_their_spread(self, sweep):
+    def test_without_a_common_seed_a_difference_within_the_spread_is_inconclusive(self, sweep):
         for seed in (0, 1):
             sweep.atrous(2, 0.45 + 0.02 * seed, seed)
             sweep.deformable(0.455 + 0.02 * seed, seed + 2)
         assert beats(sweep).verdict == "inconclusive"
 
-    def test_trials_without_a_common_seed_are_told_apart_beyond_their_spread(self, sweep):
+    def test_without_a_common_seed_a_difference_beyond_the_spread_is_judged(self, sweep):
         for seed in (0, 1):
             sweep.atrous(2, 0.45 + 0.02 * seed, seed)
             sweep.deformable(0.555 + 0.02 * seed, seed + 2)
@@ -322,13 +322,13 @@ class TestDeformableAtLeastAsGoodAsTheBestAtrousRate:
         assert beats(sweep).details == ("a 46.0 % (one seed): +1.00", "b 44.0 % (one seed): -1.00")
 
     @pytest.mark.parametrize("kind", ["atrous", "deformable"])
-    def test_cannot_be_told_without_both(self, sweep, kind):
+    def test_is_inconclusive_without_both_kinds(self, sweep, kind):
         sweep.atrous(2) if kind == "deformable" else sweep.deformable()
         assert beats(sweep).verdict == "inconclusive"
         assert beats(sweep).sentence == f"These runs include no {kind} trial to compare with."
 
     @pytest.mark.parametrize("recorded", [False, True])
-    def test_scores_at_chance_level_cannot_be_told(self, sweep, recorded):
+    def test_scores_at_chance_level_are_inconclusive(self, sweep, recorded):
         # In the records Sky has 1000 of 1110 pixels: 45.0 % for predicting it everywhere.
         iou = {"Sky": 0.5, "Road_mark": 0.4} if recorded else {"Sky": 0.9, "Road_mark": 0.0}
         for seed in range(2):
@@ -365,7 +365,7 @@ class TestAtrousHasABestRate:
         assert found.verdict == "holds"
         assert "The best rate is 6." in found.sentence
 
-    def test_the_largest_rate_may_not_be_the_best_there_is(self, sweep):
+    def test_the_largest_rate_may_not_be_the_best_possible(self, sweep):
         self.rates(sweep, 0.45, 0.46, 0.47, 0.48)
         assert best_rate(sweep).verdict == "holds"
         assert "an even larger rate may be better" in best_rate(sweep).sentence
@@ -381,13 +381,13 @@ class TestAtrousHasABestRate:
         assert best_rate(sweep).verdict == "does not hold"
         assert "does not rise steadily" in best_rate(sweep).sentence
 
-    def test_cannot_be_told_from_two_rates(self, sweep):
+    def test_is_inconclusive_with_two_rates(self, sweep):
         self.rates(sweep, 0.45, 0.46)
         found = best_rate(sweep)
         assert found.verdict == "inconclusive"
         assert "The best rate is 4. At least three rates are needed." in found.sentence
 
-    def test_names_the_rates_that_the_seeds_cannot_tell_from_the_best(self, sweep):
+    def test_names_the_rates_within_the_spread_of_the_best(self, sweep):
         self.rates(sweep, 0.40, 0.46, 0.465, 0.44, seed=0)
         self.rates(sweep, 0.41, 0.47, 0.475, 0.45, seed=1)
         found = best_rate(sweep)
@@ -401,6 +401,6 @@ class TestAtrousHasABestRate:
         assert found.words == "seeds disagree: holds in 1 of 2"
         assert found.evidence == ("Best rate by seed: seed 0: 4, seed 1: 2.",)
 
-    def test_cannot_be_told_without_atrous_trials(self, sweep):
+    def test_is_inconclusive_without_atrous_trials(self, sweep):
         sweep.deformable()
         assert best_rate(sweep).verdict == "inconclusive"

@@ -54,7 +54,7 @@ def test_image_and_label_are_shown_once_and_predictions_per_trial(sweep, two):
     assert [max(range(3), key=colour(picture).__getitem__) for picture in pictures] == [0, 1, 2, 2]
 
 
-def test_pictures_of_show_are_side_by_side_by_kind_and_image(sweep, two):
+def test_figures_of_show_are_grouped_by_kind_and_image(sweep, two):
     for folder in two:
         draw(folder, "pictures", "sampling-street.png", (3000, 600))
     draw(two[1], "pictures", "offsets-street.png")
@@ -63,14 +63,14 @@ def test_pictures_of_show_are_side_by_side_by_kind_and_image(sweep, two):
     assert [picture.trial for picture in shown["offsets-street"]] == ["deformable-2"]
 
 
-def test_pictures_without_room_are_named(sweep, two, no_figures):
+def test_figures_beyond_the_limit_are_named(sweep, two, no_figures):
     for i in range(MAX_SHOWN + 2):
         draw(two[0], "pictures", f"{i}.png")
     assert seen(sweep).left_out == (f"{MAX_SHOWN}.png", f"{MAX_SHOWN + 1}.png")
     assert f"Not shown here, but in the run folders: {MAX_SHOWN}.png" in shown_on_page(sweep)
 
 
-def test_a_broken_picture_is_named_and_that_of_another_seed_shown(sweep, two):
+def test_a_broken_image_is_named_and_that_of_another_seed_shown(sweep, two):
     other = sweep.deformable(seed=1)
     draw(other, "predictions", "a.png")
     (two[1] / "predictions").mkdir()
@@ -80,7 +80,7 @@ def test_a_broken_picture_is_named_and_that_of_another_seed_shown(sweep, two):
     assert found.predictions[0][1][-1].caption == "deformable-2, seed 1"
 
 
-def test_pages_to_click_on_are_linked(sweep, two, no_figures):
+def test_interactive_pages_are_linked(sweep, two, no_figures):
     (two[1] / "units of a street.html").write_text("")
     assert seen(sweep).pages == (
         ("deformable-2, seed 0: units of a street.html", "../deformable-2-seed0/units of a street.html"),
@@ -88,7 +88,7 @@ def test_pages_to_click_on_are_linked(sweep, two, no_figures):
     assert 'href="../deformable-2-seed0/units%20of%20a%20street.html"' in shown_on_page(sweep)
 
 
-def test_the_legend_names_the_classes_that_are_seen_in_labels_and_predictions(sweep, no_figures):
+def test_the_legend_names_the_classes_that_occur_in_labels_and_predictions(sweep, no_figures):
     palette = ["#0000ff", "#00ff00", "#123456"]
     classes = ["Sky", "Road & kerb", "Not seen"]
     for rate, colours in ((2, ("red", "black", "lime")), (4, ("red", "black", "blue"))):
@@ -103,18 +103,18 @@ def test_the_legend_names_the_classes_that_are_seen_in_labels_and_predictions(sw
     assert '<span class="swatch" style="background:#00ff00"></span>Road &amp; kerb</li>' in page
 
 
-def test_a_black_class_shares_its_colour_with_what_is_ignored(sweep):
+def test_a_black_class_shares_its_colour_with_ignored_pixels(sweep):
     iou = {"background": 0.5, "cat": 0.5}
     folder = sweep.atrous(2, classes=[*iou], palette=["#000000", "#0000ff"], iou=iou)
     draw(folder, "predictions", "a.png", colours=("red", "black", "blue"))
     assert seen(sweep).legend == (("background, or ignored", "#000000"), ("cat", "#0000ff"))
 
 
-def test_runs_that_noted_no_palette_have_no_legend(sweep, two, no_figures):
+def test_runs_without_a_palette_have_no_legend(sweep, two, no_figures):
     draw(two[0], "predictions", "a.png")
     assert seen(sweep).legend == ()
     assert "legend" not in shown_on_page(sweep)
 
 
-def test_without_pictures_there_is_no_section(sweep, two, no_figures):
+def test_without_images_there_is_no_section(sweep, two, no_figures):
     assert shown_on_page(sweep) == ""

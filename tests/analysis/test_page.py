@@ -69,7 +69,7 @@ def test_runs_of_a_trial_share_an_anchor_that_the_links_lead_to(html_table):
     assert "<a " not in fragment
 
 
-def test_what_the_row_above_said_is_quiet(html_table):
+def test_a_repetition_of_the_row_above_is_pale(html_table):
     rows = html_table(TABLE).split("<tr>")[2:]
     assert ["again" in row for row in rows] == [False, True]
 

@@ -117,7 +117,7 @@ class TestScoreOverLayers:
         assert max(len(found.get_xdata()) for found in axes.get_lines()) == 1
 
 
-class TestEffectAtTheSamePlace:
+class TestEffectAtTheSamePosition:
     def test_has_a_row_per_layer_with_the_smallest_effect_as_a_band(self, compared):
         figure = same_place_effect(read_trials(compared.folder).by_object, smallest_effect=0.2)
         (axes,) = figure.axes
@@ -149,7 +149,7 @@ class TestDilationAndIouBySize:
         axes = by_size(sweep)["layer4.1.conv2"]
         assert line(axes, "deformable-2").get_ydata() == pytest.approx((2.5, 4.5))
 
-    def test_layers_share_an_axis_that_holds_them_all(self, sweep):
+    def test_layers_share_an_axis_that_covers_all_values(self, sweep):
         sweep.measure(sweep.deformable(), {"small": 2.0, "large": 2.0}, first={"small": 9.0}, noise=0)
         panels = by_size(sweep)
         limits = panels["layer4.1.conv2"].get_ylim()
@@ -164,17 +164,17 @@ class TestDilationAndIouBySize:
         bars = [bar for container in axes.containers for bar in container.lines[2][0].get_segments()]
         assert any(bar[1, 1] - bar[0, 1] > 0.01 for bar in bars)
 
-    def test_of_the_atrous_trials_the_best_and_that_of_the_same_dilation_are_drawn(self, compared):
+    def test_only_the_best_atrous_trial_and_those_of_the_same_dilation_are_drawn(self, compared):
         axes = by_size(compared)["IoU"]
         shown = {found.get_label().split(" (")[0] for found in axes.get_lines() if "(" in found.get_label()}
         assert shown == {"atrous-2", "deformable-2"}
 
-    def test_sizes_say_where_they_begin(self, compared):
+    def test_sizes_are_labelled_with_their_thresholds(self, compared):
         ticks = [tick.get_text() for tick in by_size(compared)["IoU"].get_xticklabels()]
         assert ticks == ["small\n< 96²", "medium", "large\n> 224²", "back-\nground"]
         assert "mask" not in by_size(compared)["IoU"].get_xlabel()
 
-    def test_a_layer_that_is_deformable_in_no_network_has_no_panel(self, sweep, unpack_objects):
+    def test_a_layer_without_offsets_in_any_network_has_no_panel(self, sweep, unpack_objects):
         sweep.measure(sweep.deformable())
         path = unpack_objects(sweep.measure(sweep.atrous(2), rate=2))
         path.write_text(path.read_text().replace("layer4.0.conv2", "layer3.1.conv2"))
@@ -186,7 +186,7 @@ class TestDilationAndIouBySize:
         assert list(by_size(sweep)) == ["layer4.1.conv2", "IoU", "layer4.0.conv2"]
 
 
-def test_more_layers_than_fit_beside_iou_get_a_figure_of_their_own(sweep):
+def test_more_layers_than_fit_beside_iou_get_a_separate_figure(sweep):
     path = sweep.measure(sweep.deformable(), positions=False) / "objects.csv.gz"
     assert dilation_by_layer(read_trials(sweep.folder).by_object) is None
     table = pd.read_csv(path)

@@ -18,7 +18,7 @@ def good(sweep):
 
 @pytest.fixture(scope="module")
 def report(new_sweep, tmp_path_factory):
-    """The report of the good runs in the place where it goes by itself; tests only read it."""
+    """The report of the good runs in its default folder; tests only read it."""
     return write_report(_good(new_sweep(tmp_path_factory.mktemp("report") / "dilation")).folder)
 
 
@@ -133,7 +133,7 @@ def test_the_smallest_effect_of_interest_is_an_option(compared, tmp_path, no_fig
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
-def test_a_smallest_effect_that_is_no_distance_is_one_line(compared, value):
+def test_an_illegal_smallest_effect_is_one_line(compared, value):
     with pytest.raises(ConfigError, match="--smallest-effect must be a finite number of cells"):
         write_report(compared.folder, smallest_effect=value)
 

@@ -53,7 +53,7 @@ def test_no_published_scores_on_other_data_sets(sweep):
     assert table(sweep, "published_effective_dilation") is None
 
 
-def test_the_published_effective_dilation_stands_apart_and_says_what_it_was_measured_on(sweep):
+def test_published_effective_dilation_is_a_separate_table_that_names_its_task(sweep):
     sweep.deformable(dataset="voc")
     found = table(sweep, "published_effective_dilation")
     assert "R-FCN" in found.note
@@ -141,7 +141,7 @@ def test_an_atrous_rate_has_no_interval(compared):
     assert text(table(compared, "dilation_and_iou_by_size").rows[0][2]) == "2.00"
 
 
-def test_other_layers_and_classes_have_tables_of_their_own(compared):
+def test_other_layers_and_classes_have_separate_tables(compared):
     layers = [row[1] for row in rows(compared, "dilation_by_layer_and_size")]
     assert layers == ["layer4.1.conv2"] * 3 + ["layer4.0.conv2"] * 3
     assert {row[1] for row in rows(compared, "dilation_and_iou_by_class")} == {"Sky", "Road_mark"}
@@ -173,7 +173,7 @@ def test_without_an_atrous_trial_there_is_no_gain(sweep):
     assert not table(sweep, "dilation_and_iou_by_size").header[-1].startswith("Gain")
 
 
-def test_without_a_deformable_trial_scores_by_size_are_left(sweep):
+def test_without_a_deformable_trial_scores_by_size_remain(sweep):
     sweep.measure(sweep.atrous(2), rate=2)
     names = [found.name for found in build_tables(read_trials(sweep.folder)) if "dilation" in found.name]
     assert names == ["dilation_and_iou_by_size", "table2_effective_dilation"]

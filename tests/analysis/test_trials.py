@@ -34,7 +34,7 @@ def test_trials_come_atrous_first_then_by_layers_and_rate(sweep):
     assert names(read_trials(sweep.folder)) == ["atrous-4", "atrous-12", "a", "b", "m"]
 
 
-def test_pretraining_is_no_trial(sweep):
+def test_pretraining_does_not_count_as_a_trial(sweep):
     sweep.run("pretrain", role="pretraining")
     sweep.atrous(2)
     runs = read_trials(sweep.folder)
@@ -62,7 +62,7 @@ def test_a_run_without_a_seed_counts(sweep):
     assert [run.seed for run in read_trials(sweep.folder).trials[0].runs] == [1, None]
 
 
-def test_folders_that_are_no_runs_are_ignored(sweep):
+def test_folders_without_a_run_are_ignored(sweep):
     sweep.atrous(2)
     (sweep.folder / "report" / "tables").mkdir(parents=True)
     assert read_trials(sweep.folder).warnings == ()
@@ -241,7 +241,7 @@ def test_a_folder_may_be_given_as_text(sweep):
     assert names(read_trials(str(sweep.folder))) == ["atrous-2"]
 
 
-def test_curves_that_are_cut_at_a_rows_end_are_named_and_not_used(sweep):
+def test_truncated_curves_are_named_and_not_used(sweep):
     path = sweep.atrous(2) / "metrics.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     trials = read_trials(sweep.folder)
@@ -302,7 +302,7 @@ def test_finished_runs_that_the_sweep_no_longer_lists_are_one_line(sweep):
     assert "atrous-4-seed0, atrous-6-seed0, atrous-8-seed0 and 1 more" in warning
 
 
-def test_a_sweep_of_which_only_older_trials_are_finished_says_so(sweep):
+def test_a_sweep_with_only_unlisted_finished_trials_is_an_error_that_names_them(sweep):
     sweep.atrous(2)
     (sweep.folder / "trials.json").write_text(json.dumps(["atrous-4-seed0"]))
     with pytest.raises(RunFolderError, match=r"no finished trial .*1 finished run is .*atrous-2-seed0"):

@@ -1,4 +1,4 @@
-"""A trained network, a sample of its data set, and an image file that nobody has labelled."""
+"""A trained network, a sample of its data set, and an unlabelled image file."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where filters lie on the image: the same for tables and pictures."""
+"""Where filters lie on the image: the same in tables and figures."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_a_map_reaches_half_a_cell_beyond_its_outer_centres():
     assert cells.extent((1, 2), (1, 1)) == (48.5, 80.5, 48.5, 16.5)
 
 
-def test_tables_and_pictures_give_a_filter_to_the_same_pixel():
+def test_tables_and_figures_assign_a_filter_to_the_same_pixel():
     cells = Cells((12, 15), 16, (180, 240), (375, 500))
     (objects,) = find_objects(torch.zeros(1, 375, 500, dtype=torch.int64), None, ["image"], cells.input_size)
     _, pixel = assign_filters(objects, cells.size, cells.stride, "mask")

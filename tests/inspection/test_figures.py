@@ -1,4 +1,4 @@
-"""What the figures show, and that everybody can read it."""
+"""Content and legibility of the figures."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_objects_are_outlined_where_neighbours_belong_to_different_ones():
     assert len(sampling().axes[0].images) == 1
 
 
-def test_a_dilation_map_lies_where_its_cells_are():
+def test_a_dilation_map_covers_its_cells():
     figure = dilation()
     heat = figure.axes[0].images[1]
     assert tuple(heat.get_extent()) == EXTENT
@@ -129,7 +129,7 @@ def test_opposite_directions_have_opposite_hues():
 
 
 @pytest.mark.parametrize("length", [0.3, 1.0])
-def test_in_black_and_white_the_shade_of_an_offset_is_its_length_whatever_its_direction(length):
+def test_the_lightness_of_an_offset_depends_on_its_length_only(length):
     angles = np.linspace(0, 2 * np.pi, 36)
     shades = offset_colours(length * np.stack([np.sin(angles), np.cos(angles)], -1), 1.0)
     linear = np.where(shades <= 0.04045, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4)
@@ -162,7 +162,7 @@ def test_faint_samples_are_left_out_and_layers_differ_in_their_marker():
     assert first.shape != second.shape
 
 
-def test_what_holds_a_share_is_the_fewest_elements_that_do():
+def test_holding_selects_the_fewest_elements_with_the_share():
     weights = np.array([[4.0, 1.0], [3.0, 2.0]])
     assert holding(weights, 0.7).tolist() == [[True, False], [True, False]]
     assert holding(weights, 0.71).tolist() == [[True, False], [True, True]]
@@ -170,7 +170,7 @@ def test_what_holds_a_share_is_the_fewest_elements_that_do():
     assert not holding(np.zeros((2, 2)), 0.5).any()
 
 
-def test_the_prediction_stands_beside_label_error_and_entropy(prediction):
+def test_the_prediction_is_beside_label_error_and_entropy(prediction):
     titles = [axes.get_title() for axes in prediction.axes if axes.get_title()]
     assert titles[:3] == ["image", "label", "prediction"]
     assert titles[3].startswith("error: wrong pixels dark")

@@ -14,7 +14,7 @@ def runs(trained_run, atrous_run, tmp_path):
     return tmp_path / "runs"
 
 
-def test_it_draws_every_picture_and_writes_the_page(runs, run_notebook, monkeypatch):
+def test_it_draws_every_figure_and_writes_the_page(runs, run_notebook, monkeypatch):
     monkeypatch.setenv("DEFORMLAB_IMAGE", "val_00001")
     outputs = run_notebook("look_inside.ipynb", runs)
     shown = [output.data for output in outputs if "data" in output]

@@ -40,12 +40,12 @@ def test_the_weights_that_a_training_started_from_are_not_needed(trained_run, tm
     assert load_network(run).deformable_layers
 
 
-def test_a_folder_that_is_no_run_says_what_to_give(tmp_path):
+def test_a_folder_without_a_run_is_an_error_that_says_what_to_give(tmp_path):
     with pytest.raises(RunFolderError, match=r"config\.yaml; give a run folder"):
         load_network(tmp_path)
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path):
+def test_a_missing_path_is_named(tmp_path):
     with pytest.raises(RunFolderError, match="nowhere"):
         load_network(tmp_path / "nowhere")
 
@@ -88,7 +88,7 @@ def test_a_broken_configuration_is_one_line(trained_run, tmp_path):
         ("model: {}\ndata: {batch_size: many}\n", "does not match this version of deformlab"),
     ],
 )
-def test_a_configuration_that_is_none_says_what_to_do_instead(text, reason, trained_run, tmp_path):
+def test_an_unusable_configuration_says_what_to_do_instead(text, reason, trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
     (run / "config.yaml").write_text(text)
     with pytest.raises(
@@ -141,7 +141,7 @@ def test_an_image_file_of_the_data_set_has_its_label(trained_run, tmp_path, netw
     assert (scene.label == 1).all()
 
 
-def test_an_image_that_is_not_there_gives_an_example(network):
+def test_a_missing_image_is_an_error_with_an_example(network):
     with pytest.raises(DatasetError, match="for example val_00000"):
         read_scene("nowhere.png", network)
 

@@ -1,4 +1,4 @@
-"""The page of units: what it holds is what the functions compute, in one small file."""
+"""The page of units contains what the functions compute, in one small file."""
 
 import base64
 import json
@@ -79,7 +79,7 @@ def test_a_grid_keeps_to_its_number_of_units_and_covers_the_map(network, scene, 
         assert [len(rows), len(columns)] == view["map"]
 
 
-def test_a_sample_that_runs_away_is_drawn_far_outside(network, scene, monkeypatch):
+def test_a_runaway_sample_is_drawn_far_outside(network, scene, monkeypatch):
     def runaway(*arguments):
         panel = sampling_panels(*arguments)[0]
         points = panel.points.copy()

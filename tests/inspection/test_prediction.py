@@ -42,6 +42,6 @@ def test_ignored_pixels_are_neither_right_nor_wrong(network, scene):
     assert found.accuracy == pytest.approx(1 - 1 / (scene.size[0] - 10))
 
 
-def test_without_a_label_nothing_is_said_about_errors(network, scene):
+def test_without_a_label_there_are_no_errors(network, scene):
     found = predict(network, replace(scene, label=None, instance=None))
     assert (found.wrong, found.accuracy) == (None, None)

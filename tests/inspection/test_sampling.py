@@ -76,7 +76,7 @@ def test_between_cells_the_offsets_below_are_interpolated():
     torch.testing.assert_close(middle, torch.tensor([10.0, 8.5 + 0.5 * 8.5]))
 
 
-def test_a_sample_whose_way_leads_through_the_padding_does_not_count():
+def test_a_sample_outside_the_map_at_some_level_does_not_count():
     found = locations([deformable(dilation=1), deformable(dilation=2)], cells=((0, 12),))
     # Three of the nine upper taps are outside; of the rest, those
     # on row 0 have three lower taps outside.

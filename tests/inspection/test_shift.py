@@ -65,12 +65,12 @@ def test_the_table_of_a_run(run_on_larger_images, tmp_path, capsys):
         (("--shift", 3, "--scale", 2), "no filters that are interior in both windows"),
     ],
 )
-def test_windows_that_cannot_be_give_one_line(trained_run, arguments, message, capsys):
+def test_impossible_windows_give_one_line(trained_run, arguments, message, capsys):
     assert run(trained_run, *arguments) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_run_that_is_not_there_gives_one_line(tmp_path, capsys):
+def test_a_missing_run_gives_one_line(tmp_path, capsys):
     assert run(tmp_path / "nowhere") == 2
     assert capsys.readouterr().err.endswith(": no such run folder or checkpoint\n")
 
@@ -80,7 +80,7 @@ def test_a_network_without_deformable_layers_gives_one_line(atrous_run, capsys):
     assert "has no deformable layers" in capsys.readouterr().err
 
 
-def test_data_that_have_gone_give_one_line(monkeypatch, capsys):
+def test_missing_data_give_one_line(monkeypatch, capsys):
     def setup(stage):
         raise DatasetError("/data/camvid: there is no folder val")
 

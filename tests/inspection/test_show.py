@@ -127,7 +127,7 @@ def test_a_point_outside_the_image_says_how_large_it_is(refused, trained_run):
 
 
 @pytest.mark.parametrize("text", ["12", "1.5,2", "a,b", "1,2,3"])
-def test_a_point_that_is_none_shows_how_to_write_one(text, refused, trained_run):
+def test_a_malformed_point_shows_how_to_write_one(text, refused, trained_run):
     assert "--at 120,200" in refused("sampling", trained_run, IMAGE, "--at", text)
 
 

@@ -1,4 +1,4 @@
-"""Which unit stands for which pixel, and which units are worth a look."""
+"""The unit of a pixel, and the choice of units to look at."""
 
 import numpy as np
 import pytest
@@ -81,14 +81,14 @@ def test_one_object_is_chosen_once():
     assert len(choose_units(instance, label, CLASSES, SIZES, cells(4))) == 2
 
 
-def test_ignored_pixels_are_no_background():
+def test_ignored_pixels_do_not_count_as_background():
     instance, label = scene()
     label[:, :80] = 255
     (unit,) = choose_units(instance, label, CLASSES, SIZES, cells(4))
     assert unit.pixel[1] >= 80
 
 
-def test_objects_between_the_centres_of_cells_are_not_chosen():
+def test_objects_without_a_cell_centre_are_not_chosen():
     instance, label = scene((1, 1, 2, 2))
     assert [unit.name for unit in choose_units(instance, label, CLASSES, SIZES, cells(16))] == [
         "background: Road"

@@ -157,5 +157,5 @@ def test_without_recorded_distances_there_are_no_rings(records):
     assert rings(records._replace(margins=()), 0, draws(2)) == []
 
 
-def test_the_same_again_has_the_same_intervals(records):
+def test_equal_input_gives_equal_intervals(records):
     assert np.array_equal(dilation(records, "all").low, dilation(records, "all").low, equal_nan=True)

@@ -117,7 +117,7 @@ def test_an_effect_of_the_position_only_is_no_effect_of_size():
     assert abs(effect.controlled.value) < 0.05
 
 
-def test_the_true_effect_is_recovered_where_the_difference_of_residuals_is_attenuated():
+def test_the_true_effect_is_recovered_although_the_difference_of_residuals_is_attenuated():
     filters = simulated(0.2, sorting=15.0)
     effect = contrast(filters)
     assert effect.controlled.low <= 0.2 <= effect.controlled.high
@@ -198,7 +198,7 @@ def test_no_filters_at_all_have_no_effect():
     assert effects.explained == (None, None)
 
 
-def test_offsets_that_have_run_away_have_no_effect():
+def test_runaway_offsets_have_no_effect():
     filters = positions_of([0, 1, 2, 3], [0] * 4, [LARGE, SMALL, LARGE, SMALL], [np.nan, 1, 2, 1], 4)
     assert contrast(filters, images=4).controlled.value is None
 
@@ -236,7 +236,7 @@ def test_filters_on_unknown_objects_and_images_are_refused():
         size_effects([filters._replace(object=filters.object + 1)], records_of(5), RULE)
 
 
-def test_what_does_not_exist_cannot_be_compared():
+def test_unknown_sizes_cannot_be_compared():
     effects = size_effects([simulated(0.2, images=5, positions=10)], records_of(5), RULE)
     with pytest.raises(ValueError, match="size must be one of small, medium, large, background, got 'huge'"):
         effects.contrast("huge", "small")
@@ -263,7 +263,7 @@ def test_blocks_of_positions_and_the_order_of_filters_do_not_matter(monkeypatch)
     assert blocks.raw == pytest.approx(whole.raw, abs=1e-9)
 
 
-def test_the_same_again_is_the_same():
+def test_equal_input_gives_equal_output():
     filters = simulated(0.2, images=10, positions=30)
     assert contrast(filters, images=10) == contrast(filters, images=10)
 

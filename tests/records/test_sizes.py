@@ -33,7 +33,7 @@ def test_thirds_put_as_many_objects_into_each(objects):
     assert 7 < high < 30
 
 
-def test_thirds_of_no_objects_are_unknown(make_records):
+def test_thirds_without_objects_are_undefined(make_records):
     records = make_records([{"image": "a"}])
     assert SizeRule("thirds").thresholds_of(records) is None
     assert names(SizeRule("thirds"), records) == ["background"]

@@ -38,7 +38,7 @@ def test_one_image_has_no_interval():
     assert np.isnan(ratio_interval(draws(2), numerator, denominator)).all()
 
 
-def test_it_covers_the_truth_about_as_often_as_it_says():
+def test_the_interval_covers_the_truth_at_its_level():
     rng = np.random.default_rng(0)
     drawn = draws(40, resamples=400)
     covered = 0

@@ -33,7 +33,7 @@ def test_dilation_has_the_interior_first_and_all_filters_beside_it(records):
     assert "  conv   large           5.00             -        1  3.75        4" in lines_of(records)
 
 
-def test_the_effect_at_the_same_position_stands_beside_the_raw_difference(records, positions):
+def test_the_effect_at_the_same_position_is_beside_the_raw_difference(records, positions):
     lines = lines_of(records, [positions])
     assert "effective dilation on large minus on small objects, in cells" in lines
     assert any(line.split()[:2] == ["conv", "2.00"] for line in lines)
@@ -52,7 +52,7 @@ def test_an_undefined_number_is_a_dash(make_records):
     assert "  conv   small         -         -        2    -        2" in lines_of(make_records(rows))
 
 
-def test_without_objects_it_says_how_to_have_them(make_records):
+def test_without_objects_the_text_says_how_to_get_them(make_records):
     records = make_records([{"image": i, "pixels": 9, "hits": 8, "dilation": [2, 3]} for i in "ab"])
     text = " ".join(lines_of(records, rule=SizeRule("thirds")))
     assert "no objects in the labels: " in text

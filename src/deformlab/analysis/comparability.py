@@ -126,7 +126,7 @@ def _seeds(trials: Sequence[Trial]) -> list[str]:
 
 
 def _unfinished(trials: Sequence[Trial]) -> list[str]:
-    """Scores should be from a validation after the last epoch, because they stand for the whole training."""
+    """Scores should be from a validation after the last epoch, because they represent the whole training."""
     early = [
         f"{run.folder.name} after epoch {run.result.epochs} of {run.result.max_epochs}"
         for trial in trials

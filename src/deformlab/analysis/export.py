@@ -136,7 +136,7 @@ def markdown(table: Table) -> str:
         f"### {plain_markdown(table.title)}",
         "",
         _markdown_row([plain_markdown(name) for name in table.header]),
-        _markdown_row([":--" if words else "--:" for words in text_columns(table)]),
+        _markdown_row([":--" if is_text else "--:" for is_text in text_columns(table)]),
         *(
             _markdown_row([plain_markdown(cell) if isinstance(cell, str) else text(cell) for cell in row])
             for row in table.rows
@@ -147,15 +147,17 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plain_markdown(words: str) -> str:
+def plain_markdown(name: str) -> str:
     """Escapes text so that Markdown shows it literally, for names that users chose."""
     # An underscore within a word is harmless; elsewhere it may begin or end emphasis.
-    return re.sub(r"`|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", markdown_sentence(words))
+    return re.sub(r"`|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", markdown_sentence(name))
 
 
-def markdown_sentence(words: str) -> str:
+def markdown_sentence(sentence: str) -> str:
     """Escapes a sentence for Markdown as `plain_markdown` does, except that backticks still mark code."""
-    return re.sub(r"[\\*|$~]|<(?=[\w/!?])|&(?=[\w#])|(?<=\])[(\[]", r"\\\g<0>", " ".join(words.splitlines()))
+    return re.sub(
+        r"[\\*|$~]|<(?=[\w/!?])|&(?=[\w#])|(?<=\])[(\[]", r"\\\g<0>", " ".join(sentence.splitlines())
+    )
 
 
 def _markdown_row(cells: list[str]) -> str:
@@ -192,7 +194,7 @@ def latex(table: Table) -> str:
 
     rows = [[_latex_cell(text(cell), i == 0) for i, cell in enumerate(row)] for row in table.rows]
     header = [_latex_cell(name, i == 0) for i, name in enumerate(table.header)]
-    columns = "".join("l" if words else "r" for words in text_columns(table))
+    columns = "".join("l" if is_text else "r" for is_text in text_columns(table))
     body = pd.DataFrame(rows, columns=header).to_latex(index=False, escape=False, column_format=columns)
     stop = "" if table.title.endswith("?") else "."
     return (
@@ -202,7 +204,7 @@ def latex(table: Table) -> str:
     )
 
 
-def _latex_cell(words: str, first: bool) -> str:
-    cell = words.translate(_LATEX)
+def _latex_cell(content: str, first: bool) -> str:
+    cell = content.translate(_LATEX)
     # After the \\ of the previous row, LaTeX would read a bracket or a star as its argument.
     return re.sub(r"^[\[*]", r"{\g<0>}", cell) if first else cell

@@ -236,7 +236,7 @@ def _judge_effects(
         alone = [both(*pair) for pair in zip(alone, others, strict=True)]
     verdict, certainty, holding = agreement(verdict, alone)
     if verdict == INCONCLUSIVE:
-        why = _why_untold(together, smallest_effect, gain)
+        why = _why_inconclusive(together, smallest_effect, gain)
         finding = replace(finding, sentence=f"{finding.sentence} {why}")
     if verdict == TOO_SMALL:
         finding = replace(
@@ -266,7 +266,7 @@ def _unjudgeable(trial: Trial, effects: Sequence[TrialEffect | None]) -> str:
     return ""
 
 
-def _why_untold(verdicts: Sequence[str], smallest_effect: float, gain: Estimate | None) -> str:
+def _why_inconclusive(verdicts: Sequence[str], smallest_effect: float, gain: Estimate | None) -> str:
     """Why the verdicts together are inconclusive; the last verdict is that of the gain, if it is given."""
     if INCONCLUSIVE not in verdicts:
         return "At least one seed alone is inconclusive."

@@ -18,7 +18,7 @@ FAILS = "does not hold"
 TOO_SMALL = "too small to matter"
 INCONCLUSIVE = "inconclusive"
 MIXED = "seeds disagree"
-# With one seed it is unknown how much the result varies from seed to seed.
+# With a single seed, the variation from seed to seed is unknown.
 SEEN = "seen with one seed"
 UNSEEN = "not seen with one seed"
 UNMEASURED = "not measured"
