@@ -69,7 +69,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """Kind of the 3x3 convolutions of conv5: `atrous`, `deformable` or `modulated`."""
+        """Kind of the 3x3 convolutions of conv5, one of `atrous`, `deformable` and `modulated`."""
         return str(self.result.model["conv5"])
 
     @property
@@ -157,7 +157,7 @@ class Trial:
 
     @property
     def order(self) -> tuple:
-        """Sort key: kind (atrous, deformable, modulated), number of layers, dilation, name."""
+        """Sort key by kind (atrous, deformable, modulated), number of layers, dilation and name."""
         return CONV5_KINDS.index(self.first.kind), self.layers_key, self.dilation, natural(self.name)
 
     @property

@@ -62,7 +62,7 @@ class Finding:
 
     @property
     def words(self) -> str:
-        """The verdict as text: `holds`, or `seeds disagree: holds in 1 of 2`."""
+        """The verdict as text; for seeds that disagree, with the number in which the claim holds."""
         if self.verdict != MIXED:
             return self.verdict
         some, all_ = self.holding
