@@ -17,7 +17,7 @@ NO_OBJECTS = (
     "no objects in the labels: effective dilation and IoU are given per class only; to get them by object "
     "size, list the countable classes in things.txt"
 )
-"""What is shown instead of tables by object size if a data set has no objects."""
+"""The message shown instead of results by object size if the labels have no objects."""
 
 
 def measurement_lines(measurement: ObjectMeasurement, rule: SizeRule, classes: Sequence[str]) -> list[str]:
