@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from deformlab.cli.training import ConfigurationResolver
+from deformlab.run_folder import read_config, read_trial_list
 from deformlab.sweep import Identify, make_trials, read_sweep
 from deformlab.yaml_file import read_yaml
 
@@ -147,3 +148,12 @@ def test_the_sweep_over_layers_has_the_rows_of_table_1(resolve, tmp_path):
         ("modulated", "all"),
     ]
     assert [model["dilation"] for model in models] == [2] * 6
+
+
+def test_the_study_of_shapes_is_still_the_one_that_was_run(resolve):
+    folder = EXPERIMENTS / "results" / "shapes"
+    trials = make_trials(read_sweep(EXPERIMENTS / "sweeps" / "shapes.yaml"), folder, {}, Identify(resolve))
+    assert [trial.folder.name for trial in trials] == read_trial_list(folder)
+    for trial in trials:
+        recorded = read_config(trial.folder)
+        assert trial.config == {key: recorded[key] for key in trial.config}

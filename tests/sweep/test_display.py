@@ -70,7 +70,18 @@ def test_colour_that_is_forced_does_not_make_a_pipe_a_terminal():
     assert isinstance(make_display("study", 1, Console(file=io.StringIO(), force_terminal=True)), PlainLines)
 
 
-def test_lines_of_progress_come_every_twenty_seconds(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("status", "remains"), [("finished", False), ("failed", True)])
+def test_the_table_is_removed_when_every_trial_is_finished(status: str, remains: bool):
+    console = Console(file=TextTerminal(), force_terminal=True, width=100, height=30)
+    display = LiveTable("study", 1, console)
+    display.update([make_state("a", "finished"), make_state("b", status)])
+    display.close()
+    after_last_erased_line = console.file.getvalue().rpartition("\x1b[2K")[2]
+    assert ("1 finished, 1 failed" in after_last_erased_line) is remains
+    assert ("sweep study" in after_last_erased_line) is remains
+
+
+def test_a_line_of_progress_comes_every_minute(monkeypatch: pytest.MonkeyPatch):
     class Clock:
         now = 0.0
 
@@ -85,11 +96,10 @@ def test_lines_of_progress_come_every_twenty_seconds(monkeypatch: pytest.MonkeyP
         make_state("deformable-2", progress=PROGRESS),
         make_state("b", "waiting"),
     ]
-    for clock.now in (1.0, 19.0, 20.5, 21.0, 39.0):
+    for clock.now in (1.0, 59.0, 60.5, 61.0, 119.0):
         display.update(states)
     assert console.file.getvalue().splitlines() == [
-        "deformable-2 seed 1: epoch 3/24, mIoU 45.3 %, 30.1 img/s, 1:15",
-        "1 running, 1 waiting",
+        "1 running, 1 waiting (deformable-2 seed 1: epoch 3/24, mIoU 45.3 %, 30.1 img/s, 1:15)"
     ]
 
 

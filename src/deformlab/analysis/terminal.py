@@ -1,4 +1,4 @@
-"""The report on one screen of a terminal: scores, verdicts and where the page is."""
+"""The report on one screen of a terminal: scores, verdicts and the path of the page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from deformlab.analysis.export import Table, text, text_columns
 from deformlab.analysis.tables import scores, scores_on_other_data
@@ -14,8 +15,9 @@ from deformlab.analysis.trials import Trial
 from deformlab.analysis.verdicts import FAILS, HOLDS, MIXED, Finding
 
 COLOURS = {HOLDS: "green", FAILS: "red", MIXED: "yellow"}
-# Further warnings are counted.
+# Only the number of further warnings is shown.
 SHOWN_WARNINGS = 3
+INDENT = "  "
 
 
 def print_report(
@@ -25,18 +27,20 @@ def print_report(
     warnings: Sequence[str],
     page: Path,
 ) -> None:
-    """Print the scores, a line or two per finding, the first warnings and the path of the page."""
+    """Print scores, a verdict and its numbers per finding, the first warnings and the path of the page."""
     console.print(rich_table(scores(trials)))
+    console.print()
     others = scores_on_other_data(trials)
     if others is not None:
         for line in _other_data(others):
             console.print(escape(line), highlight=False)
     for finding in findings:
         colour = COLOURS.get(finding.verdict, "cyan")
-        short = f" {escape(finding.short)}" if finding.short else ""
-        console.print(
-            f"[bold]{escape(finding.claim)}: [{colour}]{finding.words}[/][/].{short}", highlight=False
-        )
+        console.print(f"[bold]{escape(finding.claim)}: [{colour}]{finding.words}[/][/].", highlight=False)
+        if finding.short:
+            width = max(console.width - len(INDENT), 20)
+            for line in Text(finding.short, style="dim").wrap(console, width):
+                console.print(Text(INDENT), line, sep="")
     for warning in warnings[:SHOWN_WARNINGS]:
         console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
     if len(warnings) > SHOWN_WARNINGS:
@@ -48,8 +52,14 @@ def print_report(
 
 
 def rich_table(table: Table) -> RichTable:
-    """The table for the terminal."""
-    shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    """Return the table for the terminal."""
+    shown = RichTable(
+        title=escape(table.title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
     for name, words in zip(table.header, text_columns(table), strict=True):
         shown.add_column(escape(name), justify="left" if words else "right", overflow="fold")
     for row in table.rows:
@@ -58,7 +68,7 @@ def rich_table(table: Table) -> RichTable:
 
 
 def _other_data(table: Table) -> list[str]:
-    """A line for each evaluation: the score of each trial and its drop."""
+    """Return a line for each evaluation: the score of each trial and its drop."""
     lines = []
     for column in range(2, len(table.header), 2):
         parts = [

@@ -1,7 +1,7 @@
 """Generated images of shapes whose class shows only at their rim: the embedded data set.
 
-A pixel's class can be known only by looking as far as its object's edge, so the reach that a network needs
-grows with the object. That is the question which section 3 and table 2 of the paper ask of real images.
+A network can tell a pixel's class only if it sees the edge of the pixel's object: the larger the object, the
+further it has to look. Section 3 and table 2 of Deformable Convolutional Networks study this on real images.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ class Shapes(SegmentationDataset):
     """Warped, rotated discs, squares and triangles on a textured background; no files.
 
     Interior and background have the same texture and noise; a rim along the outline is tinted by class.
-    Shapes are painted from large to small, so that smaller ones hide parts of larger ones. Every image
-    depends on (`seed`, `split`, index) alone.
+    Shapes are painted from large to small, so that smaller shapes hide parts of larger ones. An image depends
+    only on its index, `split` and the arguments from `size` to `seed`.
 
     Args:
         root: ignored; there are no files.
@@ -33,9 +33,9 @@ class Shapes(SegmentationDataset):
         val_images: number of images of splits val and test.
         size: side of the square images in pixels, at least 16.
         radius: smallest and largest radius in pixels, drawn log-uniformly.
-        rim: width of the tinted rim as a share of the radius, in (0, 1]; never under 2 pixels.
+        rim: width of the tinted rim as a share of the radius, in (0, 1]; at least 2 pixels are tinted.
         shapes: smallest and largest number of shapes in an image, drawn uniformly.
-        tint: how far the rim's colour is from the texture's, in grey levels.
+        tint: distance of the rim's colour from the texture's in grey levels.
         noise: amplitude of the pixel noise in grey levels.
         seed: seed of the generator.
 
@@ -49,7 +49,7 @@ class Shapes(SegmentationDataset):
     palette = np.array([(90, 90, 90), (228, 87, 86), (84, 162, 75), (76, 120, 168)], dtype=np.uint8)
     splits = ("train", "val", "test")
 
-    # Directions in colour space that keep the mean brightness, so that only the hue tells.
+    # Directions in colour space that keep the mean brightness, so that only the hue shows the class.
     _tints: ClassVar[npt.NDArray[np.float32]] = np.array(
         [(0, 0, 0), (1, -0.5, -0.5), (-0.5, 1, -0.5), (-0.5, -0.5, 1)], dtype=np.float32
     )
@@ -96,7 +96,7 @@ class Shapes(SegmentationDataset):
         self.seed = seed
 
     def contents(self) -> list[list[Any]]:
-        """The arguments that the images depend on, and how many images there are."""
+        """Return the number of images and the arguments that they depend on."""
         numbers = (self.size, *self.radius, self.rim, *self.shapes, self.tint, self.noise, self.seed)
         return [["images", len(self)], ["arguments", *map(float, numbers)]]
 
@@ -105,7 +105,7 @@ class Shapes(SegmentationDataset):
         rng = np.random.default_rng((self.seed, self.splits.index(self.split), index))
         label = np.zeros((self.size, self.size), dtype=np.uint8)
         instance = np.zeros((self.size, self.size), dtype=np.int32)
-        # Index of the tint, 0 for none; what is hidden is overwritten, tint included.
+        # Class of the tint, 0 for none. A shape overwrites the rims of the shapes that it hides.
         tinted = np.zeros((self.size, self.size), dtype=np.uint8)
 
         count = int(rng.integers(self.shapes[0], self.shapes[1], endpoint=True))
@@ -129,7 +129,7 @@ class Shapes(SegmentationDataset):
     def _shape(
         self, rng: np.random.Generator, kind: int, radius: float
     ) -> tuple[slice, slice, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """A shape's box in the image, its pixels there, and those of its rim."""
+        """Draw a shape: its rows and columns in the image, and masks of its pixels and of its rim there."""
         row, column = rng.uniform(0, self.size, size=2)
         outline = radius * _outline(rng, kind)
         reach = float(outline.max())
@@ -144,7 +144,7 @@ class Shapes(SegmentationDataset):
         return rows, columns, inside, edge
 
     def _texture(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Smooth, nearly grey patches plus pixel noise, shape (size, size, 3)."""
+        """Return smooth, nearly grey patches plus pixel noise, shape (size, size, 3)."""
         cells = self.size // _GRAIN + 2
         grey = rng.uniform(78, 178, size=(1, cells, cells))
         coarse = (grey + rng.uniform(-12, 12, size=(3, cells, cells))).astype(np.float32)
@@ -156,7 +156,7 @@ class Shapes(SegmentationDataset):
 
 
 def _outline(rng: np.random.Generator, kind: int) -> npt.NDArray[np.float32]:
-    """Radius of the outline at `_ANGLES` directions, in units of the shape's, turned and warped at random."""
+    """Return a randomly turned and warped outline: its radius at `_ANGLES` angles, about 1."""
     angle = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
     turned = angle + rng.uniform(0, 2 * np.pi)
     if kind == 1:

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: one live table on a terminal, plain lines in a pipe or a log."""
+"""The output of a running sweep: one live table on a terminal, plain lines in a pipe or a log."""
 
 import time
 from collections.abc import Sequence
@@ -13,35 +13,35 @@ from deformlab.run_folder import SCORES, format_score
 from deformlab.sweep.state import TrialState, seconds_left
 
 STYLES = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow"}
-SECONDS_BETWEEN_LINES = 20.0
+SECONDS_BETWEEN_LINES = 60.0
 
 
 class Display(Protocol):
-    """Where a sweep's events and progress go."""
+    """Shows the events and the progress of a sweep."""
 
     def event(self, text: str) -> None:
-        """Something happened that stays readable."""
+        """Prints a line that remains on the screen."""
 
     def update(self, states: Sequence[TrialState]) -> None:
-        """Progress may have changed."""
+        """Shows the current progress."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Ends the output."""
 
 
 def make_display(name: str, slots: int, console: Console) -> Display:
-    """The display that suits the console."""
-    # Not console.is_terminal alone: FORCE_COLOR sets that in a pipe too.
+    """Returns a live table for a terminal, plain lines for anything else."""
+    # console.is_terminal alone is not enough: FORCE_COLOR sets it in a pipe, too.
     live = console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
     return LiveTable(name, slots, console) if live else PlainLines(slots, console)
 
 
 class LiveTable:
-    """One table that is drawn over itself."""
+    """A table that is redrawn in place, and removed when every trial is finished: the report follows."""
 
     def __init__(self, name: str, slots: int, console: Console) -> None:
         self._name, self._slots, self._console = name, slots, console
-        # Drawn by the sweep's own loop: a thread of its own would not mix with signals and new processes.
+        # The sweep's loop redraws it. A refresh thread would interfere with signals and new processes.
         self._live = Live(console=console, auto_refresh=False)
         self._live.start()
 
@@ -50,19 +50,20 @@ class LiveTable:
         self._console.print(text, highlight=False, markup=False)
 
     def update(self, states: Sequence[TrialState]) -> None:
-        """Draws the table again."""
+        """Redraws the table."""
+        self._live.transient = all(state.status == "finished" for state in states)
         rows = rows_that_fit(states, self._console.size.height - 6)
         self._live.update(
             Group(trial_table(rows, self._name), Text(footer(states, self._slots))), refresh=True
         )
 
     def close(self) -> None:
-        """Leaves the last table on the screen."""
+        """Removes the table if every trial is finished, else leaves it on the screen."""
         self._live.stop()
 
 
 class PlainLines:
-    """Events as they come, progress every twenty seconds."""
+    """Prints events when they happen, and a line of progress every minute."""
 
     def __init__(self, slots: int, console: Console) -> None:
         self._slots, self._console = slots, console
@@ -73,21 +74,20 @@ class PlainLines:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def update(self, states: Sequence[TrialState]) -> None:
-        """Prints where the running trials are, when the time has come."""
+        """Prints the progress of the running trials if a minute has passed since the last line."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + SECONDS_BETWEEN_LINES
-        for state in states:
-            if state.status == "running":
-                self.event(f"{state.trial.label}: {progress_text(state)}")
-        self.event(footer(states, self._slots))
+        running = [state for state in states if state.status == "running"]
+        trials = "; ".join(f"{state.trial.label}: {progress_text(state)}" for state in running)
+        self.event(f"{footer(states, self._slots)}{f' ({trials})' if trials else ''}")
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
 
 def trial_table(states: Sequence[TrialState], title: str) -> Table:
-    """Trials with status, epoch, score in percent, images per second and elapsed time."""
+    """Returns a row for each trial: status, epoch, score in percent, images per second and elapsed time."""
     table = Table(title=f"sweep {title}", title_justify="left")
     table.add_column("trial", no_wrap=True)
     score = next(
@@ -111,14 +111,14 @@ def trial_table(states: Sequence[TrialState], title: str) -> Table:
 
 
 def rows_that_fit(states: Sequence[TrialState], count: int) -> list[TrialState]:
-    """The rows that matter most when the terminal is too low for all, in the sweep's order."""
+    """Returns at most `count` trials in the sweep's order, running and failed ones before others."""
     order = ("running", "failed", "interrupted", "waiting", "finished")
     important = sorted(states, key=lambda state: order.index(state.status))[: max(1, count)]
     return [state for state in states if state in important]
 
 
 def progress_text(state: TrialState) -> str:
-    """A trial's progress in words."""
+    """Returns a trial's progress, `epoch 3/24, mIoU 45.3 %, 30.1 img/s, 1:15`."""
     progress = state.progress
     parts = [f"epoch {epoch_text(state)}" if progress.epochs else "first epoch"]
     if progress.score is not None:
@@ -131,12 +131,12 @@ def progress_text(state: TrialState) -> str:
 
 
 def epoch_text(state: TrialState) -> str:
-    """Finished epochs of all, `3/24`."""
+    """Returns finished epochs and their total, `3/24`."""
     return f"{state.progress.epochs}/{state.trial.max_epochs or '?'}"
 
 
 def footer(states: Sequence[TrialState], slots: int) -> str:
-    """Counts, and when the sweep will be done."""
+    """Returns the number of trials of each status and the time left."""
     left = seconds_left(states, slots)
     going = any(state.status in ("waiting", "running") for state in states)
     remaining = f"; about {duration(left)} left" if going and left is not None else ""
@@ -144,14 +144,14 @@ def footer(states: Sequence[TrialState], slots: int) -> str:
 
 
 def counts(states: Sequence[TrialState]) -> str:
-    """How many trials there are of each status, `3 finished, 1 failed`."""
+    """Returns the number of trials of each status, `3 finished, 1 failed`."""
     statuses = [state.status for state in states]
     order = ("finished", "failed", "interrupted", "running", "waiting")
     return ", ".join(f"{statuses.count(status)} {status}" for status in order if status in statuses)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `1:02:03` or `2:03`."""
+    """Returns seconds as `1:02:03` or `2:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
