@@ -79,8 +79,8 @@ class PlainLines:
             return
         self._due = time.monotonic() + SECONDS_BETWEEN_LINES
         running = [state for state in states if state.status == "running"]
-        trials = "; ".join(f"{state.trial.label}: {progress_text(state)}" for state in running)
-        self.event(f"{footer(states, self._slots)}{f' ({trials})' if trials else ''}")
+        trials = ", ".join(f"{state.trial.label} epoch {epoch_text(state)}" for state in running)
+        self.event(": ".join(filter(None, (footer(states, self._slots), trials))))
 
     def close(self) -> None:
         """Does nothing."""
