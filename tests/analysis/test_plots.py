@@ -6,7 +6,7 @@ from deformlab.analysis import (
     dilation_by_layer,
     learning_curves,
     read_trials,
-    same_place_effect,
+    same_position_effect,
     score_over_dilation,
     score_over_layers,
     trial_styles,
@@ -37,7 +37,7 @@ class TestAllFigures:
     def test_all_are_as_wide_as_a_column(self, compared):
         drawn = figures(read_trials(compared.folder))
         assert {figure.get_figwidth() for _, figure in drawn.values()} == {5.2}
-        assert list(drawn)[:3] == ["score_over_dilation", "same_place_effect", "dilation_and_iou_by_size"]
+        assert list(drawn)[:3] == ["score_over_dilation", "same_position_effect", "dilation_and_iou_by_size"]
 
     def test_what_was_not_measured_is_not_drawn(self, sweep):
         sweep.atrous(2)
@@ -119,7 +119,7 @@ class TestScoreOverLayers:
 
 class TestEffectAtTheSamePosition:
     def test_has_a_row_per_layer_with_the_smallest_effect_as_a_band(self, compared):
-        figure = same_place_effect(read_trials(compared.folder).by_object, smallest_effect=0.2)
+        figure = same_position_effect(read_trials(compared.folder).by_object, smallest_effect=0.2)
         (axes,) = figure.axes
         assert [tick.get_text() for tick in axes.get_yticklabels()] == ["layer4.0.conv2", "layer4.1.conv2"]
         values = [container.lines[0].get_xdata()[0] for container in axes.containers]
@@ -129,7 +129,7 @@ class TestEffectAtTheSamePosition:
 
     def test_is_not_drawn_without_positions(self, sweep):
         sweep.measure(sweep.deformable(), positions=False)
-        assert same_place_effect(read_trials(sweep.folder).by_object) is None
+        assert same_position_effect(read_trials(sweep.folder).by_object) is None
 
 
 class TestDilationAndIouBySize:

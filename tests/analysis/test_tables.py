@@ -112,7 +112,7 @@ def test_runs_without_records_have_no_table_by_object(sweep):
 
 
 def test_the_effect_at_the_same_position_has_a_row_per_layer_and_contrast(compared):
-    found = table(compared, "same_place_effect")
+    found = table(compared, "same_position_effect")
     assert [row[:3] for row in found.rows] == [
         ("deformable-2", layer, contrast)
         for layer in ("layer4.1.conv2", "layer4.0.conv2")

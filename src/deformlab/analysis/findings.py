@@ -1,7 +1,7 @@
 """The papers' findings, judged on the runs of a report (DCNv1, section 3 and table 3).
 
 Findings about effective dilation are judged on the controlled effect: the difference between object sizes at
-the same position of the feature map (`deformlab.records.same_place`). The raw difference also depends on
+the same position of the feature map (`deformlab.records.same_position`). The raw difference also depends on
 where in the image objects of each size are.
 """
 

@@ -30,9 +30,9 @@ LEAD_FIGURE = "score_over_dilation"
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Scores in detail": (("score_over_layers",), ("evaluations", "table1_deformable_layers")),
     "Effective dilation and object size": (
-        ("same_place_effect", "dilation_and_iou_by_size", "dilation_by_layer"),
+        ("same_position_effect", "dilation_and_iou_by_size", "dilation_by_layer"),
         (
-            "same_place_effect",
+            "same_position_effect",
             "dilation_and_iou_by_size",
             "table2_effective_dilation",
             "published_effective_dilation",

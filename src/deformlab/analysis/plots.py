@@ -65,11 +65,11 @@ def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[s
             "single seeds.",
             score_over_dilation(trials.trials, styles),
         ),
-        "same_place_effect": (
+        "same_position_effect": (
             "Effective dilation on large objects minus that on small objects at the same position, by "
             "layer. Error bars: 95 % intervals over images, all seeds together; dots: single seeds; grey "
             f"band: effects that are too small to matter (up to {smallest_effect:g} cells).",
-            same_place_effect(comparison, styles, smallest_effect),
+            same_position_effect(comparison, styles, smallest_effect),
         ),
         "dilation_and_iou_by_size": (
             "Effective dilation of interior filters in the last layers and IoU, by object size. Error bars: "
@@ -179,7 +179,7 @@ def score_over_layers(trials: Sequence[Trial], styles: Styles | None = None) -> 
     return figure
 
 
-def same_place_effect(
+def same_position_effect(
     comparison: ObjectComparison, styles: Styles | None = None, smallest_effect: float = 0.1
 ) -> Figure | None:
     """Draws effective dilation on large minus small objects at the same position, a row per layer.

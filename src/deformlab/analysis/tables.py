@@ -33,7 +33,7 @@ def build_tables(trials: TrialSet) -> list[Table]:
     tables: list[Table | None] = [
         scores(trials.trials),
         scores_on_other_data(trials.trials),
-        same_place_effect(comparison),
+        same_position_effect(comparison),
         dilation_and_iou_by_size(comparison) if comparison.trials else None,
         effective_dilation(comparison),
         dilation_by_layer(comparison) if best else None,
@@ -230,7 +230,7 @@ def class_scores(trials: Sequence[Trial]) -> Table:
     )
 
 
-def same_place_effect(comparison: ObjectComparison) -> Table | None:
+def same_position_effect(comparison: ObjectComparison) -> Table | None:
     """Effect of object size on effective dilation at the same position; None if it was not recorded."""
     shown = [
         row
@@ -242,7 +242,7 @@ def same_place_effect(comparison: ObjectComparison) -> Table | None:
     if not shown:
         return None
     return Table(
-        "same_place_effect",
+        "same_position_effect",
         "Effect of object size on effective dilation",
         "Interior filters, differences in cells. Explained by: share of the variance of effective dilation "
         "that is explained by position, and by the class at the filter's centre.",

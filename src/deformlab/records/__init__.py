@@ -30,7 +30,7 @@ from deformlab.records.records import (
     join_scores,
     merge_records,
 )
-from deformlab.records.same_place import Effect, Explained, SizeEffects, size_effects
+from deformlab.records.same_position import Effect, Explained, SizeEffects, size_effects
 from deformlab.records.sizes import SIZES, SizeRule
 from deformlab.records.statistics import Interval, draws, spearman
 from deformlab.records.text import NO_OBJECTS, measurement_lines

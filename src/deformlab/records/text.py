@@ -7,7 +7,7 @@ import numpy as np
 
 from deformlab.records.estimates import ALL, by_size, correlations, dilation_cells, score_cells
 from deformlab.records.records import ObjectMeasurement, ObjectRecords
-from deformlab.records.same_place import size_effects
+from deformlab.records.same_position import size_effects
 from deformlab.records.sizes import SIZES, SizeRule
 from deformlab.records.statistics import Interval, draws
 

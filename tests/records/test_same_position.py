@@ -257,7 +257,7 @@ def test_counts_are_of_the_filters_behind_an_effect():
 def test_blocks_of_positions_and_the_order_of_filters_do_not_matter(monkeypatch):
     filters = simulated(0.2, images=12, positions=40)
     whole = contrast(filters, images=12)
-    monkeypatch.setattr("deformlab.records.same_place._AT_ONCE", 20_000)
+    monkeypatch.setattr("deformlab.records.same_position._AT_ONCE", 20_000)
     blocks = contrast(filters, images=12)
     assert blocks.controlled == pytest.approx(whole.controlled, abs=1e-9)
     assert blocks.raw == pytest.approx(whole.raw, abs=1e-9)

@@ -1,6 +1,6 @@
 """Measure how often the 95 % interval of the same-position effect contains the true, simulated effect.
 
-    python scripts/same_place_coverage.py [--images N] [--simulations N] [--sorting S]
+    python scripts/same_position_coverage.py [--images N] [--simulations N] [--sorting S]
 
 In the simulation, objects at the first positions of the map tend to be small, those at the last tend to be
 large. Effective dilation depends on the size, the position, the image, and the combination of image and size,
