@@ -161,7 +161,7 @@ def test_an_option_of_the_wrong_type_or_name_is_refused(parser, argument, messag
 
 
 def test_the_command_line_explains_every_option_of_the_model():
-    command = [sys.executable, "-m", "deformlab", "fit", "--help"]
+    command = [sys.executable, "-m", "deformlab", "fit", "--help-all"]
     environment = os.environ | {"COLUMNS": "100"}
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     text = " ".join(shown.stdout.split())
@@ -171,7 +171,7 @@ def test_the_command_line_explains_every_option_of_the_model():
             "Number of channels between the 1x1 reduction and",
         ),
         ("--model.dilation DILATION", "Dilation of every 3x3 convolution of conv5,"),
-        ("--model.freeze_at {0,1,2,3,4,5}", "Stages that are not trained,"),
+        ("--model.freeze_at {0,1,2,3,4,5}", "How many stages, counted from the input, are not trained:"),
         ("--model.optimization.momentum MOMENTUM", "SGD momentum in [0, 1)"),
         (
             "--model.evaluation.flip {true,false}",

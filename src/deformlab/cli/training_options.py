@@ -54,7 +54,6 @@ EVALUATION = {
         "model.evaluation.scales",
         "model.evaluation.flip",
         "model.evaluation.object_sizes",
-        "model.evaluation.object_area",
     ),
     "machine": MACHINE,
 }
@@ -71,8 +70,7 @@ COMMON_OPTIONS = {
             "model.dilation",
             "model.num_deformable_layers",
         ),
-        "training": ("trainer.max_epochs", "model.optimization.learning_rate"),
-        "machine": MACHINE,
+        "training": ("trainer.max_epochs", "model.optimization.learning_rate", *MACHINE),
     },
     "validate": EVALUATION,
     "test": EVALUATION,
@@ -108,7 +106,7 @@ def add_run_options(parser: LightningArgumentParser) -> None:
         "--wandb",
         type=Literal["auto", "online", "offline", "off"],
         default="auto",
-        help="Weights & Biases: `auto` logs online if there is a key and a network, else offline.",
+        help="Weights & Biases; `auto` logs online if there is a key and a network, else offline.",
     )
     parser.add_argument(
         "--offset_limit",
