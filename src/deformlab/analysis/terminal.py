@@ -39,8 +39,8 @@ def print_report(
         console.print(f"[bold]{escape(finding.claim)}: [{colour}]{finding.words}[/][/].", highlight=False)
         if finding.short:
             width = max(console.width - len(INDENT), 20)
-            for line in Text(finding.short, style="dim").wrap(console, width):
-                console.print(Text(INDENT), line, sep="")
+            for numbers in Text(finding.short, style="dim").wrap(console, width):
+                console.print(Text(INDENT), numbers, sep="")
     for warning in warnings[:SHOWN_WARNINGS]:
         console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
     if len(warnings) > SHOWN_WARNINGS:
