@@ -79,7 +79,7 @@ def test_other_classes_are_refused(run, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(Shapes, "classes", ("background", "square", "disc", "triangle"))
     assert main(["validate", "--run_dir", str(run)]) == 2
-    assert "class 1 is 'disc' in the training and 'square' here" in error_line(capsys)
+    assert "class 1 is 'disc' in the training and 'square' in the data" in error_line(capsys)
 
 
 def test_a_name_that_cannot_be_a_files_is_refused_before_anything_is_measured(run, capsys):
