@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deformlab.metrics import effective_dilation, effective_dilation_where_it_counts
+from deformlab.metrics import effective_dilation, weighted_effective_dilation
 
 
 def offsets_of(taps):
@@ -92,7 +92,7 @@ def test_equal_modulation_does_not_change_effective_dilation():
     offset = torch.randn(2, 36, 3, 4)
     expected = effective_dilation(offset, 3, 2).double()
     modulation = torch.full((2, 18, 3, 4), 0.25)
-    torch.testing.assert_close(effective_dilation_where_it_counts(offset, modulation, 3, 2), expected)
+    torch.testing.assert_close(weighted_effective_dilation(offset, modulation, 3, 2), expected)
 
 
 def test_a_pair_is_weighted_by_the_modulation_of_both_taps():
@@ -100,7 +100,7 @@ def test_a_pair_is_weighted_by_the_modulation_of_both_taps():
     offset = offsets_of([(0, 0), (0, 0), (0, 0), (3, 4)])
     modulation = torch.tensor([1, 2, 0.5, 4]).reshape(1, 4, 1, 1)
     expected = (2 * 1 + 0.5 * 1 + 8 * math.sqrt(32) + 2 * math.sqrt(34)) / 12.5
-    assert effective_dilation_where_it_counts(offset, modulation, 2, 1).item() == pytest.approx(expected)
+    assert weighted_effective_dilation(offset, modulation, 2, 1).item() == pytest.approx(expected)
 
 
 def test_a_tap_with_modulation_0_does_not_count():
@@ -108,15 +108,21 @@ def test_a_tap_with_modulation_0_does_not_count():
     offset[0, 16:] = 100  # the last tap is far off
     modulation = torch.ones(1, 9, 1, 1)
     modulation[0, 8] = 0
-    assert effective_dilation_where_it_counts(offset, modulation, 3, 2).item() == 2
+    assert weighted_effective_dilation(offset, modulation, 3, 2).item() == 2
 
 
 def test_a_filter_with_modulation_0_everywhere_has_its_unweighted_effective_dilation():
     offset = torch.randn(1, 18, 2, 2)
-    weighted = effective_dilation_where_it_counts(offset, torch.zeros(1, 9, 2, 2), 3, 2)
+    weighted = weighted_effective_dilation(offset, torch.zeros(1, 9, 2, 2), 3, 2)
     assert torch.equal(weighted, effective_dilation(offset, 3, 2).double())
 
 
 def test_modulation_must_fit_the_offsets():
     with pytest.raises(ValueError, match=r"modulation must be \(1, 9, 4, 4\) for these offsets, got \(1, 18"):
-        effective_dilation_where_it_counts(torch.zeros(1, 18, 4, 4), torch.zeros(1, 18, 4, 4), 3, 1)
+        weighted_effective_dilation(torch.zeros(1, 18, 4, 4), torch.zeros(1, 18, 4, 4), 3, 1)
+
+
+def test_nan_in_the_modulation_is_not_hidden():
+    modulation = torch.ones(1, 9, 1, 1)
+    modulation[0, 4] = math.nan
+    assert weighted_effective_dilation(torch.zeros(1, 18, 1, 1), modulation, 3, 2).isnan().all()

@@ -29,7 +29,7 @@ class LayerPass(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Offsets and modulation of a layer. G is the number of deform groups.
+    """Offsets and modulation of a layer. G is the number of offset groups.
 
     Attributes:
         offset: (N, 2·G·K, H_out, W_out), (dy, dx) interleaved per tap, in cells; 0 for plain convolutions.
@@ -99,7 +99,7 @@ def sampling_locations(
         layers: Consecutive convolutions in forward order; plain convolutions have zero offsets.
         passes: Input and output of each layer in one forward pass of one image.
         cells: (M, 2), row and column of each unit in the last layer's output; they may lie between cells.
-        group: The deform group whose offsets are used; layers with fewer groups use their first one.
+        group: The offset group whose offsets are used; layers with fewer groups use their first one.
 
     Returns:
         Points in cells of the first layer's input.

@@ -203,7 +203,7 @@ def sampling_panels(
         units: Units of that layer.
         levels: Number of 3x3 convolutions through which units are followed.
         layer: The layer of the units; None for the last one.
-        group: The deform group.
+        group: The offset group.
 
     Raises:
         ConfigError: There are fewer layers, or the layer does not exist.
@@ -230,7 +230,7 @@ def sampling_panels(
 
 
 def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]) -> list[MapPanel]:
-    """Effective dilation at every output position, averaged over deform groups.
+    """Effective dilation at every output position, averaged over offset groups.
 
     Args:
         network: The network.
@@ -252,13 +252,13 @@ def dilation_panels(network: TrainedNetwork, scene: Scene, layers: Sequence[str]
 
 
 def offset_panel(network: TrainedNetwork, scene: Scene, layer: str, group: int = 0) -> OffsetPanel:
-    """The offsets of one deform group of a layer.
+    """The offsets of one offset group of a layer.
 
     Args:
         network: The network.
         scene: The image.
         layer: Name of a 3x3 convolution.
-        group: The deform group.
+        group: The offset group.
     """
     layer_pass = _passes(network, scene, [layer])[layer]
     convolution = network.layers[layer]
@@ -334,7 +334,7 @@ def _passes(network: TrainedNetwork, scene: Scene, names: Sequence[str]) -> dict
 
 
 def _effective_dilation(layer: nn.Conv2d, layer_pass: LayerPass, group: int | None = None) -> NDArray:
-    """Effective dilation (H_f, W_f) at each output position, of one deform group or averaged over all."""
+    """Effective dilation (H_f, W_f) at each output position, of one offset group or averaged over all."""
     offset = samples_of(layer, layer_pass).offset
     kernel, dilation = tuple(layer.kernel_size), tuple(layer.dilation)
     groups = effective_dilation(offset, kernel, dilation)[0]  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from deformlab.metrics.effective_dilation import (
     LayerGeometry,
     distance_from_border,
     effective_dilation,
-    effective_dilation_where_it_counts,
     filter_centre,
+    weighted_effective_dilation,
 )
 from deformlab.metrics.image_objects import ImageObjects, find_objects, image_key, objects_from_boxes
 from deformlab.metrics.mean_iou import MeanIoU, MeanIoUResult
@@ -30,11 +30,11 @@ __all__ = [
     "OffsetStatistics",
     "distance_from_border",
     "effective_dilation",
-    "effective_dilation_where_it_counts",
     "filter_centre",
     "find_objects",
     "image_key",
     "objects_from_boxes",
     "offset_statistics",
     "sample_filters",
+    "weighted_effective_dilation",
 ]

@@ -43,9 +43,9 @@ __all__ = [
     "assign_filters",
     "distance_from_border",
     "effective_dilation",
-    "effective_dilation_where_it_counts",
     "filter_centre",
     "position_grid",
+    "weighted_effective_dilation",
 ]
 
 Number = TypeVar("Number", float, NDArray[np.floating], Tensor)
@@ -86,7 +86,7 @@ def effective_dilation(
     return (vertical.sum((2, 3)) + horizontal.sum((2, 3))) / pairs
 
 
-def effective_dilation_where_it_counts(
+def weighted_effective_dilation(
     offset: Tensor,
     modulation: Tensor,
     kernel_size: int | tuple[int, int],
@@ -123,7 +123,8 @@ def effective_dilation_where_it_counts(
     beside = weight[:, :, :, :-1] * weight[:, :, :, 1:]
     total = above.sum((2, 3)) + beside.sum((2, 3))
     mean = ((above * vertical).sum((2, 3)) + (beside * horizontal).sum((2, 3))) / total
-    return torch.where(total > 0, mean, effective_dilation(offset, kernel_size, dilation).double())
+    # A weight of zero everywhere gives no weighted mean; NaN stays NaN.
+    return torch.where(total == 0, effective_dilation(offset, kernel_size, dilation).double(), mean)
 
 
 def _pair_lengths(
@@ -584,7 +585,7 @@ def _filter_values(
     if geometry.modulated:
         if modulation is None or name not in modulation:
             raise ValueError(f"modulation lacks the layer {name}, which is modulated according to layers")
-        weighted = effective_dilation_where_it_counts(
+        weighted = weighted_effective_dilation(
             offset, modulation[name], geometry.kernel_size, geometry.dilation
         )
         parts.append(weighted.mean(1, keepdim=True))
