@@ -1,5 +1,5 @@
 # make setup    a virtual environment with the training toolkit and all tools, native operators compiled
-# make demo     the dilation sweep on generated images: table, verdicts and report in about five minutes
+# make demo     the dilation sweep on generated images: table, verdicts and report in about seven minutes
 # make test     all tests
 # make lint     ruff and mypy
 # make docs     the documentation site, strictly: every warning is an error
