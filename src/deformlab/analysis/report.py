@@ -137,6 +137,7 @@ def _markdown(
 
     title = plain_markdown(f"{trials.folder.resolve().name}: {trials.dataset}")
     lines = [f"# {title}", "", QUESTION, ""]
+    lines += ["## Summary", ""]
     lines += [markdown(table) for table in tables if table.name == LEAD_TABLE]
     if LEAD_FIGURE in drawn:
         lines += plot(*drawn[LEAD_FIGURE])
