@@ -1,4 +1,4 @@
-"""Copies what is worth keeping of a sweep into a folder that can be committed, and writes its report there.
+"""Copies the results of a sweep into a folder to commit, and writes its report there.
 
     python scripts/collect_results.py runs/dilation experiments/results/camvid
     python scripts/collect_results.py experiments/results/camvid
@@ -6,14 +6,12 @@
 The second form brings committed results up to date after a change of the report or of the run folder. A run
 that belongs to no sweep is collected in the same way, without a report.
 
-| | kept | left behind |
-|---|---|---|
-| run | configuration, metrics, result, records of objects and positions, offsets, evaluations | \
-checkpoints, logs, pictures of predictions: they show images of the data set |
-| report | `report.md`, the plots that it shows, tables as CSV | \
-page, plots as PDF, tables as Markdown and LaTeX: `deformlab report` writes them |
+- Of each run, it copies the configuration, metrics, result, object measurements, offsets and evaluations.
+  It omits checkpoints, logs and pictures of predictions, which show images of the data set.
+- Of the report, it copies `report.md`, the plots as PNG and the tables as CSV. `deformlab report` writes the
+  rest: the page, plots as PDF, tables as Markdown and LaTeX.
 
-Records of objects are written as this version writes them. Paths of the machine become relative to the sweep.
+Object measurements are written in the format of this version. Paths become relative to the sweep.
 """
 
 import argparse
@@ -46,19 +44,19 @@ COPIED_IF_THERE = ("offsets.csv", "objects.json", "effective_dilation.csv")
 
 
 def collect(sweep: Path, destination: Path) -> list[str]:
-    """Copies a sweep's finished trials.
+    """Copy the trials of a finished sweep.
 
     Args:
         sweep: Folder of a sweep.
-        destination: Folder to write; run folders of the same names in it are replaced. May be `sweep` itself
-            if it was collected before.
+        destination: Folder to write; run folders with the same names are replaced. May be `sweep` itself if
+            it was collected before.
 
     Returns:
         The names of the trial folders.
 
     Raises:
-        RunFolderError: The folder is no sweep's, or a trial of it is not finished; or `destination` has a
-            folder of the same name that was not collected.
+        RunFolderError: The folder is not a sweep folder, or a trial is not finished; or `destination`
+            contains a folder of the same name that this script did not write.
     """
     names = read_trial_list(sweep)
     if names is None:
@@ -74,15 +72,15 @@ def collect(sweep: Path, destination: Path) -> list[str]:
 
 
 def collect_run(run: Path, destination: Path) -> None:
-    """Copies a finished run.
+    """Copy a finished run.
 
     Args:
         run: The run folder.
-        destination: Folder to write; replaced if it is there. May be `run` itself if it was collected before.
+        destination: Folder to write; replaced if it exists. May be `run` itself if it was collected before.
 
     Raises:
-        RunFolderError: The run is not finished, or a file of it is damaged; or `destination` is there and was
-            not collected.
+        RunFolderError: The run is not finished, or one of its files is damaged; or `destination` exists and
+            was not written by this script.
     """
     _check(run, destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +104,7 @@ def collect_run(run: Path, destination: Path) -> None:
 
 
 def collect_report(sweep: Path) -> list[Path]:
-    """Writes the report of a collected sweep anew into its folder `report`, without what is left behind.
+    """Write the report of a collected sweep into its folder `report`, replacing the old one.
 
     Args:
         sweep: Folder of a collected sweep.
@@ -115,7 +113,7 @@ def collect_report(sweep: Path) -> list[Path]:
         The files.
 
     Raises:
-        RunFolderError: The folder has no finished run, or a file of it is damaged.
+        RunFolderError: The folder has no finished run, or one of its files is damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = write_report(sweep, folder)
@@ -130,12 +128,12 @@ def collect_report(sweep: Path) -> list[Path]:
 
 
 def kept_of_report(report: Report) -> list[Path]:
-    """The files of a report that are worth keeping."""
+    """Return the files of a report that are committed."""
     return [path for path in report.files if path.name == "report.md" or path.suffix in (".csv", ".png")]
 
 
 def without_machine_paths(config: dict[str, Any], sweep: Path) -> dict[str, Any]:
-    """A configuration whose data root is to be given and whose other runs lie in `runs/<sweep>`."""
+    """Return the configuration without the data root, and with other runs as paths in `runs/<sweep>`."""
     model = dict(config["model"])
     weights = Path(str(model.get("init_weights")))
     if weights.parent.name == checkpoint_folder(Path()).name and weights.parts[0] != "runs":
@@ -144,19 +142,19 @@ def without_machine_paths(config: dict[str, Any], sweep: Path) -> dict[str, Any]
 
 
 def _check(run: Path, destination: Path) -> None:
-    """Refuses a run that is not finished, and a destination that was not collected and would be lost."""
+    """Refuse a run that is not finished, and a destination that this script did not write."""
     status = read_status(run)
     if status is None or status.status != "finished":
         raise RunFolderError(f"{run}: is not finished; run the sweep again to continue it")
     is_collected = (destination / "result.json").is_file() and not checkpoint_folder(destination).exists()
     if destination.exists() and not is_collected:
         raise RunFolderError(
-            f"{destination}: is there and was not collected by this script; name another destination"
+            f"{destination}: exists and was not written by this script; choose another destination"
         )
 
 
 def _copy_objects(run: Path, source: Path, destination: Path) -> None:
-    """Copies the records of objects of a run or of one of its evaluations, if it has any."""
+    """Copy the object measurements of a run or of one of its evaluations, if there are any."""
     if objects_path(source).is_file():
         classes = read_result(run).classes
         write_objects(destination, read_objects(source, classes), classes)

@@ -78,7 +78,7 @@ def test_a_committed_folder_is_brought_up_to_date_in_place(sweep, tmp_path):
 
 def test_checkpoints_are_never_lost(sweep, tmp_path):
     before = sorted(path for path in sweep.rglob("*"))
-    with pytest.raises(RunFolderError, match="was not collected by this script; name another destination"):
+    with pytest.raises(RunFolderError, match="was not written by this script; choose another destination"):
         collect_results.collect(sweep, sweep)
     assert sorted(path for path in sweep.rglob("*")) == before
 
@@ -87,7 +87,7 @@ def test_a_folder_of_other_files_is_not_replaced(sweep, tmp_path):
     (trial,) = sweep.glob("deformable*")
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "notes.txt").write_text("mine")
-    with pytest.raises(RunFolderError, match="kept: is there and was not collected"):
+    with pytest.raises(RunFolderError, match="kept: exists and was not written"):
         collect_results.collect_run(trial, tmp_path / "kept")
     assert (tmp_path / "kept" / "notes.txt").exists()
 

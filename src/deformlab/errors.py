@@ -48,7 +48,7 @@ class MissingToolkitError(DeformlabError, ImportError):
 
 
 class TrainingError(DeformlabError):
-    """A training cannot go on; all of its processes raise this together."""
+    """A training cannot continue; all of its processes raise this together."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -56,7 +56,7 @@ class Interrupted(KeyboardInterrupt):
 
     Args:
         number: The signal.
-        advice: How to go on, one line.
+        advice: How to continue, one line.
     """
 
     def __init__(self, number: int, advice: str = "") -> None:
@@ -65,5 +65,5 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """By the shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
+        """The exit code by the shell's convention, 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.number

@@ -163,11 +163,12 @@ def test_a_table_without_its_last_row_is_refused(tmp_path, records, unpack_objec
     path = unpack_objects(tmp_path)
     shorter = "".join(path.read_text().splitlines(keepends=True)[:-1])
     path.write_text(shorter)
-    with pytest.raises(RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv;"):
+    message = r"positions\.npz: belongs to another validation than objects\.csv;"
+    with pytest.raises(RunFolderError, match=message):
         read_objects(tmp_path, CLASSES)
     (tmp_path / "objects.csv.gz").write_bytes(gzip.compress(shorter.encode()))
     with pytest.raises(
-        RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv\.gz"
+        RunFolderError, match=r"positions\.npz: belongs to another validation than objects\.csv\.gz"
     ):
         read_objects(tmp_path, CLASSES)
 
@@ -196,7 +197,7 @@ def test_positions_of_another_validation_are_refused(tmp_path, records):
     written(records._replace(hits=records.hits * 0), tmp_path, [positions_of(records)])
     (tmp_path / "positions.npz").write_bytes(kept)
     with pytest.raises(
-        RunFolderError, match=r"positions\.npz: is of another validation than objects\.csv\.gz"
+        RunFolderError, match=r"positions\.npz: belongs to another validation than objects\.csv\.gz"
     ):
         read_objects(tmp_path, CLASSES)
 
@@ -319,5 +320,5 @@ def test_a_number_that_cannot_be_is_one_line(tmp_path, table, column, value, mes
 
 def test_a_row_that_is_there_twice_is_one_line(tmp_path, table):
     table.write_text(table.read_text() + table.read_text().splitlines()[1] + "\n")
-    with pytest.raises(RunFolderError, match="two rows are of the same image, object and class"):
+    with pytest.raises(RunFolderError, match="two rows have the same image, object and class"):
         read_objects(tmp_path, CLASSES)

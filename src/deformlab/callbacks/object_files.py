@@ -1,4 +1,4 @@
-"""What a validation measured of objects, with the images' names."""
+"""Object measurements of a validation, with the names of the images."""
 
 from typing import Protocol
 
@@ -10,20 +10,23 @@ __all__ = ["measured_objects"]
 
 
 class MeasuresObjects(Protocol):
-    """A task that measures where filters look and how well objects are found."""
+    """A task that measures effective dilation and how well objects are segmented."""
 
     effective_dilation: EffectiveDilation
     object_scores: ObjectScores
 
 
 def measured_objects(task: MeasuresObjects, dataset: SegmentationDataset) -> ObjectMeasurement:
-    """What the task's metrics counted in the last validation or test.
+    """Return the object measurements of the last validation or test.
 
-    Every process has to call it: the metrics put together what all of them counted.
+    Every process must call it, because the metrics combine the counts of all processes.
 
     Args:
         task: The task after a validation or test.
-        dataset: The images it was validated or tested on.
+        dataset: The images of that validation or test.
+
+    Returns:
+        Records of objects with scores, and the filters of deformable layers.
     """
     measurement = task.effective_dilation.compute()
     records = join_scores(measurement.records, task.object_scores.compute())

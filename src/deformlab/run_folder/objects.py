@@ -1,29 +1,28 @@
-"""What a validation measured of objects: `objects.csv.gz` and `positions.npz` of a run folder.
+"""Object measurements of a validation: `objects.csv.gz` and `positions.npz` of a run folder.
 
-`objects.csv.gz` is a CSV file compressed with gzip: `pandas.read_csv(path)` reads it as it is, `zcat` prints
-it, and `gunzip` makes it a file for a spreadsheet. It has one row per object and image, and one per image and
+`objects.csv.gz` is a CSV file compressed with gzip: `pandas.read_csv(path)` reads it directly, `zcat` prints
+it, and `gunzip` unpacks it for a spreadsheet. It has one row per object and image, and one per image and
 class for the background (`ObjectRecords`). Columns: `image`, `object` (0: background), `class`, `box_area`,
-`mask_area`, `scale`, `pixels`, `hits` and `false_positives` (empty where nothing was predicted). Then for
-each layer, over all of the row's filters: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of
-their effective dilation; `<layer>:weighted_sum` where the layer is modulated; `<layer>:group<g>_sum` and
-`<layer>:group<g>_sum_of_squares` where it has several offset groups. The same with `interior_` before the
-name over interior filters. And `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` over the filters at
-distance r from the border of the map, for each r of the layer's margin. Rings and interior filters together
-are all filters.
+`mask_area`, `scale`, `pixels`, `hits` and `false_positives` (empty without predictions). For each layer,
+over all filters of the row: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of
+their effective dilation; `<layer>:weighted_sum` if the layer is modulated; `<layer>:group<g>_sum` and
+`<layer>:group<g>_sum_of_squares` if it has several offset groups. The same columns with the prefix
+`interior_` are over interior filters. `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` are over the
+filters at distance r from the border of the map, for each r of the layer's margin. Each filter is either
+interior or in one ring.
 
-`positions.npz` has interior filters one by one for each deformable layer (`PositionRecords`): `layers`,
-`images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and `:label`.
-`objects_sha256`, the digest of the uncompressed table, says which table it belongs to. Networks without
+`positions.npz` contains the interior filters of each deformable layer one by one (`PositionRecords`):
+`layers`, `images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and
+`:label`.
+`objects_sha256`, the digest of the uncompressed table, identifies the table it belongs to. Networks without
 deformable layers have no `positions.npz`. Equal measurements give equal bytes.
 
-Older files are read as follows:
+Files of older measurement versions differ as follows:
 
-| measurement version | difference |
-|---|---|
-| 3, first runs | `objects.csv`, not compressed; `positions.npz` even without deformable layers. |
-| 2 and before | `objects.csv`, not compressed. No `positions.npz`. |
-| 2, first runs | No columns of interior filters and rings: `ObjectRecords.has_interior` is false. |
-| 2 | `inside_` instead of `interior_` in the names of columns. |
+- 3, first runs: `objects.csv`, not compressed; `positions.npz` even without deformable layers.
+- 2 and before: `objects.csv`, not compressed. No `positions.npz`.
+- 2, first runs: no columns for interior filters and rings; `ObjectRecords.has_interior` is false.
+- 2: columns have the prefix `inside_` instead of `interior_`.
 """
 
 import contextlib
@@ -59,11 +58,11 @@ _UNCOMPRESSED_OBJECTS = "objects.csv"
 _REPLACED = (_UNCOMPRESSED_OBJECTS, "effective_dilation.csv", "objects.json")
 POSITIONS = "positions.npz"
 _MEASURE_AGAIN = "validate the run again"
-# Begins the names of a layer's columns, after the layer's name.
+# The prefix of a column's name, after the name of the layer.
 _PREFIX = {"all": "", "interior": "interior_"}
 # Columns of interior filters in measurement version 2.
 _OLD_INTERIOR_PREFIX = "inside_"
-# No filter looks further: larger than any feature map.
+# Larger than any feature map, so a larger effective dilation is damage.
 _MAX_CELLS = 1e6
 _PER_FILTER = {
     "image": np.dtype(np.int32),
@@ -78,26 +77,27 @@ _Integers = npt.NDArray[np.int64]
 
 
 def objects_path(run_dir: Path) -> Path:
-    """The table of objects of a run folder; `objects.csv.gz` if it has none.
+    """Return the path of a run folder's table of objects.
 
     Args:
         run_dir: The run folder.
 
     Returns:
-        `objects.csv` only if there is no `objects.csv.gz`: an older version wrote it.
+        The path of `objects.csv.gz`, also if there is no table; of `objects.csv`, which older versions wrote,
+        if only that exists.
     """
     path, older = run_dir / OBJECTS, run_dir / _UNCOMPRESSED_OBJECTS
     return older if older.is_file() and not path.is_file() else path
 
 
 def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequence[str]) -> None:
-    """Writes `objects.csv.gz` and, if the network has deformable layers, `positions.npz`.
+    """Write `objects.csv.gz` and, if the network has deformable layers, `positions.npz`.
 
-    Files that older versions wrote in their place are removed.
+    Removes the files that older versions wrote instead.
 
     Args:
-        run_dir: The run folder; made if it is not there.
-        measurement: What was measured.
+        run_dir: The run folder; created if it is missing.
+        measurement: The measurement to write.
         classes: Names of the classes in label order.
 
     Raises:
@@ -109,24 +109,24 @@ def write_objects(run_dir: Path, measurement: ObjectMeasurement, classes: Sequen
         np.savez_compressed(buffer, **_arrays(measurement.positions, table))  # type: ignore[arg-type]
         write_atomically(run_dir / POSITIONS, buffer.getvalue())
     write_atomically(run_dir / OBJECTS, compressed(table))
-    # They are of an older validation now.
+    # They belong to an older validation now.
     for name in (*_REPLACED, *([] if measurement.positions else [POSITIONS])):
         (run_dir / name).unlink(missing_ok=True)
 
 
 def read_objects(run_dir: Path, classes: Sequence[str]) -> ObjectMeasurement:
-    """What `write_objects` wrote, of this version or an older one.
+    """Read the files that `write_objects` of this version or an older one wrote.
 
     Args:
         run_dir: The run folder.
         classes: Names of the classes in label order.
 
     Returns:
-        Without positions where there is no `positions.npz`.
+        The measurement; its positions are empty if there is no `positions.npz`.
 
     Raises:
-        RunFolderError: The table of objects is missing, or a file is damaged, has a class that is not in
-            `classes`, or has numbers that no validation gives; or the two files are of different validations.
+        RunFolderError: The table of objects is missing; or a file is damaged, contains a class that is not in
+            `classes`, or contains impossible numbers; or the two files belong to different validations.
     """
     path = objects_path(run_dir)
     rows = read_csv(path, ("image", "object", "class"))
@@ -178,7 +178,7 @@ def _text(records: ObjectRecords, classes: Sequence[str]) -> str:
 
 
 def _current_name(column: str) -> str:
-    """The name of a column today."""
+    """Return the current name of a column."""
     layer, separator, name = column.rpartition(":")
     if separator and name.startswith(_OLD_INTERIOR_PREFIX):
         return f"{layer}:{_PREFIX['interior']}{name.removeprefix(_OLD_INTERIOR_PREFIX)}"
@@ -226,15 +226,15 @@ def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) 
 
 
 def _count(columns: Mapping[str, Sequence[str]], name: str) -> int:
-    """How many columns are there of the name that takes 0, 1, 2, ..."""
+    """Count the columns named `name` with 0, 1, 2, ... filled in."""
     return next(number for number in itertools.count() if name.format(number) not in columns)
 
 
 def _check(records: ObjectRecords) -> None:
-    """Refuses numbers that no validation gives: sums over them would be wrong and look right.
+    """Refuse impossible numbers, whose sums would be wrong but plausible.
 
     Raises:
-        ValueError: There is such a row.
+        ValueError: A row is impossible.
     """
     if ((records.hits == -1) != (records.false_positives == -1)).any():
         raise ValueError("a row has only one of hits and false_positives")
@@ -247,13 +247,13 @@ def _check(records: ObjectRecords) -> None:
         raise ValueError("a row has filters that are neither interior nor in a ring near the border")
     keys = zip(records.image.tolist(), records.object.tolist(), records.label.tolist(), strict=True)
     if len(set(keys)) < len(records.image):
-        raise ValueError("two rows are of the same image, object and class")
+        raise ValueError("two rows have the same image, object and class")
 
 
 def _sum_columns(
     sums: FilterSums, layer: int, prefix: str, *, modulated: bool, groups: int
 ) -> dict[str, list[str]]:
-    """A layer's columns; their names begin with `prefix`."""
+    """Return the columns of a layer; their names start with `prefix`."""
     columns = {
         f"{prefix}filters": _integer_cells(sums.filters[:, layer]),
         f"{prefix}sum": _float_cells(sums.total[:, layer]),
@@ -275,7 +275,7 @@ def _fill(
     groups: int,
     columns: Mapping[str, Sequence[str]],
 ) -> None:
-    """Takes a layer's sums from its columns.
+    """Fill in the sums of a layer from its columns.
 
     Raises:
         KeyError: A column is missing.
@@ -295,32 +295,32 @@ def _fill(
 
 
 def _integer_cells(values: _Integers, known: npt.NDArray[np.bool_] | None = None) -> list[str]:
-    """Integers as text, empty where not `known`."""
+    """Format integers; cells that are not `known` are empty."""
     if known is None:
         return [str(value) for value in values.tolist()]
     return [str(value) if there else "" for value, there in zip(values.tolist(), known.tolist(), strict=True)]
 
 
 def _float_cells(values: _Floats) -> list[str]:
-    # Twelve digits keep sums of any data set exact to what an interval can show, at half the file's size.
+    # Twelve digits are far more precise than any interval, at half the size of the file.
     return [f"{value:.12g}" for value in values.tolist()]
 
 
 def _exact_cell(value: float) -> str:
-    """Sizes in pixels of the network's input are compared with thresholds that are exact."""
+    """Format a scale exactly: areas computed with it are compared with exact thresholds."""
     short = f"{value:.12g}"
     return short if float(short) == value else repr(value)
 
 
 def _integers(column: Sequence[str], empty: int | None = None) -> _Integers:
-    """Whole numbers from cells.
+    """Parse a column of integers >= 0.
 
     Args:
-        column: Whole numbers of 0 or more, as text.
-        empty: The value of an empty cell; None where there must be none.
+        column: The cells.
+        empty: The value of an empty cell; None if empty cells are an error.
 
     Raises:
-        ValueError: A cell is no such number.
+        ValueError: A cell is not an integer >= 0.
         OverflowError: A number has too many digits.
     """
     known = [cell for cell in column if cell or empty is None]
@@ -335,20 +335,20 @@ def _integers(column: Sequence[str], empty: int | None = None) -> _Integers:
 
 
 def _floats(column: Sequence[str]) -> _Floats:
-    """Numbers from cells.
+    """Parse a column of finite numbers >= 0.
 
     Raises:
-        ValueError: A cell is not a finite number of 0 or more.
+        ValueError: A cell is not a finite number >= 0.
     """
     numbers = np.array(column, dtype=np.float64)
     wrong = ~np.isfinite(numbers) | (numbers < 0)
     if wrong.any():
-        raise ValueError(f"{numbers[wrong][0]} is not a finite number of 0 or more")
+        raise ValueError(f"{numbers[wrong][0]} is not a finite number >= 0")
     return numbers
 
 
 def _arrays(positions: Sequence[PositionRecords], table: bytes) -> dict[str, np.ndarray]:
-    """The arrays of `positions.npz`; `table` is the table of objects before it is compressed."""
+    """Return the arrays of `positions.npz`; `table` is the uncompressed table of objects."""
     arrays = {
         "objects_sha256": np.array(_digest(table)),
         "layers": np.array([part.layer for part in positions], dtype=np.str_),
@@ -362,7 +362,7 @@ def _arrays(positions: Sequence[PositionRecords], table: bytes) -> dict[str, np.
 
 
 def _read_positions(path: Path, objects: Path, records: ObjectRecords) -> tuple[PositionRecords, ...]:
-    """The filters in `positions.npz`, which must belong to the table that `records` were read from."""
+    """Read the filters in `positions.npz`, which must belong to the table that contained `records`."""
     if not path.is_file():
         return ()
     try:
@@ -373,7 +373,7 @@ def _read_positions(path: Path, objects: Path, records: ObjectRecords) -> tuple[
         raise RunFolderError(f"{path}: not readable as positions of filters ({_first_line(error)})") from None
     content = objects.read_bytes()
     if found != _digest(gzip.decompress(content) if objects.suffix == ".gz" else content):
-        raise RunFolderError(f"{path}: is of another validation than {objects.name}; {_MEASURE_AGAIN}")
+        raise RunFolderError(f"{path}: belongs to another validation than {objects.name}; {_MEASURE_AGAIN}")
     for part in positions:
         if not set(part.images.tolist()) <= set(records.images) or part.layer not in records.layers:
             raise RunFolderError(
@@ -383,11 +383,11 @@ def _read_positions(path: Path, objects: Path, records: ObjectRecords) -> tuple[
 
 
 def _layer_positions(arrays: Mapping[str, np.ndarray], layer: str) -> PositionRecords:
-    """A layer's filters.
+    """Read the filters of a layer.
 
     Raises:
         KeyError: An array is missing.
-        ValueError: An array is of the wrong kind, or has numbers that no validation gives.
+        ValueError: An array has the wrong type or shape, or contains impossible numbers.
     """
     images, map_size = arrays["images"], arrays[f"{layer}:map_size"]
     columns = {name: arrays[f"{layer}:{name}"] for name in _PER_FILTER}
