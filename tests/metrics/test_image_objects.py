@@ -1,8 +1,9 @@
 """Hits and false positives per object, against counting by hand."""
 
+import pytest
 import torch
 
-from deformlab.metrics import find_objects
+from deformlab.metrics import ObjectScores, find_objects, objects_from_boxes
 from deformlab.metrics.object_scores import count_pixels
 
 
@@ -96,3 +97,60 @@ def test_an_image_without_objects():
     counts, background = count_pixels(objects, label)
     assert len(counts.pixels) == len(counts.false_positives) == 0
     assert background.hits[0] == 16
+
+
+@pytest.mark.parametrize("value", [-100, 256, 307])
+def test_illegal_classes_are_refused(value):
+    label = torch.zeros(1, 4, 4, dtype=torch.int64)
+    found = find_objects(label, label, ["a"])
+    bad = label.clone()
+    bad[0, 1, 2] = value
+    message = f"contains illegal values: {value}; legal are 0 to 255 "
+    with pytest.raises(ValueError, match=rf"label {message}\(255: ignored\)"):
+        find_objects(label, bad, ["a"])
+    scores = ObjectScores()
+    with pytest.raises(ValueError, match=rf"prediction {message}\(255: neither"):
+        scores.update(found, bad)
+    assert len(scores.compute().pixels) == 0
+    with pytest.raises(ValueError, match=f"prediction {message}"):
+        count_pixels(found[0], bad[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_maps_must_be_of_an_integer_type(dtype):
+    good = torch.zeros(1, 4, 4, dtype=torch.int16)
+    bad = good.to(dtype)
+    for name, instances, label in (("instances", bad, good), ("label", good, bad)):
+        with pytest.raises(ValueError, match=f"{name} must be of an integer type, got {dtype}"):
+            find_objects(instances, label, ["a"])
+    with pytest.raises(ValueError, match=f"prediction must be of an integer type, got {dtype}"):
+        ObjectScores().update(find_objects(good, good, ["a"]), bad)
+
+
+def test_a_prediction_of_255_is_neither_a_hit_nor_a_false_positive():
+    label = uint8([[1, 1, 0, 255]])
+    objects = one_image(torch.tensor([[1, 1, 0, 0]]), label)
+    counts, background = count_pixels(objects, uint8([[255, 1, 255, 255]]))
+    assert [part.tolist() for part in counts] == [[2], [1], [0]]
+    assert background.pixels.tolist() == [1] + [0] * 255
+    assert background.hits.sum() == background.false_positives.sum() == 0
+
+
+@pytest.mark.parametrize("box", [[3, 1, 2, 4], [1, 4, 2, 3], [0, 0, float("nan"), 1], [0, 0, float("inf"), 1]])
+def test_inverted_and_infinite_boxes_are_refused(box):
+    boxes = torch.tensor([[0.0, 0.0, 0.0, 0.0], [float(side) for side in box]])
+    with pytest.raises(ValueError, match=r"left <= right and top <= bottom, got \[.*\] in row 1"):
+        objects_from_boxes(boxes, None, "a", (8, 8))
+
+
+def test_labels_of_boxes_that_do_not_fit_are_refused():
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 2)
+    with pytest.raises(ValueError, match=r"label \(K,\), got \(2, 4\) and \(2, 1\)"):
+        objects_from_boxes(boxes, torch.ones(2, 1, dtype=torch.int64), "a", (8, 8))
+    with pytest.raises(ValueError, match="label must be of an integer type, got torch.float32"):
+        objects_from_boxes(boxes, torch.ones(2), "a", (8, 8))
+
+
+def test_boxes_are_not_clipped_to_the_image():
+    found = objects_from_boxes(torch.tensor([[-2.0, 6.0, 4.0, 12.0]]), None, "a", (8, 8))
+    assert found.box_area.tolist() == [36]

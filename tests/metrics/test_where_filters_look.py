@@ -274,7 +274,8 @@ def test_a_size_that_never_occurred_has_no_mean():
 
 @pytest.mark.parametrize("thresholds", [(100,), (400, 100), (0, 100), (math.nan, 100), "halves"])
 def test_bad_thresholds_are_refused(thresholds):
-    with pytest.raises(ConfigError, match="object_sizes must be two increasing areas > 0 or thirds"):
+    message = r"object_sizes \(thresholds\) must be two areas with 0 < first <= second, or thirds, got "
+    with pytest.raises(ConfigError, match=message):
         EffectiveDilation({"conv": THREE}, thresholds)
 
 
@@ -503,7 +504,7 @@ def test_boxes_are_not_used_as_masks():
     with pytest.raises(ValueError, match="image a has only boxes; set both assignment and area to box"):
         metric_for().update({"conv": torch.zeros(1, 18, 40, 40)}, [found])
     with pytest.raises(ValueError, match="image a: scores of objects need masks and classes"):
-        ObjectScores().update([found], torch.zeros(1, 40, 40))
+        ObjectScores().update([found], torch.zeros(1, 40, 40, dtype=torch.int64))
 
 
 def test_scores_are_joined_with_the_rows_of_filters():
@@ -565,6 +566,6 @@ def test_instances_that_do_not_fit_are_named(instances, label, message):
 def test_predictions_that_do_not_fit_are_named():
     found = objects(scene(), torch.zeros(1, 40, 40, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"must be \(40, 40\) like the label map, got \(40, 41\)"):
-        ObjectScores().update(found, torch.zeros(1, 40, 41))
+        ObjectScores().update(found, torch.zeros(1, 40, 41, dtype=torch.int64))
     with pytest.raises(ValueError, match="prediction has 2 images, but objects has 1"):
-        ObjectScores().update(found, torch.zeros(2, 40, 40))
+        ObjectScores().update(found, torch.zeros(2, 40, 40, dtype=torch.int64))

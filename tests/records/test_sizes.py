@@ -1,5 +1,6 @@
 import pytest
 
+from deformlab.errors import ConfigError
 from deformlab.records import SIZES, SizeRule
 
 
@@ -73,3 +74,17 @@ def test_a_rule_without_objects_is_described_without_thresholds(make_records):
     description = SizeRule("thirds").describe(make_records([{"image": "a"}]), "mask")
     assert description["thresholds"] is None
     assert SizeRule.from_description(description).thresholds == SizeRule().thresholds
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"thresholds": (50, 40)}, r"object_sizes \(thresholds\) must be .*, or thirds, got \[50, 40\]"),
+        ({"thresholds": "halves"}, r"object_sizes \(thresholds\) must be .*, or thirds, got 'halves'"),
+        ({"area": "hull"}, r"object_area \(area\) must be box or mask, got 'hull'"),
+        ({"pixels": "cells"}, r"object_pixels \(pixels\) must be original or network, got 'cells'"),
+    ],
+)
+def test_an_illegal_value_is_named_as_option_and_as_argument(options, message):
+    with pytest.raises(ConfigError, match=message):
+        SizeRule(**options)

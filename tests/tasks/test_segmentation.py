@@ -122,7 +122,7 @@ def test_several_scales_are_averaged_as_probabilities():
 def test_illegal_object_sizes_and_scales_are_refused():
     with pytest.raises(ConfigError, match="object_sizes"):
         Evaluation(object_sizes=(100, 50))
-    with pytest.raises(ConfigError, match=r"object_sizes must be .* or thirds, got 'quarters'"):
+    with pytest.raises(ConfigError, match=r"object_sizes .* must be .* or thirds, got 'quarters'"):
         Evaluation(object_sizes="quarters")
     with pytest.raises(ConfigError, match="object_area must be one of box, mask"):
         Evaluation(object_area="hull")

@@ -19,7 +19,9 @@ from deformlab.records import REGIONS, FilterSums, ObjectRecords
 __all__ = [
     "HEAD",
     "ImageObjects",
+    "class_codes",
     "find_objects",
+    "has_integers",
     "head_rows",
     "image_key",
     "objects_from_boxes",
@@ -96,8 +98,8 @@ def find_objects(
     Args:
         instances: Instance ids (N, H, W) of an integer type, unique within an image. 0 means no object. A
             negative id means several objects that the labels do not separate; such pixels count as ignored.
-        label: Classes (N, H, W), 255 ignored. None if classes are unknown; then no pixel is ignored because
-            of its class.
+        label: Classes (N, H, W) of an integer type, 0 to 254; 255 is ignored. None if classes are unknown;
+            then no pixel is ignored because of its class.
         names: The names of the N images, unique in the data set.
         network_size: Height and width of the network's input; None if it has the size of the instance maps.
 
@@ -105,7 +107,8 @@ def find_objects(
         The objects of each image.
 
     Raises:
-        ValueError: The shapes of `instances` and `label` differ, or `names` does not have N names.
+        ValueError: `instances` or `label` is not (N, H, W) or not of an integer type, their shapes differ,
+            `label` has a value outside 0 to 255, or `names` does not have N names.
     """
     if instances.dim() != 3 or (label is not None and label.shape != instances.shape):
         raise ValueError(
@@ -114,7 +117,9 @@ def find_objects(
         )
     if len(names) != len(instances):
         raise ValueError(f"names has {len(names)} names, but instances has {len(instances)} images")
-    label = None if label is None else label.to(torch.uint8)
+    if not has_integers(instances):
+        raise ValueError(f"instances must be of an integer type, got {instances.dtype}")
+    label = None if label is None else class_codes("label", label)
     height, width = instances.shape[-2:] if network_size is None else network_size
     return [
         _objects_of(instance, None if label is None else label[i], name, (height, width))
@@ -132,20 +137,32 @@ def objects_from_boxes(
     """Return the objects of an image that has boxes but no masks.
 
     Args:
-        boxes: (K, 4) left, top, right, bottom, in pixels from the corner of the image. A pixel belongs to a
-            box that contains its centre.
-        label: (K,) classes; None if they are unknown.
+        boxes: (K, 4) floats: left, top, right, bottom, in pixels from the top-left corner of the image. Boxes
+            are not clipped to the image. A pixel belongs to a box that contains its centre.
+        label: (K,) classes of an integer type; None if they are unknown.
         name: Name of the image, unique in the data set.
         size: Height and width of the image.
         network_size: Height and width of the network's input; None if it has the size of the image.
 
+    Returns:
+        The objects, with the ids 1 to K in the order of the boxes, and without masks.
+
     Raises:
-        ValueError: `boxes` does not have the shape (K, 4), or `label` not the shape (K,).
+        ValueError: `boxes` does not have the shape (K, 4), or `label` not the shape (K,) or not an integer
+            type; or a box is not finite, or has left > right or top > bottom.
     """
-    if boxes.dim() != 2 or boxes.shape[1] != 4 or (label is not None and len(label) != len(boxes)):
+    if boxes.dim() != 2 or boxes.shape[1] != 4 or (label is not None and label.shape != boxes.shape[:1]):
         raise ValueError(
             f"boxes must be (K, 4) and label (K,), got {tuple(boxes.shape)} and "
             f"{None if label is None else tuple(label.shape)}"
+        )
+    if label is not None and not has_integers(label):
+        raise ValueError(f"label must be of an integer type, got {label.dtype}")
+    legal = (boxes.isfinite() & (boxes[:, :2] <= boxes[:, 2:]).repeat(1, 2)).all(1)
+    if not legal.all():
+        bad = int((~legal).nonzero()[0])
+        raise ValueError(
+            f"boxes must be finite with left <= right and top <= bottom, got {boxes[bad].tolist()} in row {bad}"
         )
     # The centre of pixel i is at i + 0.5.
     left, top, right, bottom = (boxes - 0.5).ceil().long().unbind(1)
@@ -165,6 +182,39 @@ def objects_from_boxes(
         object_pixels=None,
         label_map=None,
     )
+
+
+def has_integers(values: Tensor) -> bool:
+    """Return whether a tensor is of an integer type; bool is none."""
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+
+
+def class_codes(name: str, values: Tensor, meaning_of_255: str = "ignored") -> Tensor:
+    """Return classes as uint8.
+
+    Args:
+        name: What the message of an error calls the classes.
+        values: Classes of an integer type, 0 to 255.
+        meaning_of_255: What the message of an error says about 255.
+
+    Returns:
+        The classes, in the same shape.
+
+    Raises:
+        ValueError: The type is not an integer type, or a value is outside 0 to 255. The message lists the
+            illegal values.
+    """
+    if not has_integers(values):
+        raise ValueError(f"{name} must be of an integer type, got {values.dtype}")
+    if values.dtype != torch.uint8 and values.numel():
+        lowest, highest = torch.stack(values.aminmax()).tolist()
+        if lowest < 0 or highest >= _CODES:
+            found = values[(values < 0) | (values >= _CODES)].unique().tolist()
+            shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+            raise ValueError(
+                f"{name} contains illegal values: {shown}; legal are 0 to 255 (255: {meaning_of_255})"
+            )
+    return values.to(torch.uint8)
 
 
 def _objects_of(

@@ -13,7 +13,14 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from deformlab.labels import IGNORED
-from deformlab.metrics.image_objects import HEAD, ImageObjects, head_rows, records_of_rows, sorted_rows
+from deformlab.metrics.image_objects import (
+    HEAD,
+    ImageObjects,
+    class_codes,
+    head_rows,
+    records_of_rows,
+    sorted_rows,
+)
 from deformlab.records import BACKGROUND, ObjectRecords
 
 __all__ = ["ObjectScores", "PixelCounts", "count_pixels"]
@@ -48,14 +55,15 @@ def count_pixels(objects: ImageObjects, prediction: Tensor) -> tuple[PixelCounts
 
     Args:
         objects: The objects of the image, with masks and classes.
-        prediction: (H, W) predicted classes as uint8.
+        prediction: (H, W) predicted classes of an integer type, 0 to 254. 255 is never a hit or a false
+            positive.
 
     Returns:
         The counts of the objects (K,), and of the classes outside objects (256,).
 
     Raises:
         ValueError: The objects have no masks or no classes, or the prediction does not have the size of the
-            label map.
+            label map, is not of an integer type, or has a value outside 0 to 255.
     """
     owner, pixel, label = objects.owner, objects.object_pixels, objects.label_map
     if owner is None or pixel is None or label is None:
@@ -64,6 +72,7 @@ def count_pixels(objects: ImageObjects, prediction: Tensor) -> tuple[PixelCounts
         raise ValueError(
             f"prediction must be {tuple(label.shape)} like the label map, got {tuple(prediction.shape)}"
         )
+    prediction = _codes_of(prediction)
     count = len(objects.ids)
     codes = label.to(torch.int32) * _CODES + prediction
     table = torch.bincount(codes.flatten(), minlength=_CODES**2).view(_CODES, _CODES)[:IGNORED]
@@ -78,7 +87,7 @@ def count_pixels(objects: ImageObjects, prediction: Tensor) -> tuple[PixelCounts
     background = PixelCounts(
         of_class.index_add(0, objects.label, -pixels),
         hits_of_class.index_add(0, objects.label, -hits),
-        table.sum(0) - hits_of_class,
+        torch.nn.functional.pad(table[:, :IGNORED].sum(0), (0, 1)) - hits_of_class,
     )
     return PixelCounts(pixels, hits, _false_positives(objects, label, prediction)), background
 
@@ -116,14 +125,16 @@ class ObjectScores(Metric):
 
         Args:
             objects: The objects of each image, as `find_objects` returns them, with masks and classes.
-            prediction: Predicted classes (N, H, W).
+            prediction: Predicted classes (N, H, W) of an integer type, 0 to 254. 255 is never a hit or a
+                false positive.
 
         Raises:
-            ValueError: The objects have no masks or no classes, or shapes do not fit.
+            ValueError: The objects have no masks or no classes, shapes do not fit, or `prediction` is not of
+                an integer type or has a value outside 0 to 255.
         """
         if len(prediction) != len(objects):
             raise ValueError(f"prediction has {len(prediction)} images, but objects has {len(objects)}")
-        for image, predicted in zip(objects, prediction.to(torch.uint8), strict=True):
+        for image, predicted in zip(objects, _codes_of(prediction), strict=True):
             counts = [torch.stack(part, dim=1) for part in count_pixels(image, predicted)]
             rows = torch.cat([head_rows(image), torch.cat(counts).double()], dim=1)
             background = rows[:, 1] == BACKGROUND
@@ -142,6 +153,10 @@ class ObjectScores(Metric):
         records = records_of_rows(rows)
         pixels, hits, false_positives = rows[:, HEAD:].astype(np.int64).T
         return records._replace(pixels=pixels, hits=hits, false_positives=false_positives)
+
+
+def _codes_of(prediction: Tensor) -> Tensor:
+    return class_codes("prediction", prediction, "neither a hit nor a false positive")
 
 
 def _false_positives(objects: ImageObjects, label: Tensor, prediction: Tensor) -> Tensor:

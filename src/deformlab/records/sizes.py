@@ -23,7 +23,7 @@ class SizeRule:
     """How an object's size is measured, and the thresholds for small and large objects.
 
     Args:
-        thresholds: Two areas in pixels, 0 < first <= second: objects below the first are small, above the
+        thresholds: Two areas in pixels, 0 < first <= second (they may be equal): objects below the first are small, above the
             second large, otherwise medium. Or `thirds`: the terciles of the evaluated objects' areas, which
             are equal if all objects have the same size.
         area: `box`, the area of the object's bounding box (as in the paper), or `mask`, the number of its
@@ -42,16 +42,19 @@ class SizeRule:
         """Checks the values."""
         given = self.thresholds
         if isinstance(given, str):
-            if given != "thirds":
-                raise ConfigError(f"object_sizes must be two increasing areas > 0 or thirds, got {given!r}")
-        elif len(given) != 2 or not 0 < given[0] <= given[1] < math.inf:
-            raise ConfigError(f"object_sizes must be two increasing areas > 0 or thirds, got {list(given)}")
-        for name, value, legal in (
-            ("object_area", self.area, ("box", "mask")),
-            ("object_pixels", self.pixels, ("original", "network")),
+            legal, shown = given == "thirds", repr(given)
+        else:
+            legal, shown = len(given) == 2 and 0 < given[0] <= given[1] < math.inf, str(list(given))
+        if not legal:
+            raise ConfigError(
+                "object_sizes (thresholds) must be two areas with 0 < first <= second, or thirds, got " + shown
+            )
+        for name, value, values in (
+            ("object_area (area)", self.area, ("box", "mask")),
+            ("object_pixels (pixels)", self.pixels, ("original", "network")),
         ):
-            if value not in legal:
-                raise ConfigError(f"{name} must be {' or '.join(legal)}, got {value!r}")
+            if value not in values:
+                raise ConfigError(f"{name} must be {' or '.join(values)}, got {value!r}")
 
     def areas(self, records: ObjectRecords) -> npt.NDArray[np.float64]:
         """(R,) area of each row's object in pixels; 0 for background."""
