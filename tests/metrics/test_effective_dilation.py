@@ -77,6 +77,8 @@ def test_equals_the_definition_for_random_offsets():
     ("shape", "kernel_size", "dilation", "message"),
     [
         ((1, 2, 4, 4), 1, 1, r"kernel_size must have two taps or more, got \(1, 1\)"),
+        ((1, 18, 4, 4), 3.0, 1, "kernel_size must be one integer or a pair of integers, got 3.0"),
+        ((1, 18, 4, 4), (3, 3, 1), 1, r"or a pair of integers, got \(3, 3, 1\)"),
         ((1, 18, 4, 4), 3, 0, r"dilation must be >= 1, got \(0, 0\)"),
         ((1, 17, 4, 4), 3, 1, r"offset must be \(N, 18·G, H, W\) for a 3x3 kernel, got \(1, 17, 4, 4\)"),
         ((1, 0, 4, 4), 3, 1, "offset must be"),

@@ -136,7 +136,9 @@ def test_a_prediction_of_255_is_neither_a_hit_nor_a_false_positive():
     assert background.hits.sum() == background.false_positives.sum() == 0
 
 
-@pytest.mark.parametrize("box", [[3, 1, 2, 4], [1, 4, 2, 3], [0, 0, float("nan"), 1], [0, 0, float("inf"), 1]])
+@pytest.mark.parametrize(
+    "box", [[3, 1, 2, 4], [1, 4, 2, 3], [0, 0, float("nan"), 1], [0, 0, float("inf"), 1]]
+)
 def test_inverted_and_infinite_boxes_are_refused(box):
     boxes = torch.tensor([[0.0, 0.0, 0.0, 0.0], [float(side) for side in box]])
     with pytest.raises(ValueError, match=r"left <= right and top <= bottom, got \[.*\] in row 1"):
@@ -147,7 +149,7 @@ def test_labels_of_boxes_that_do_not_fit_are_refused():
     boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 2)
     with pytest.raises(ValueError, match=r"label \(K,\), got \(2, 4\) and \(2, 1\)"):
         objects_from_boxes(boxes, torch.ones(2, 1, dtype=torch.int64), "a", (8, 8))
-    with pytest.raises(ValueError, match="label must be of an integer type, got torch.float32"):
+    with pytest.raises(ValueError, match=r"label must be of an integer type, got torch\.float32"):
         objects_from_boxes(boxes, torch.ones(2), "a", (8, 8))
 
 

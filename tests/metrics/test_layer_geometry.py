@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from deformlab.layers import DeformConv2d
 from deformlab.metrics import LayerGeometry, distance_from_border
@@ -58,3 +59,17 @@ def test_interior_filters_do_not_read_the_zero_padding(dilation, offset_dilation
     assert inside.any()
     assert same[inside].all()
     assert not same[distance_from_border(*same.shape) == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("layer", "pixels_per_cell", "message"),
+    [
+        (nn.Linear(2, 2), 1, "layer must be an nn.Conv2d, got Linear"),
+        (nn.Conv2d(1, 1, 3, stride=(1, 2)), 1, r"same stride for height and width, got \(1, 2\)"),
+        (nn.Conv2d(1, 1, 3), 0, "pixels_per_cell must be an integer of at least 1, got 0"),
+        (nn.Conv2d(1, 1, 3), 8.5, "pixels_per_cell must be an integer of at least 1, got 8.5"),
+    ],
+)
+def test_layers_whose_filters_have_no_single_stride_are_refused(layer, pixels_per_cell, message):
+    with pytest.raises(ValueError, match=message):
+        LayerGeometry.of(layer, pixels_per_cell)

@@ -128,3 +128,37 @@ def test_at_least_one_filter_of_each_image_is_sampled():
 def test_offsets_in_half_precision_are_evaluated_in_float32():
     found = statistics(torch.full((1, 18, 5, 5), 3.0, dtype=torch.bfloat16))
     assert found.length_q50 == pytest.approx(math.hypot(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "message"),
+    [
+        ((18, 4, 4), {}, r"output must be \(N, C, H_out, W_out\) and not empty, got \(18, 4, 4\)"),
+        ((1, 18, 0, 4), {}, r"not empty, got \(1, 18, 0, 4\)"),
+        ((1, 18, 4, 4), {"num_samples": 8}, "2 or 3 times num_samples channels, got 18 channels and .*=8"),
+        ((1, 18, 4, 4), {"count": 0}, "count must be >= 1, got 0"),
+        ((1, 18, 4, 4), {"phase": 2.0}, "phase must be >= 0 and < 1, got 2.0"),
+        ((1, 18, 4, 4), {"phase": math.nan}, "phase must be >= 0 and < 1, got nan"),
+    ],
+)
+def test_filters_are_not_sampled_with_illegal_arguments(shape, changes, message):
+    arguments = {"input_size": (4, 4), "num_samples": 9, "count": 10, "phase": 0.0}
+    with pytest.raises(ValueError, match=message):
+        sample_filters(torch.zeros(shape), **(arguments | changes))
+
+
+def test_samples_that_do_not_fit_the_layer_are_refused():
+    good = sample(torch.zeros(1, 27, 4, 4))
+    logits = torch.zeros(1, 8, 16)
+    for changes, message in (
+        ({"offset": torch.zeros(1, 20, 16)}, r"offset must be \(N, 18·G, 16\) .*, got \(1, 20, 16\)"),
+        ({"offset": torch.zeros(1, 18, 15)}, r"offset must be \(N, 18·G, 16\) .*, got \(1, 18, 15\)"),
+        ({"offset": torch.zeros(0, 18, 16)}, r"not empty, got \(0, 18, 16\)"),
+        ({"mask_logits": logits}, r"mask_logits must be \(1, 9, 16\) .*, got \(1, 8, 16\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"samples\[1\]\..*{message}"):
+            offset_statistics([good, good._replace(**changes)], PLAIN)
+    with pytest.raises(ValueError, match="samples must contain at least one FilterSample"):
+        offset_statistics([], PLAIN)
+    with pytest.raises(ValueError, match="layer must have a numeric padding, got 'same'"):
+        offset_statistics([good], nn.Conv2d(1, 1, 3, padding="same"))

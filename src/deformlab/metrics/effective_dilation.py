@@ -8,6 +8,7 @@ values that are summed per filter, M rings near the border of the map.
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -70,8 +71,8 @@ def effective_dilation(
     Args:
         offset: (N, 2·G·K, H, W), in cells of the layer's input, with (dy, dx) interleaved per tap. G is the
             number of offset groups, K the number of taps.
-        kernel_size: Number of taps, one number or (height, width). A 1x1 kernel is refused, because it has no
-            neighbouring taps.
+        kernel_size: Number of taps, one integer or (height, width). A 1x1 kernel is refused, because it has
+            no neighbouring taps.
         dilation: Dilation of the undeformed filter, one number or (height, width), each >= 1.
 
     Returns:
@@ -99,7 +100,7 @@ def weighted_effective_dilation(
 
     Args:
         offset: (N, 2·G·K, H, W), as for `effective_dilation`.
-        modulation: (N, G·K, H, W), each >= 0.
+        modulation: (N, G·K, H, W), each >= 0 (not checked).
         kernel_size: Number of taps, as for `effective_dilation`.
         dilation: Dilation of the undeformed filter, as for `effective_dilation`.
 
@@ -135,7 +136,10 @@ def _pair_lengths(
     Returns:
         Vertical neighbours (N, G, K_h - 1, K_w, H, W), and horizontal neighbours (N, G, K_h, K_w - 1, H, W).
     """
-    kernel_h, kernel_w = _pair(kernel_size)
+    kernel = _pair(kernel_size)
+    if len(kernel) != 2 or not all(isinstance(length, Integral) for length in kernel):
+        raise ValueError(f"kernel_size must be one integer or a pair of integers, got {kernel_size!r}")
+    kernel_h, kernel_w = kernel
     dilation_h, dilation_w = _pair(dilation)
     if min(kernel_h, kernel_w) < 1 or kernel_h * kernel_w < 2:
         raise ValueError(f"kernel_size must have two taps or more, got {(kernel_h, kernel_w)}")
@@ -166,7 +170,7 @@ def filter_centre(cell: Number, stride: float, input_pixels: int, image_pixels: 
     A convolution with stride s, an odd kernel size k and padding (k - 1) / 2 · dilation centres its output i
     on its input i·s - padding + (k - 1) / 2 · dilation = i·s. All convolutions of deformlab's networks have
     this padding, so filter i is centred on pixel i·stride of the network's input. When the layer's map is
-    upsampled, the cell covers stride x stride pixels, whose middle is half a cell further.
+    upsampled, cell i covers stride x stride pixels, whose middle is (stride - 1) / 2 pixels further.
 
     Resizing aligns the edges of the image with those of the network's input: pixel p of the input lies at
     (p + 0.5)·image_pixels / input_pixels - 0.5 on the image. To map a position of the input, set the stride
@@ -216,9 +220,23 @@ class LayerGeometry(NamedTuple):
 
         Args:
             layer: The layer.
-            pixels_per_cell: Pixels of the network's input between neighbouring cells of the layer's input.
+            pixels_per_cell: Pixels of the network's input between neighbouring cells of the layer's input, at
+                least 1; `Backbone.pixels_per_cell` returns it.
+
+        Returns:
+            The geometry; `deformable` is true for a `DeformConv2d`.
+
+        Raises:
+            ValueError: `layer` is not an `nn.Conv2d` or has different strides for height and width, or
+                `pixels_per_cell` is not an integer of at least 1.
         """
+        if not isinstance(layer, nn.Conv2d):
+            raise ValueError(f"layer must be an nn.Conv2d, got {type(layer).__name__}")
         step = layer.stride[0]
+        if layer.stride[1] != step:
+            raise ValueError(f"layer must have the same stride for height and width, got {layer.stride}")
+        if not isinstance(pixels_per_cell, Integral) or pixels_per_cell < 1:
+            raise ValueError(f"pixels_per_cell must be an integer of at least 1, got {pixels_per_cell!r}")
         kernel_size, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
         if not isinstance(layer, DeformConv2d):
             return cls(kernel_size, dilation, pixels_per_cell * step, step=step, deformable=False)
@@ -239,8 +257,8 @@ class LayerGeometry(NamedTuple):
         Interior filters: neither the undeformed filter nor the offset convolution reads the zero padding.
         Each of them reaches (k - 1) / 2 · dilation cells from its centre. One more ring is excluded, because
         a tap on the outermost cell is interpolated with the padding as soon as it moves outwards by a
-        fraction of a cell. A 3x3 kernel of dilation 2 has a margin of 3 rings, and of dilation 4 a margin of
-        5, for maps of any size.
+        fraction of a cell. At stride 1, a 3x3 kernel has a margin of 3 rings at dilation 2 and of 5 at
+        dilation 4, whatever the size of the map. At stride s, the margin is divided by s and rounded up.
 
         The offsets of a filter do not matter. Excluding filters because their offsets reach the border would
         bias the estimate.
@@ -261,12 +279,12 @@ def distance_from_border(height: int, width: int, device: torch.device | str = "
     padding. Ignored pixels are part of the image.
 
     Args:
-        height: Height of the map.
-        width: Width of the map.
+        height: Height of the map, >= 0.
+        width: Width of the map, >= 0.
         device: Device of the result.
 
     Returns:
-        (height, width) integers, 0 in the outermost ring.
+        (height, width) int64, 0 in the outermost ring.
     """
     row, column = torch.arange(height, device=device), torch.arange(width, device=device)
     return torch.minimum(
@@ -332,10 +350,10 @@ class EffectiveDilation(Metric):
     """Metric that records effective dilation per layer and object.
 
     A filter is one output position of one layer; `filter_centre` says where it is centred on the image. It
-    belongs to the object at its centre (`assignment`). A filter on no object counts as background of the
-    class of its pixel. Filters on ignored pixels, and on regions of several objects that the labels do not
-    separate, do not count. Values are averaged over the offset groups of a layer, and also recorded for each
-    group.
+    belongs to the object at its centre (`assignment`). A filter that is on no object is counted as
+    background, under the class of the pixel at its centre. Filters on ignored pixels, and on regions of
+    several objects that the labels do not separate, do not count. Values are averaged over the offset groups
+    of a layer, and also recorded for each group.
 
     Effective dilation is summed over all filters, over interior filters (see `LayerGeometry.margin`), and by
     distance from the border. For deformable layers, interior filters are also recorded individually, on a
@@ -362,6 +380,17 @@ class EffectiveDilation(Metric):
     Raises:
         ConfigError: `thresholds`, `area` or `pixels` is not legal.
         ValueError: `assignment` is not legal, or a layer has a 1x1 kernel.
+
+    Example:
+        >>> layers = backbone.tracked_layers()
+        >>> metric = EffectiveDilation({
+        ...     name: LayerGeometry.of(layer, backbone.pixels_per_cell(name))
+        ...     for name, layer in layers.items()
+        ... })
+        >>> with record_offsets(layers) as offsets:
+        ...     backbone(image)
+        >>> metric.update(offsets, find_objects(instances, labels, ["street"]))
+        >>> metric.compute().records
     """
 
     is_differentiable = False
@@ -416,6 +445,8 @@ class EffectiveDilation(Metric):
         modulation: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Record one batch.
+
+        Offsets, modulation and objects must be on one device.
 
         Args:
             offsets: The offsets (N, 2·G·K, H_f, W_f) of each layer by name, as `record_offsets` yields them.
@@ -475,9 +506,9 @@ class EffectiveDilation(Metric):
         """Return everything that was recorded since the last reset.
 
         Returns:
-            Records per object without scores, and the individual filters of deformable layers. Images are
-            identified by `image_key`; `ObjectMeasurement.named` replaces the keys with the names of the
-            images.
+            An `ObjectMeasurement`: `records` holds the sums per object, without scores; `positions` holds the
+            individual filters of each deformable layer. Images are identified by `image_key`;
+            `ObjectMeasurement.named` replaces the keys with the names of the images.
         """
         return ObjectMeasurement(self._records(), self._positions())
 

@@ -162,7 +162,8 @@ def objects_from_boxes(
     if not legal.all():
         bad = int((~legal).nonzero()[0])
         raise ValueError(
-            f"boxes must be finite with left <= right and top <= bottom, got {boxes[bad].tolist()} in row {bad}"
+            f"boxes must be finite with left <= right and top <= bottom, got {boxes[bad].tolist()} in row "
+            f"{bad}"
         )
     # The centre of pixel i is at i + 0.5.
     left, top, right, bottom = (boxes - 0.5).ceil().long().unbind(1)

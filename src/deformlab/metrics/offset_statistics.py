@@ -1,6 +1,7 @@
 """Statistics of a layer's offsets, computed from some of its filters so that training can monitor them.
 
-Shape letters: K taps of the kernel, G offset groups, P sampled filters (output cells) of an image.
+Shape letters: K taps of the kernel, G offset groups, P sampled filters (output cells) of an image,
+(H, W) the size of the layer's input in cells.
 """
 
 from collections.abc import Sequence
@@ -49,12 +50,13 @@ class OffsetStatistics(NamedTuple):
         length_q75: 75 % quantile of the length.
         length_q95: 95 % quantile of the length.
         length_over_side: Median of the length divided by the shorter side of the layer's input.
-        outside: Share of the samples that lie outside the input's cells, in the padding.
+        outside: Share of the samples outside the input, that is, with y < -0.5, y > H - 0.5, x < -0.5 or
+            x > W - 0.5.
         outside_undeformed: Share of the samples that would lie there if all offsets were zero.
-        modulation_low: Share of the samples with a modulation below 10 % of its largest value; None if the
+        modulation_low: Share of the samples with a modulation below 0.1 times `modulation_scale`; None if the
             layer is not modulated.
-        modulation_high: Share of the samples with a modulation above 90 % of its largest value; None if the
-            layer is not modulated.
+        modulation_high: Share of the samples with a modulation above 0.9 times `modulation_scale`; None if
+            the layer is not modulated.
         effective_dilation: Mean effective dilation of the filters; None for a 1x1 kernel, which has no
             neighbouring taps.
     """
@@ -86,13 +88,31 @@ def sample_filters(
             each image.
         phase: Where to start, as a fraction of the distance between two sampled cells, 0 <= phase < 1.
             Different phases select different cells.
+
+    Returns:
+        The offsets of the chosen filters, detached, and their modulation if the layer is modulated.
+
+    Raises:
+        ValueError: `output` is empty, or has neither 2 nor 3 times `num_samples` channels; or `count` or
+            `phase` is out of its range.
     """
-    images, _, height, width = output.shape
+    if output.dim() != 4 or not output.numel():
+        raise ValueError(f"output must be (N, C, H_out, W_out) and not empty, got {tuple(output.shape)}")
+    images, channels, height, width = output.shape
+    if channels not in (2 * num_samples, 3 * num_samples):
+        raise ValueError(
+            f"output must have 2 or 3 times num_samples channels, got {channels} channels and "
+            f"num_samples={num_samples}"
+        )
+    if count < 1:
+        raise ValueError(f"count must be >= 1, got {count}")
+    if not 0 <= phase < 1:
+        raise ValueError(f"phase must be >= 0 and < 1, got {phase}")
     step = max(1, height * width * images // count)
     cells = range(int(phase * step) % (height * width), height * width, step)
     # A copy, so that the memory of the whole map can be freed.
     chosen = output.detach().flatten(2)[:, :, cells.start :: step].clone()
-    logits = chosen[:, 2 * num_samples :] if chosen.shape[1] > 2 * num_samples else None
+    logits = chosen[:, 2 * num_samples :] if channels > 2 * num_samples else None
     return FilterSample(chosen[:, : 2 * num_samples], logits, cells, width, input_size)
 
 
@@ -100,15 +120,25 @@ def offset_statistics(samples: Sequence[FilterSample], layer: nn.Conv2d) -> Offs
     """Compute the statistics of filters sampled in one or more forward passes, on the CPU.
 
     Args:
-        samples: At least one sample. The sizes of the images may differ, but no batch may be empty.
-        layer: The layer from which the samples come. Its kernel size, stride, padding and dilation are read.
+        samples: At least one `FilterSample`. The sizes of the images may differ, but no batch may be empty.
+        layer: The layer whose filters they are. Its kernel size, stride, padding and dilation are read. The
+            padding must be numeric; `DeformConv2d` replaces `same` and `valid` with numbers.
 
     Returns:
         Statistics in which every filter has the same weight. If an offset is nan, the lengths and effective
-        dilation are nan, and the sample counts as outside.
+        dilation are nan, and that tap counts as outside.
+
+    Raises:
+        ValueError: `samples` is empty or does not fit the layer, or the layer's padding is not numeric.
     """
     kernel_size, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
     taps = kernel_size[0] * kernel_size[1]
+    if isinstance(layer.padding, str):
+        raise ValueError(f"layer must have a numeric padding, got {layer.padding!r}")
+    if not samples:
+        raise ValueError("samples must contain at least one FilterSample, got none")
+    for i, sample in enumerate(samples):
+        _check_fit(i, sample, taps)
     lengths, shares, outside, outside_undeformed, dilations, modulations = [], [], [], [], [], []
     for sample in samples:
         offset = sample.offset.cpu().float()
@@ -139,6 +169,20 @@ def offset_statistics(samples: Sequence[FilterSample], layer: nn.Conv2d) -> Offs
         modulation_high=None if modulation is None else _share(modulation > HIGH),
         effective_dilation=torch.cat(dilations).mean().item() if dilations else None,
     )
+
+
+def _check_fit(index: int, sample: FilterSample, taps: int) -> None:
+    """Refuse a sample that is empty or does not fit a layer with this number of taps."""
+    shape, count = tuple(sample.offset.shape), len(sample.cells)
+    if len(shape) != 3 or not sample.offset.numel() or shape[1] % (2 * taps) or shape[2] != count:
+        raise ValueError(
+            f"samples[{index}].offset must be (N, {2 * taps}·G, {count}) for this layer and not empty, got "
+            f"{shape}"
+        )
+    logits = None if sample.mask_logits is None else tuple(sample.mask_logits.shape)
+    expected = (shape[0], shape[1] // 2, shape[2])
+    if logits not in (None, expected):
+        raise ValueError(f"samples[{index}].mask_logits must be {expected} for these offsets, got {logits}")
 
 
 def _undeformed_taps(sample: FilterSample, layer: nn.Conv2d) -> Tensor:

@@ -23,7 +23,7 @@ class SizeRule:
     """How an object's size is measured, and the thresholds for small and large objects.
 
     Args:
-        thresholds: Two areas in pixels, 0 < first <= second (they may be equal): objects below the first are small, above the
+        thresholds: Two areas in pixels, 0 < first <= second: objects below the first are small, above the
             second large, otherwise medium. Or `thirds`: the terciles of the evaluated objects' areas, which
             are equal if all objects have the same size.
         area: `box`, the area of the object's bounding box (as in the paper), or `mask`, the number of its
@@ -47,7 +47,8 @@ class SizeRule:
             legal, shown = len(given) == 2 and 0 < given[0] <= given[1] < math.inf, str(list(given))
         if not legal:
             raise ConfigError(
-                "object_sizes (thresholds) must be two areas with 0 < first <= second, or thirds, got " + shown
+                "object_sizes (thresholds) must be two areas with 0 < first <= second, or thirds, got "
+                + shown
             )
         for name, value, values in (
             ("object_area (area)", self.area, ("box", "mask")),
