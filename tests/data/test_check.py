@@ -238,7 +238,7 @@ def test_generated_data_is_checked_as_configured(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: {evaluation: {object_sizes: [50, 40]}}", r"object_sizes \(thresholds\) must be two areas"),
+        ("model: {evaluation: {object_sizes: [50, 40]}}", "object_sizes (thresholds) must be two areas"),
         ("model: {evaluation: {object_sizes: 50}}", "model.evaluation"),
         ("model: {evaluation: [50]}", "evaluation must be a mapping of options"),
         ("trials: []", "is not a configuration of a training"),

@@ -382,6 +382,8 @@ class EffectiveDilation(Metric):
         ValueError: `assignment` is not legal, or a layer has a 1x1 kernel.
 
     Example:
+        A modulated layer also needs the third argument of `update`, which `record_modulation` yields.
+
         >>> layers = backbone.tracked_layers()
         >>> metric = EffectiveDilation({
         ...     name: LayerGeometry.of(layer, backbone.pixels_per_cell(name))
