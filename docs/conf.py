@@ -34,9 +34,6 @@ nitpick_ignore_regex = [("py:.*", r"(?!deformlab).*")]  # other packages cannot 
 nitpick_ignore = [
     ("py:class", f"deformlab.{name}")
     for name in (
-        "analysis.by_object.TrialCorrelation",
-        "analysis.by_object.TrialEffect",
-        "analysis.by_object.TrialRing",
         "analysis.by_object.TrialSizeRow",
         "callbacks.object_files.MeasuresObjects",
         "data.files.Fault",

@@ -38,6 +38,26 @@ def test_seeds_are_merged_and_objects_counted_once(sweep):
     assert large.dilation.std == pytest.approx(2**0.5)
 
 
+@pytest.mark.parametrize("pair", [("huge", "small"), ("small", "large"), ("large", "medium")])
+def test_an_unknown_contrast_names_the_legal_ones(compared, pair):
+    legal = "large-small, medium-small, background-medium, large-background"
+    with pytest.raises(ValueError, match=f"one of {legal}, got {'-'.join(pair)}"):
+        effect(compared, *pair)
+
+
+@pytest.mark.parametrize("rows", ["rows", "last_layer", "correlations"])
+def test_an_unknown_region_names_the_legal_ones(compared, rows):
+    found = comparison(compared)
+    with pytest.raises(ValueError, match="region must be one of all, interior, got 'outer'"):
+        getattr(found, rows)(found.trials[0], "outer")
+
+
+@pytest.mark.parametrize("name", ["rule", "thresholds", "images"])
+def test_a_comparison_of_no_trials_says_that_it_needs_one(name):
+    with pytest.raises(ValueError, match="needs at least one trial"):
+        getattr(ObjectComparison([]), name)
+
+
 def test_intervals_come_from_resampling_images(sweep):
     sweep.measure(sweep.deformable(), {"small": 2.0, "large": 3.0}, noise=0.2)
     found = row(sweep, "deformable-2", "large").dilation

@@ -1,9 +1,12 @@
+import math
+
 import pytest
 
 from deformlab.analysis import Estimate, judge, read_trials
 from deformlab.analysis.by_object import TrialEffect
 from deformlab.analysis.findings import effect_sentence
 from deformlab.analysis.verdicts import FAILS, HOLDS, INCONCLUSIVE, MIXED, SEEN, TOO_SMALL, UNMEASURED, UNSEEN
+from deformlab.errors import ConfigError
 
 FLAT = {"small": 2.0, "medium": 2.0, "large": 2.0, "background": 2.0}
 
@@ -11,6 +14,12 @@ FLAT = {"small": 2.0, "medium": 2.0, "large": 2.0, "background": 2.0}
 def finding(sweep, key, smallest_effect=0.1):
     found = judge(read_trials(sweep.folder), smallest_effect)
     return next(finding for finding in found if finding.key == key)
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
+def test_an_illegal_smallest_effect_is_refused(compared, value):
+    with pytest.raises(ConfigError, match=f"smallest_effect must be .* >= 0, got {value}"):
+        judge(read_trials(compared.folder), value)
 
 
 def grows(sweep, smallest_effect=0.1):

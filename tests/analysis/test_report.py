@@ -134,7 +134,7 @@ def test_the_smallest_effect_of_interest_is_an_option(compared, tmp_path, no_fig
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_an_illegal_smallest_effect_is_one_line(compared, value):
-    with pytest.raises(ConfigError, match="--smallest-effect must be a finite number of cells"):
+    with pytest.raises(ConfigError, match="smallest_effect must be a finite number of cells >= 0, got"):
         write_report(compared.folder, smallest_effect=value)
 
 

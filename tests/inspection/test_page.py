@@ -155,7 +155,7 @@ def test_the_command_writes_one_page_for_several_images(trained_run, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["units", "val_00001", "--at", "3,3"], "--at: does not go with show units"),
+        (["units", "val_00001", "--at", "3,3"], "--at: cannot be used with show units"),
         (["units", "val_00001", "--levels", "9"], "--levels 9: choose 1 to 4"),
         (["units", "val_00001", "--output", "units.png"], "--output units.png: must end in .html"),
         (["sampling", "val_00000", "val_00001"], "show sampling: draws one image, but 2 are given"),

@@ -57,10 +57,10 @@ def test_the_table_of_a_run(run_on_larger_images, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--scale", 1), "the scale must be above 1"),
-        (("--scale", "nan"), "the scale must be above 1"),
+        (("--scale", 1), "--scale 1: must be above 1 and at most 16"),
+        (("--scale", "nan"), "--scale nan: must be above 1"),
         (("--scale", "1e6"), "at most 16"),
-        (("--shift", 0), "the shift at least 1"),
+        (("--shift", 0), "error: --shift 0: must be at least 1"),
         (("--shift", 500), "have no room for windows"),
         (("--shift", 3, "--scale", 2), "no filters that are interior in both windows"),
     ],

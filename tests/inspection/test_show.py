@@ -128,7 +128,17 @@ def test_a_point_outside_the_image_says_how_large_it_is(refused, trained_run):
 
 @pytest.mark.parametrize("text", ["12", "1.5,2", "a,b", "1,2,3"])
 def test_a_malformed_point_shows_how_to_write_one(text, refused, trained_run):
-    assert "--at 120,200" in refused("sampling", trained_run, IMAGE, "--at", text)
+    assert f"--at {text}: must be Y,X in pixels of the image, for example --at 120,200" in refused(
+        "sampling", trained_run, IMAGE, "--at", text
+    )
+
+
+def test_an_unknown_picture_suggests_the_closest_one(refused, trained_run):
+    pictures = "sampling, offsets, dilation, support, prediction"
+    line = refused("samplin", trained_run, IMAGE)
+    assert f"unknown KIND 'samplin'; did you mean sampling? Choose one of {pictures}, units, all" in line
+    line = refused("zzz", trained_run, IMAGE)
+    assert f"unknown KIND 'zzz'; choose one of {pictures}, units, all" in line
 
 
 def test_an_unknown_layer_lists_the_layers(refused, trained_run):

@@ -4,7 +4,13 @@ Reproduces tables 1 to 3 of Deformable Convolutional Networks (DCNv1, ICCV 2017)
 """
 
 import deformlab._needs_toolkit  # noqa: F401
-from deformlab.analysis.by_object import ObjectComparison
+from deformlab.analysis.by_object import (
+    ObjectComparison,
+    TrialCorrelation,
+    TrialEffect,
+    TrialRing,
+    TrialSizeRow,
+)
 from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.export import Table
 from deformlab.analysis.findings import judge
@@ -31,7 +37,11 @@ __all__ = [
     "Run",
     "Table",
     "Trial",
+    "TrialCorrelation",
+    "TrialEffect",
+    "TrialRing",
     "TrialSet",
+    "TrialSizeRow",
     "best_deformable",
     "dilation_and_iou_by_size",
     "dilation_by_layer",

@@ -17,6 +17,7 @@ from deformlab.analysis.estimate import Estimate, spread
 from deformlab.analysis.trials import Run, Trial
 from deformlab.records import (
     ALL,
+    REGIONS,
     SIZES,
     Correlation,
     DilationCells,
@@ -49,8 +50,8 @@ class TrialSizeRow:
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
-        size: One of `SIZES`.
-        label: Name of the class; `ALL` for all classes together.
+        size: `small`, `medium`, `large` or `background`.
+        label: Name of the class, or `all` for all classes together.
         dilation: Mean effective dilation of the filters, in cells; None without filters.
         std: Standard deviation of effective dilation over filters; None without filters.
         weighted: Mean effective dilation weighted by modulation; None for unmodulated layers.
@@ -60,8 +61,8 @@ class TrialSizeRow:
         recall: In percent; for `ALL`, the mean over classes. None without predictions.
         iou: In percent. For objects, false positives count within the bounding box enlarged to twice its
             height and width. None without predictions.
-        gain: IoU minus the baseline's IoU on the same images, in points; None for the baseline itself. The
-            gain of a seed is relative to the baseline's run with the same seed.
+        gain: IoU minus the baseline's IoU on the same images, in percentage points; None for the baseline
+            itself. The gain of a seed is relative to the baseline's run with the same seed.
     """
 
     trial: str
@@ -86,7 +87,7 @@ class TrialCorrelation:
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
-        label: Name of the class; `ALL` for all objects.
+        label: Name of the class, or `all` for all classes together.
         spearman: The coefficient; None if effective dilation is constant, or for fewer than three objects.
         objects: Number of objects with filters; None if the region was not recorded.
     """
@@ -126,13 +127,13 @@ class TrialEffect:
     Attributes:
         trial: Name of the trial.
         layer: Name of the layer.
-        size: One of `SIZES`.
+        size: `small`, `medium`, `large` or `background`.
         reference: The size that is subtracted.
         controlled: Difference at the same position, in cells, averaged over seeds; None if undefined.
         raw: Difference of the plain means of the same filters, in cells; None if undefined.
         position_share: Share of the variance of effective dilation explained by position; None if undefined.
         class_share: Share explained by the class at the filter's centre; None if undefined.
-        filters: Number of filters of both sizes in one network.
+        filters: Number of filters on either size, counted in one network (all seeds use the same filters).
         images: Number of images with filters of either size.
     """
 
@@ -149,7 +150,7 @@ class TrialEffect:
 
 
 class ObjectComparison:
-    """Compares the trials whose runs recorded objects on the same images.
+    """Comparison of the trials whose runs recorded objects on the same images.
 
     Args:
         trials: All trials of a report, with or without object records.
@@ -180,28 +181,57 @@ class ObjectComparison:
 
     @property
     def rule(self) -> SizeRule:
-        """Which objects are small and large; requires at least one trial."""
-        return self.trials[0].first.size_rule
+        """Which objects are small and large.
+
+        Raises:
+            ValueError: `trials` is empty.
+        """
+        return self._first.first.size_rule
 
     @property
     def thresholds(self) -> tuple[float, float] | None:
-        """The areas below which objects are small and above which they are large; None without objects."""
-        return self.rule.thresholds_of(self._together[self.trials[0].name].records)
+        """The areas below which objects are small and above which they are large.
+
+        None if there are no objects.
+
+        Raises:
+            ValueError: `trials` is empty.
+        """
+        return self.rule.thresholds_of(self._together[self._first.name].records)
 
     @property
     def images(self) -> int:
-        """Number of images that all trials were evaluated on; requires at least one trial."""
-        return len(self._together[self.trials[0].name].images)
+        """Number of images that all trials were evaluated on.
+
+        Raises:
+            ValueError: `trials` is empty.
+        """
+        return len(self._together[self._first.name].images)
+
+    @property
+    def _first(self) -> Trial:
+        if not self.trials:
+            raise ValueError("the comparison needs at least one trial with object records")
+        return self.trials[0]
 
     def records_interior(self, trial: Trial) -> bool:
-        """Whether the trial recorded which filters are interior."""
+        """Return whether the trial recorded which filters are interior."""
         return self._together[trial.name].records.has_interior
 
     def rows(self, trial: Trial, region: Region) -> list[TrialSizeRow]:
-        """Rows by layer, class and size: last layer first, `ALL` before single classes, sizes as in `SIZES`.
+        """Return rows by layer, class and size: last layer first, all classes together before single ones.
 
-        Both regions give the same rows in the same order.
+        Sizes are in the order of `deformlab.records.SIZES`. Both regions give the same rows in the same
+        order.
+
+        Args:
+            trial: One of `trials`.
+            region: `all` for all filters, `interior` for interior filters only (`deformlab.records.REGIONS`).
+
+        Raises:
+            ValueError: `region` is something else.
         """
+        _check_region(region)
         key = trial.name, region
         if key not in self._rows:
             gains = self._gains(trial)
@@ -211,15 +241,31 @@ class ObjectComparison:
         return self._rows[key]
 
     def last_layer(self, trial: Trial, region: Region) -> dict[str, TrialSizeRow]:
-        """The rows of the last layer for all classes together, by size."""
+        """Return the rows of the last layer for all classes together, by size.
+
+        Args:
+            trial: One of `trials`.
+            region: `all` for all filters, `interior` for interior filters only (`deformlab.records.REGIONS`).
+
+        Raises:
+            ValueError: `region` is something else.
+        """
         rows = self.rows(trial, region)
         return {row.size: row for row in rows if (row.layer, row.label) == (trial.layers[0], ALL)}
 
     def correlations(self, trial: Trial, region: Region) -> list[TrialCorrelation]:
-        """Rows by layer and class: last layer first, `ALL` before single classes.
+        """Return rows by layer and class: last layer first, all classes together before single ones.
 
         Both regions give the same rows in the same order.
+
+        Args:
+            trial: One of `trials`.
+            region: `all` for all filters, `interior` for interior filters only (`deformlab.records.REGIONS`).
+
+        Raises:
+            ValueError: `region` is something else.
         """
+        _check_region(region)
         key = trial.name, region
         if key not in self._correlations:
             self._correlations[key] = [
@@ -228,7 +274,7 @@ class ObjectComparison:
         return self._correlations[key]
 
     def rings(self, trial: Trial) -> list[TrialRing]:
-        """Rows by layer and ring: last layer and outermost ring first.
+        """Return rows by layer and ring: last layer and outermost ring first.
 
         Empty if distances were not recorded.
         """
@@ -248,9 +294,10 @@ class ObjectComparison:
         return rows
 
     def effects(self, trial: Trial) -> list[TrialEffect]:
-        """Effects of object size at the same position: last layer first, contrasts as in `CONTRASTS`.
+        """Return the effects of object size at the same position, last layer first.
 
-        Empty if a seed did not record positions, or if the seeds recorded different filters.
+        In each layer: large-small, medium-small, background-medium and large-background. Empty if a seed did
+        not record positions, or if the seeds recorded different filters.
         """
         if trial.name not in self._effects:
             self._effects[trial.name] = [
@@ -259,7 +306,17 @@ class ObjectComparison:
         return self._effects[trial.name]
 
     def effect(self, trial: Trial, size: str, reference: str) -> TrialEffect | None:
-        """The effect of `size` compared with `reference` in the last layer; None if it was not recorded."""
+        """Return the effect of `size` compared with `reference` in the last layer.
+
+        Compared are large-small, medium-small, background-medium and large-background; None if it was not
+        recorded.
+
+        Raises:
+            ValueError: `size` and `reference` are not one of these pairs.
+        """
+        if (size, reference) not in CONTRASTS:
+            legal = ", ".join("-".join(pair) for pair in CONTRASTS)
+            raise ValueError(f"size and reference must be one of {legal}, got {size}-{reference}")
         wanted = (trial.layers[0], size, reference)
         found = (e for e in self.effects(trial) if (e.layer, e.size, e.reference) == wanted)
         return next(found, None)
@@ -435,6 +492,11 @@ class _Grid:
         return Estimate(
             value, spread(seeds), low, high, digits=self.digits, signed=self.signed, seeds=tuple(seeds)
         )
+
+
+def _check_region(region: str) -> None:
+    if region not in REGIONS:
+        raise ValueError(f"region must be one of {', '.join(REGIONS)}, got {region!r}")
 
 
 def _are_alike(trial: Trial) -> bool:

@@ -15,7 +15,7 @@ class Estimate:
         std: Standard deviation over seeds, unless a table says that it is over filters.
         low: Lower bound of the 95 % interval.
         high: Upper bound of the interval.
-        count: Number of filters or seeds that the number is computed from.
+        count: Number of filters or seeds behind the value (n); None if unknown.
         digits: Decimals to print; the stored numbers are not rounded.
         signed: Whether positive numbers are printed with their sign.
         seeds: The value of each seed alone; None for a seed without a value.

@@ -27,7 +27,7 @@ class Table:
     Attributes:
         name: File name without suffix.
         title: Title of the table.
-        note: What is specific to this table: units, and where the numbers come from.
+        note: Text below the table that gives its units and the source of its numbers.
         header: Names of the columns.
         rows: The cells. Floats print with one decimal, None as a dash.
         row_sources: For each row, the trial whose runs its numbers come from, or `PUBLISHED`.
@@ -46,19 +46,19 @@ class Table:
     symbols: str = ""
 
     def standalone(self) -> "Table":
-        """The table with its symbols explained in its note, for use outside a report."""
+        """Return the table with its symbols explained in its note, for use outside a report."""
         note = f"{self.note} {self.symbols}".strip()
         return replace(self, note=note, symbols="")
 
     def source(self, row: int, column: int) -> str | None:
-        """The trial that a number comes from, or `PUBLISHED`; None if unknown."""
+        """Return the trial that a number comes from, or `PUBLISHED`; None if unknown."""
         of_column = self.column_sources[column] if self.column_sources else None
         if of_column == PUBLISHED or not self.row_sources:
             return of_column
         return self.row_sources[row]
 
     def frame(self) -> "DataFrame":
-        """The table as a pandas data frame.
+        """Return the table as a pandas data frame.
 
         A column of estimates becomes `<name>` and `<name> std`. It also becomes `<name> low` and
         `<name> high` if some estimate has an interval, and `<name> count` if some estimate has a count.
@@ -148,13 +148,13 @@ def markdown(table: Table) -> str:
 
 
 def plain_markdown(name: str) -> str:
-    """Escapes text so that Markdown shows it literally, for names that users chose."""
+    """Escape text so that Markdown shows it literally, for names that users chose."""
     # An underscore within a word is harmless; elsewhere it may begin or end emphasis.
     return re.sub(r"`|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", markdown_sentence(name))
 
 
 def markdown_sentence(sentence: str) -> str:
-    """Escapes a sentence for Markdown as `plain_markdown` does, except that backticks still mark code."""
+    """Escape a sentence for Markdown as `plain_markdown` does, except that backticks still mark code."""
     return re.sub(
         r"[\\*|$~]|<(?=[\w/!?])|&(?=[\w#])|(?<=\])[(\[]", r"\\\g<0>", " ".join(sentence.splitlines())
     )

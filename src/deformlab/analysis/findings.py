@@ -30,6 +30,7 @@ from deformlab.analysis.verdicts import (
     effect_verdict,
     seed_verdict,
 )
+from deformlab.errors import ConfigError
 from deformlab.run_folder import SCORES
 
 SMALLEST_EFFECT = 0.1
@@ -42,8 +43,18 @@ ONE_SEED = "With a single seed the spread over seeds is unknown, so the differen
 MOSTLY, LITTLE = 0.5, 0.2
 
 
+def check_smallest_effect(smallest_effect: float) -> None:
+    """Refuse a smallest effect of interest that is negative or not finite.
+
+    Raises:
+        ConfigError: It is negative or not finite.
+    """
+    if not 0 <= smallest_effect < math.inf:
+        raise ConfigError(f"smallest_effect must be a finite number of cells >= 0, got {smallest_effect}")
+
+
 def judge(trials: TrialSet, smallest_effect: float = SMALLEST_EFFECT) -> list[Finding]:
-    """Judges the papers' findings on the trials of a report.
+    """Judge the papers' findings on the trials of a report.
 
     Args:
         trials: The trials.
@@ -52,7 +63,11 @@ def judge(trials: TrialSet, smallest_effect: float = SMALLEST_EFFECT) -> list[Fi
 
     Returns:
         The findings in the order of the report. Findings that the trials cannot address are left out.
+
+    Raises:
+        ConfigError: `smallest_effect` is negative or not finite.
     """
+    check_smallest_effect(smallest_effect)
     comparison = trials.by_object
     findings = [
         deformable_beats_atrous(trials.trials),
@@ -65,7 +80,7 @@ def judge(trials: TrialSet, smallest_effect: float = SMALLEST_EFFECT) -> list[Fi
 
 
 def _with_terms(finding: Finding, trials: TrialSet) -> Finding:
-    """Adds to the finding one line for each difference between its trials beyond their variant."""
+    """Add to the finding one line for each difference between its trials beyond their variant."""
     lines = [f"Unequal conditions: {line}." for line in unequal_terms(trials, finding.trials)]
     return replace(finding, evidence=(*finding.evidence, *lines))
 
@@ -73,7 +88,7 @@ def _with_terms(finding: Finding, trials: TrialSet) -> Finding:
 def dilation_grows_with_size(
     trials: Sequence[Trial], comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding:
-    """Judges large minus small at the same position, in the last layer of the best deformable trial."""
+    """Judge large minus small at the same position, in the last layer of the best deformable trial."""
     key, claim = "dilation_grows_with_size", "Effective dilation grows with object size"
     trial = best_deformable(comparison.trials)
     if trial is None:
@@ -104,7 +119,7 @@ def dilation_grows_with_size(
 def background_between(
     trials: Sequence[Trial], comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding:
-    """Judges background minus medium and large minus background at the same position; both must hold."""
+    """Judge background minus medium and large minus background at the same position; both must hold."""
     key, claim = "background_between", "Background lies between medium and large objects"
     trial = best_deformable(comparison.trials)
     if trial is None:
@@ -126,7 +141,7 @@ def background_between(
 def looks_further_and_gains(
     comparison: ObjectComparison, smallest_effect: float = SMALLEST_EFFECT
 ) -> Finding | None:
-    """Judges large minus small at the same position together with the IoU gain of large objects.
+    """Judge large minus small at the same position together with the IoU gain of large objects.
 
     The gain is over the best atrous trial. None if no deformable trial recorded objects.
     """
@@ -157,7 +172,7 @@ def looks_further_and_gains(
 
 
 def effect_sentence(effect: TrialEffect) -> str:
-    """Describes the controlled effect, and how much of the raw difference position explains.
+    """Describe the controlled effect, and how much of the raw difference position explains.
 
     For example: `At the same position, effective dilation is 0.02 [0.00, 0.03] cells larger on large objects
     than on small ones; position explains most of the raw difference of 0.10.`
@@ -348,7 +363,7 @@ def _without_objects(key: str, claim: str, trials: Sequence[Trial]) -> Finding:
 
 
 def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
-    """Judges whether the best deformable trial scores at least as well as the best atrous trial.
+    """Judge whether the best deformable trial scores at least as well as the best atrous trial.
 
     The mean scores are compared, and the scores of every seed that both trials have. The spread is the larger
     of the two trials' standard deviations over seeds.
@@ -391,7 +406,7 @@ def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
 
 
 def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
-    """Judges whether the score rises with the atrous rate up to a best rate and falls after it.
+    """Judge whether the score rises with the atrous rate up to a best rate and falls after it.
 
     At least three rates are needed. If several trials have the same rate, the best one counts. The claim also
     holds if the score rises up to the largest rate; the sentence then says that a larger rate may be better.

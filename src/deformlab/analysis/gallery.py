@@ -58,7 +58,7 @@ class Gallery:
 
 
 def gallery(trials: Sequence[Trial], output: Path) -> Gallery:
-    """Collects the images and figures of the trials for a page in the folder `output`.
+    """Collect the images and figures of the trials for a page in the folder `output`.
 
     For each file name and trial, the run with the smallest seed that has the file is used.
     """
@@ -110,7 +110,7 @@ def _of_each_trial(
 def _predictions(
     trials: Sequence[Trial], name: str, broken: list[str], colours: set[str]
 ) -> Iterator[Picture]:
-    """Yields image and label once, then each trial's prediction; adds the colours it finds to `colours`."""
+    """Yield image and label once, then each trial's prediction; add the colours it finds to `colours`."""
     for number, (run, image) in enumerate(_of_each_trial(trials, "predictions", name, broken)):
         width = image.width // len(PANELS)
         parts = {

@@ -103,7 +103,7 @@ def page(
     warnings: Sequence[str],
     output: Path,
 ) -> str:
-    """Renders the HTML page of a report.
+    """Render the HTML page of a report.
 
     Args:
         trials: The trials that the report is about.
@@ -180,7 +180,7 @@ def _environment() -> Environment:
 
 
 def _unbroken(sentence: str) -> Markup:
-    """Escapes a sentence and prevents line breaks between a number, its spread and its interval."""
+    """Escape a sentence and prevent line breaks between a number, its spread and its interval."""
     escaped = str(escape(sentence)).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
     return Markup(
         re.sub(r"(?<=\d) (\[[^\]]+\])", lambda found: "\u00a0" + found[1].replace(" ", "\u00a0"), escaped)

@@ -30,7 +30,7 @@ Styles = Mapping[str, Style]
 
 
 def trial_styles(trials: Sequence[Trial]) -> dict[str, Style]:
-    """Colour, line style and marker of each trial by name, as options of `Axes.plot` and `Axes.errorbar`."""
+    """Return colour, line style and marker by trial name, as options of `Axes.plot` and `Axes.errorbar`."""
     styles: dict[str, Style] = {}
     colours = [colour for colour in COLOURS if colour != "#000000"]
     atrous = [trial for trial in trials if not trial.deformable]
@@ -47,7 +47,7 @@ def _style(colour: str, index: int) -> Style:
 
 
 def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[str, Figure]]:
-    """Draws every figure that the runs have data for.
+    """Draw every figure that the runs have data for.
 
     Args:
         trials: The trials.
@@ -104,12 +104,12 @@ def figures(trials: TrialSet, smallest_effect: float = 0.1) -> dict[str, tuple[s
 
 
 def score_over_dilation(trials: Sequence[Trial], styles: Styles | None = None) -> Figure:
-    """Draws the score by atrous rate, with a horizontal line for each deformable trial.
+    """Draw the score by atrous rate, with a horizontal line for each deformable trial.
 
     Error bars are standard deviations over seeds.
 
     Args:
-        trials: The trials, of one score.
+        trials: At least one trial; all with the same score.
         styles: From `trial_styles`; None to assign them here.
     """
     styles = styles or trial_styles(trials)
@@ -138,12 +138,12 @@ def score_over_dilation(trials: Sequence[Trial], styles: Styles | None = None) -
 
 
 def score_over_layers(trials: Sequence[Trial], styles: Styles | None = None) -> Figure | None:
-    """Draws the score by number of deformable layers; a line joins trials of one kind and dilation.
+    """Draw the score by number of deformable layers; a line joins trials of one kind and dilation.
 
     The atrous network of the same dilation counts as having no deformable layers.
 
     Args:
-        trials: The trials, of one score.
+        trials: The trials; all with the same score.
         styles: From `trial_styles`; None to assign them here.
 
     Returns:
@@ -182,7 +182,7 @@ def score_over_layers(trials: Sequence[Trial], styles: Styles | None = None) -> 
 def same_position_effect(
     comparison: ObjectComparison, styles: Styles | None = None, smallest_effect: float = 0.1
 ) -> Figure | None:
-    """Draws effective dilation on large minus small objects at the same position, a row per layer.
+    """Draw effective dilation on large minus small objects at the same position, a row per layer.
 
     Error bars are 95 % intervals over images; dots are single seeds.
 
@@ -256,7 +256,7 @@ class _Panel(NamedTuple):
 def dilation_and_iou_by_size(
     comparison: ObjectComparison, styles: Styles | None = None, trials: Sequence[Trial] | None = None
 ) -> Figure | None:
-    """Draws effective dilation of interior filters in the last layers, IoU and its gain by object size.
+    """Draw effective dilation of interior filters in the last layers, IoU and its gain by object size.
 
     One line per trial. Error bars are 95 % intervals over images, all seeds together; dots are single seeds.
     If interior filters were not recorded, all filters are used.
@@ -284,7 +284,7 @@ def dilation_and_iou_by_size(
 
 
 def dilation_by_layer(comparison: ObjectComparison, styles: Styles | None = None) -> Figure | None:
-    """Draws effective dilation of interior filters by object size, a panel per layer, for deformable trials.
+    """Draw effective dilation of interior filters by object size, a panel per layer, for deformable trials.
 
     Args:
         comparison: The trials.
@@ -372,11 +372,11 @@ def _size_axis(axes: Axes, comparison: ObjectComparison) -> None:
 def learning_curves(
     trials: Sequence[Trial], column: str, label: str, styles: Styles | None = None, scale: float = 1.0
 ) -> Figure | None:
-    """Draws one column of `metrics.csv` by epoch: a panel per trial, a line per seed, other trials in grey.
+    """Draw one column of `metrics.csv` by epoch: a panel per trial, a line per seed, other trials in grey.
 
     Args:
         trials: The trials.
-        column: Name of the column, for example `val/miou`.
+        column: A column of `metrics.csv`, for example `train/loss`, `lr`, `val/miou` or `val/iou/<class>`.
         label: Label of the vertical axis.
         styles: From `trial_styles`; None to assign them here.
         scale: Factor for the values.

@@ -3,7 +3,6 @@
 `deformlab report` and the end of `deformlab sweep` call `write_report` and print a summary of the result.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,14 @@ from deformlab.analysis.export import (
     markdown_sentence,
     plain_markdown,
 )
-from deformlab.analysis.findings import SMALLEST_EFFECT, judge
+from deformlab.analysis.findings import SMALLEST_EFFECT, check_smallest_effect, judge
 from deformlab.analysis.page import LEAD_FIGURE, LEAD_TABLE, page
 from deformlab.analysis.plots import figures
 from deformlab.analysis.tables import build_tables, definitions
 from deformlab.analysis.terminal import print_report
 from deformlab.analysis.trial_set import TrialSet, read_trials
 from deformlab.analysis.verdicts import Finding
-from deformlab.errors import ConfigError, RunFolderError
+from deformlab.errors import RunFolderError
 from deformlab.figure_style import save_figure
 
 QUESTION = (
@@ -56,18 +55,18 @@ class Report:
     warnings: tuple[str, ...]
 
     def table(self, name: str) -> Table | None:
-        """The table of that name; None if the runs have no data for it."""
+        """Return the table of that name; None if the runs have no data for it."""
         return next((table for table in self.tables if table.name == name), None)
 
     def print(self, console: Console) -> None:
-        """Prints scores, verdicts and the path of the page to the terminal."""
+        """Print scores, verdicts and the path of the page to the terminal."""
         print_report(console, self.trials.trials, self.findings, self.warnings, self.page)
 
 
 def write_report(
     sweep_dir: str | Path, output: str | Path | None = None, smallest_effect: float = SMALLEST_EFFECT
 ) -> Report:
-    """Reads the run folders of a sweep and writes its report.
+    """Read the run folders of a sweep and write its report.
 
     Writes `report.html`, `report.md`, `tables/` (Markdown, LaTeX and CSV) and `plots/` (PNG and PDF).
 
@@ -82,8 +81,7 @@ def write_report(
         RunFolderError: There is no finished trial, the runs have different data sets or class lists, or
             `output` cannot be written.
     """
-    if not 0 <= smallest_effect < math.inf:
-        raise ConfigError(f"--smallest-effect must be a finite number of cells >= 0, got {smallest_effect}")
+    check_smallest_effect(smallest_effect)  # before anything is read
     trials = read_trials(sweep_dir)
     output = Path(output) if output is not None else trials.folder / "report"
     tables, findings = build_tables(trials), judge(trials, smallest_effect)
@@ -115,7 +113,7 @@ def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
 
 
 def _draw(folder: Path, trials: TrialSet, smallest_effect: float) -> dict[str, tuple[str, Path]]:
-    """Draws every figure that the runs have data for; returns caption and PNG file by name."""
+    """Draw every figure that the runs have data for; return caption and PNG file by name."""
     folder.mkdir(parents=True, exist_ok=True)
     return {
         name: (caption, save_figure(figure, folder, name)[0])

@@ -16,12 +16,12 @@ _INTEGERS = ("seed", "epochs", "parameters", "filters", "interior_filters", "obj
 
 
 def results(folder: str | Path) -> "DataFrame":
-    """All finished trials of a sweep as a data frame: one row per trial, seed, layer and object size.
+    """Return all finished trials of a sweep as a data frame: one row per trial, seed, layer and object size.
 
     A run without object records has one row without layer and size.
 
     Args:
-        folder: What `deformlab sweep` wrote, or a single run folder.
+        folder: A sweep folder, or a single run folder.
 
     Returns:
         A data frame with these columns:
@@ -36,7 +36,8 @@ def results(folder: str | Path) -> "DataFrame":
         - `folder` (the run folder)
 
     Raises:
-        RunFolderError: As for `read_trials`.
+        RunFolderError: The folder does not exist or has no finished run, or its runs have different data
+            sets, classes or scores, or were validated on different data.
     """
     import pandas as pd
 

@@ -103,7 +103,7 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
 
 
 def size_note(comparison: ObjectComparison) -> str:
-    """Defines small, medium and large objects in a sentence."""
+    """Define small, medium and large objects in a sentence."""
     thresholds = comparison.thresholds
     if thresholds is None:
         return "The images have no objects."
@@ -158,7 +158,7 @@ def deformable_layers(trials: Sequence[Trial]) -> Table | None:
 
 
 def _beside_published(table: Table, run: Run, number: int, values: Sequence[float | None]) -> Table:
-    """Adds a column with the values of the paper's table of that number, if the data set is the paper's."""
+    """Add a column with the values of the paper's table of that number, if the data set is the paper's."""
     dataset = run.result.dataset
     if dataset not in COLUMN or run.result.score.name != "miou":
         return table

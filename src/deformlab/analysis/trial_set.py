@@ -52,7 +52,7 @@ class TrialSet:
 
 
 def read_trials(folder: str | Path) -> TrialSet:
-    """Reads the finished runs of a sweep.
+    """Read the finished runs of a sweep.
 
     If the folder contains a `trials.json`, only the run folders listed there are read. If two runs have the
     same trial and seed, the later one counts.
@@ -169,7 +169,7 @@ def _require_same_classes(runs: Sequence[Run]) -> None:
 
 
 def _require_same_data(runs: Sequence[Run]) -> None:
-    """Refuses runs validated on different data. Early runs did not record their data and are accepted."""
+    """Refuse runs validated on different data. Early runs did not record their data and are accepted."""
     recorded = [run for run in runs if "val" in run.result.data]
     for run in recorded[1:]:
         ours, first = run.result.data["val"], recorded[0].result.data["val"]

@@ -168,12 +168,12 @@ class Trial:
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """The trial with the best mean score; None without trials."""
+    """Return the trial with the best mean score; None without trials."""
     return max(trials, key=lambda trial: trial.rank, default=None)
 
 
 def best_deformable(trials: Sequence[Trial]) -> Trial | None:
-    """The deformable or modulated trial with the best mean score among those with object records.
+    """Return the deformable or modulated trial with the best mean score among those with object records.
 
     None if there is none.
     """
@@ -186,7 +186,7 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def read_run(folder: Path) -> tuple[Run, list[str]]:
-    """Reads one run folder.
+    """Read one run folder.
 
     Returns:
         The run, and a line for each missing or damaged file other than `result.json`.
@@ -213,7 +213,7 @@ def read_run(folder: Path) -> tuple[Run, list[str]]:
 
 
 def group_by_trial(runs: Sequence[Run]) -> tuple[Trial, ...]:
-    """Groups runs by the name of their trial, in the order of the tables."""
+    """Group runs by the name of their trial, in the order of the tables."""
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.seed is None, run.seed or 0)):
         groups.setdefault(run.trial, []).append(run)
@@ -221,7 +221,7 @@ def group_by_trial(runs: Sequence[Run]) -> tuple[Trial, ...]:
 
 
 def _require_usable_records(run: Run, records: ObjectRecords) -> None:
-    """Checks that object records and scores are from the same validation.
+    """Check that object records and scores are from the same validation.
 
     The IoU of classes without objects can be computed from both, and must agree.
 

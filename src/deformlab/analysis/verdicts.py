@@ -37,16 +37,19 @@ class Finding:
     """A finding of the papers and the verdict on it, judged on the runs of a report.
 
     Attributes:
-        key: Identifier of the finding.
+        key: `deformable_beats_atrous`, `atrous_has_best_rate`, `dilation_grows_with_size`,
+            `background_between` or `looks_further_and_gains`.
         claim: What the papers found.
-        verdict: One of the verdicts of `deformlab.analysis.verdicts`, for example `holds`.
+        verdict: `holds`, `does not hold`, `too small to matter`, `inconclusive`, `seeds disagree`,
+            `seen with one seed`, `not seen with one seed` or `not measured`.
         sentence: The numbers behind the verdict.
         short: The effect, its interval and n in one line; empty without a number.
-        certainty: How well the seeds support the verdict.
+        certainty: How well the seeds support the verdict, for example `in 2 of 2 seeds, beyond the spread
+            over seeds`; may be empty.
         evidence: The numbers of each seed and further numbers, one line each.
         details: One line per layer or trial.
         trials: Names of the trials that the numbers come from.
-        holding: Number of seeds in which the claim holds, and number of all seeds.
+        holding: (number of seeds in which the claim holds, number of seeds).
     """
 
     key: str
@@ -108,7 +111,7 @@ def both(one: str, other: str) -> str:
 
 
 def agreement(together: str, alone: Sequence[str]) -> tuple[str, str, tuple[int, int]]:
-    """Combines the verdict on all seeds together with the verdicts on each seed alone.
+    """Combine the verdict on all seeds together with the verdicts on each seed alone.
 
     An inconclusive seed does not contradict the others, but then not every seed supports the verdict.
 

@@ -73,11 +73,10 @@ def run(runs: Sequence[Path], scale: float, shift: int, output: Path | None = No
     Raises:
         DeformlabError: A mistake that the user can fix.
     """
-    if not 1 < scale <= _MAX_SCALE or shift < 1:
-        raise ConfigError(
-            f"--scale {scale:g} --shift {shift}: the scale must be above 1 and at most {_MAX_SCALE}, and the "
-            "shift at least 1"
-        )
+    if not 1 < scale <= _MAX_SCALE:
+        raise ConfigError(f"--scale {scale:g}: must be above 1 and at most {_MAX_SCALE}")
+    if shift < 1:
+        raise ConfigError(f"--shift {shift}: must be at least 1")
     if output is not None and not output.absolute().parent.is_dir():
         raise ConfigError(f"--output {output}: the folder {output.parent} does not exist; create it first")
     # Open every run first, so that errors appear before minutes of measuring.

@@ -1,5 +1,6 @@
 """`deformlab show`: pictures of what a trained network does with one image."""
 
+import difflib
 import re
 import sys
 import time
@@ -60,9 +61,7 @@ def run(
     if kind == "units":
         return _units(checkpoint, images, output, **options)
     if kind not in (*KINDS, "all"):
-        raise ConfigError(
-            f"show {kind}: there is no such picture; choose one of {', '.join(KINDS)}, units, or all"
-        )
+        raise _unknown_kind(kind, (*KINDS, "units", "all"))
     if len(images) > 1:
         raise ConfigError(
             f"show {kind}: draws one image, but {len(images)} are given; several go with show units"
@@ -96,7 +95,9 @@ def _units(
 ) -> int:
     """Writes the page of units; `at` and `error_bound` are of other pictures and mean nothing to it."""
     if at:
-        raise ConfigError("--at: does not go with show units, whose page shows each unit that is clicked on")
+        raise ConfigError(
+            "--at: cannot be used with show units, whose page shows every unit that you click on"
+        )
     if not 1 <= levels <= 4:
         raise ConfigError(f"--levels {levels}: choose 1 to 4; each level has nine times as many samples")
     if output is not None and output.suffix != ".html":
@@ -259,10 +260,10 @@ class Show:
         """One of `KINDS`.
 
         Raises:
-            ConfigError: There is no such picture of this network.
+            ConfigError: `kind` is unknown, or this network has no such picture.
         """
         if kind not in KINDS:
-            raise ConfigError(f"there is no picture {kind!r}; choose one of {', '.join(KINDS)}, or all")
+            raise _unknown_kind(kind, KINDS)
         return getattr(self, f"_{kind}")()
 
     def save(self, kind: str, output: Path | None = None) -> list[Path]:
@@ -411,10 +412,16 @@ class Show:
         return units
 
 
+def _unknown_kind(kind: str, legal: Sequence[str]) -> ConfigError:
+    close = difflib.get_close_matches(kind, legal, n=1)
+    choose = f"did you mean {close[0]}? Choose" if close else "choose"
+    return ConfigError(f"unknown KIND {kind!r}; {choose} one of {', '.join(legal)}")
+
+
 def _pixel(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*", text)
     if match is None:
-        raise ConfigError(f"--at {text}: wants Y,X in pixels of the image, for example --at 120,200")
+        raise ConfigError(f"--at {text}: must be Y,X in pixels of the image, for example --at 120,200")
     return int(match[1]), int(match[2])
 
 
