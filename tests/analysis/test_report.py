@@ -117,7 +117,7 @@ def test_warnings_are_counted_on_top(compared_report):
 def test_markdown_has_the_order_of_the_page(compared_report):
     summary = (compared_report.page.parent / "report.md").read_text()
     titles = re.findall("(?m)^## (.+)", summary)
-    assert titles == ["Warnings", "Findings in detail", "Figures", "Tables", "Definitions"]
+    assert titles == ["Summary", "Warnings", "Findings in detail", "Figures", "Tables", "Definitions"]
     head = summary.split("## Warnings")[0]
     assert head.index("### Atrous rates against deformable convolution") < head.index("![")
     assert head.count("![") == 1
