@@ -78,7 +78,12 @@ def test_an_unknown_verb_names_the_verbs(capsys):
 
 def test_a_missing_configuration_is_one_line(capsys):
     assert main(["fit", "--config", "nowhere.yaml"]) == 2
-    assert "nowhere.yaml" in error_line(capsys)
+    assert error_line(capsys).endswith("--config nowhere.yaml: no such file")
+
+
+def test_a_configuration_without_its_option_is_told_where_it_goes(capsys):
+    assert main(["fit", "demo.yaml"]) == 2
+    assert "demo.yaml: give configuration files as --config demo.yaml" in error_line(capsys)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +239,7 @@ def test_a_file_in_the_working_directory_takes_no_modules_place(tmp_path):
 
 def test_a_training_without_a_length_is_refused(tmp_path, capsys):
     assert main(["fit", "--run_dir", str(tmp_path / "run"), "--wandb", "off"]) == 2
-    assert "nothing says how long to train" in error_line(capsys)
+    assert "the length of the training is not set" in error_line(capsys)
 
 
 @pytest.mark.parametrize("option", ["max_epochs", "max_steps"])
@@ -248,8 +253,15 @@ def test_a_training_of_no_length_is_refused(tiny_config, tmp_path, capsys, optio
     ("option", "value", "said"),
     [
         ("--model.dilaton", "3", "did you mean model.dilation?"),
-        ("--data.train_transform.flip", "x", "data.train_transform.flip: Expected a <class 'float'>"),
+        ("--data.train_transform.flip", "x", "data.train_transform.flip: must be a number, got x"),
         ("--trainer.max_epochs", "many", "trainer.max_epochs: must be int or null, got many"),
+        (
+            "--model.conv5",
+            "deformabel",
+            "--model.conv5: must be atrous, deformable or modulated, got deformabel",
+        ),
+        ("--model.dilation", "two", "--model.dilation: must be an integer, got two"),
+        ("--conifg", "demo.yaml", "demo.yaml: give configuration files as --config demo.yaml"),
         ("--trainer.accelerator", "gpu", "torch finds no GPU here"),
     ],
 )

@@ -194,7 +194,7 @@ def _report(arguments: list[str]) -> int:
         "Writes the papers' tables (Markdown, LaTeX, CSV), plots and a self-contained report.html from the "
         "runs of a sweep.",
     )
-    parser.add_argument("runs", type=Path, help="folder of a sweep, for example runs/dilation")
+    parser.add_argument("runs", type=Path, help="folder of a sweep, or one run folder")
     parser.add_argument("--output", type=Path, help="folder for the report (default: <runs>/report)")
     _add_smallest_effect(parser)
     options = parser.parse_args(arguments)
@@ -266,19 +266,16 @@ def _show(arguments: list[str]) -> int:
     parser.epilog = SHOW_EXAMPLES
     parser.add_argument("kind", metavar="KIND", help="the picture, see above")
     parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        type=Path,
-        help="a run folder, whose last checkpoint is used, or a checkpoint in one",
+        "checkpoint", metavar="RUN", type=Path, help="a run folder, or a checkpoint file in one"
     )
     parser.add_argument(
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="an image file, or the name of a sample of the network's data set",
+        help="an image file, or the name of a validation image",
     )
     parser.add_argument(
-        "--compare", type=Path, metavar="CHECKPOINT", help="a second network, drawn beside the first"
+        "--compare", type=Path, metavar="RUN", help="a second network, drawn beside the first"
     )
     parser.add_argument(
         "--at",
@@ -374,8 +371,14 @@ def _data(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     require_toolkit("'data check'")
-    from deformlab.data import CheckSettings, check_dataset
+    from deformlab.data import DATASETS, CheckSettings, check_dataset
+    from deformlab.data.files import FileDataset
 
+    if options.root is None and options.name in DATASETS and issubclass(DATASETS[options.name], FileDataset):
+        raise ConfigError(
+            f"give the folder of the data set: deformlab data check {options.name} ROOT, with "
+            f"{DATASETS[options.name].layout}"
+        )
     settings = CheckSettings.choose(options.name, options.config, options.object_sizes)
     report = check_dataset(options.name, options.root, **vars(settings), progress=sys.stderr.isatty())
     print(report.format())
@@ -395,4 +398,4 @@ def _doctor(arguments: list[str]) -> int:
 
 
 def _parser(verb: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"deformlab {verb}", description=description)
+    return argparse.ArgumentParser(prog=f"deformlab {verb}", description=description, allow_abbrev=False)

@@ -9,6 +9,15 @@ import yaml
 
 from deformlab.errors import ConfigError
 
+# The parser's names of simple types, in words.
+WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "pathlib.Path": "a path",
+}
+
 __all__ = ["check_yaml_files", "one_line", "with_suggestion"]
 
 
@@ -21,16 +30,39 @@ def one_line(message: str) -> str:
         text,
     )
     if union is None:
-        return text
+        return _simple(text)
     key, types, errors = union.groups()
     inner = re.search(r'Parser key "([^"]+)": (.*?)(?= Expected a <class \'NoneType\'>|$)', errors)
     if inner is not None:
-        return f"{key}.{inner[1]}: {inner[2]}"
+        wrong = _legal(inner[2])
+        return f"{key}.{inner[1]}: {wrong or inner[2]}"
     legal = [name.rpartition(".")[2] for name in re.findall(r"<class '([^']+)'>", types)]
     legal += re.findall(r"Literal\[(.*?)\]", types)
     names = " or ".join("null" if name == "NoneType" else name for name in legal)
     given = errors.rpartition("Given value: ")[2]
     return f"{key}: must be {names}, got {given}" if names else text
+
+
+def _simple(text: str) -> str:
+    """A message about a value of one type, or a configuration that does not exist, in words."""
+    key = re.match(r'Parser key "([^"]+)": (.*)', text)
+    wrong = key and _legal(key[2])
+    return f"--{key[1]}: {wrong}" if key and wrong else text
+
+
+def _legal(reason: str) -> str | None:
+    """What a value must be, from `Expected a TYPE. Got value: VALUE`; None for other types."""
+    expected = re.match(
+        r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])\. Got value: (.*)", reason
+    )
+    if expected is None:
+        return None
+    if expected[2] is None:
+        legal = WORDS.get(expected[1])
+    else:
+        *others, last = [name.strip().strip("'") for name in expected[2].split(",")]
+        legal = f"{', '.join(others)} or {last}" if others else last
+    return legal and f"must be {legal}, got {expected[3]}"
 
 
 def with_suggestion(text: str, known: Callable[[], Iterable[str]]) -> str:
@@ -40,6 +72,9 @@ def with_suggestion(text: str, known: Callable[[], Iterable[str]]) -> str:
         text: The message.
         known: Returns the names of all options; called only if one is unknown.
     """
+    file = re.search(r"unrecognized arguments: .*?(?<!\S)([^-\s]\S*\.ya?ml)(?!\S)", text)
+    if file is not None:
+        return f"{file[1]}: give configuration files as --config {file[1]}"
     unknown = re.search(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)", text)
     if unknown is None:
         return text
@@ -48,14 +83,18 @@ def with_suggestion(text: str, known: Callable[[], Iterable[str]]) -> str:
 
 
 def check_yaml_files(arguments: list[str]) -> None:
-    """Names the configuration file that is not valid YAML; the parser's own message does not.
+    """Names the configuration file that is missing or not valid YAML; the parser's own message does not.
 
     Raises:
-        ConfigError: A file on the command line is not valid YAML.
+        ConfigError: A file on the command line is missing or not valid YAML.
     """
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name = following if word in ("-c", "--config") else word.removeprefix("--config=")
-        if name and name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        if name == word or not name.endswith((".yaml", ".yml")):
+            continue
+        if not Path(name).exists():
+            raise ConfigError(f"--config {name}: no such file")
+        if Path(name).is_file():
             try:
                 yaml.safe_load(Path(name).read_text())
             except yaml.YAMLError as error:

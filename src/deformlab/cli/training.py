@@ -163,7 +163,7 @@ class TrainingCLI(LightningCLI):
             check_name(config.name)
         if config.ckpt_path is None and config.run_dir is None:
             raise ConfigError(
-                f"{self.subcommand}: no network is named; give --run_dir RUN or --ckpt_path FILE.ckpt"
+                f"{self.subcommand}: which network? Give --run_dir RUN or --ckpt_path FILE.ckpt"
             )
         if config.name is not None and config.run_dir is None:
             raise ConfigError("--name: the result is written to a run folder; give --run_dir RUN as well")
@@ -423,4 +423,4 @@ def run_training_verb(arguments: list[str]) -> None:
 def _known_options() -> list[str]:
     resolver = ConfigurationResolver()
     known = identities.flatten(resolver({"data": {"train_transform": {}, "eval_transform": {}}}))
-    return [*known, "run_dir", "ckpt_path", "name", "output"]
+    return [*known, "config", "run_dir", "ckpt_path", "name", "output"]

@@ -91,8 +91,10 @@ TEXTS = {
     "trainer.max_epochs": "Epochs to train.",
     "trainer.accelerator": "`cpu`, `gpu`, or `auto`: a GPU if present.",
     "trainer.devices": "Number of GPUs or CPU processes. `auto`: all GPUs, or one CPU process.",
-    "trainer.precision": "32-true unless set, bf16-mixed or 16-mixed.",
+    "trainer.precision": "32-true (default), bf16-mixed or 16-mixed.",
 }
+# In place of the upper-case end of an option's name.
+PLACEHOLDERS = {"config": "FILE", "run_dir": "RUN"}
 FIT_TEXTS = {
     "run_dir": "Run folder to write, or to continue. Default: runs/fit/<data set>-<conv5>-<time>; a training "
     "that was interrupted goes on after its last checkpoint.",
@@ -128,7 +130,7 @@ def add_run_options(parser: LightningArgumentParser) -> None:
         help="Version of the options' meaning, as recorded in a run's config.yaml.",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("predictions"), help="Folder for the class maps of predict (PNG)."
+        "--output", type=Path, default=Path("predictions"), help="Folder for the class maps (PNG)."
     )
 
 
@@ -164,7 +166,7 @@ def common_help(parser: argparse.ArgumentParser, verb: str) -> str:
         "",
         "Common options with their defaults (UPPER CASE: no default):"
         if verb == "fit"
-        else "Common options with their defaults, which the configuration of RUN replaces:",
+        else "Common options with their defaults; the configuration of RUN overrides them:",
     ]
     for group, names in COMMON_OPTIONS[verb].items():
         lines += [f"{group}:", *(line for name in names for line in _option_lines(actions[name]))]
@@ -175,7 +177,7 @@ def _option_lines(action: argparse.Action) -> list[str]:
     """An option with its default, and the first sentence of its text in the second column."""
     value = _plain(action.default)
     if action.default is None:
-        value = re.split(r"[._]", action.dest)[-1].upper()
+        value = PLACEHOLDERS.get(action.dest) or re.split(r"[._]", action.dest)[-1].upper()
     text = re.sub(r" \([^()]*\)", "", " ".join((action.help or "").split()))
     text = text.split(". ")[0].split("; ")[0].rstrip(".")
     first, *more = textwrap.wrap(text[:1].upper() + text[1:], WIDTH - COLUMN)
@@ -213,6 +215,7 @@ def cli_settings() -> dict[str, Any]:
                     "description": text,
                     "usage": USAGE.format(verb=verb),
                     "add_help": False,
+                    "allow_abbrev": False,
                     "exit_on_error": False,
                 }
                 for verb, text in DESCRIPTIONS.items()
@@ -264,8 +267,8 @@ def check_length(trainer: Any) -> None:
         if trainer.fast_dev_run or trainer.overfit_batches:
             return
         raise ConfigError(
-            "fit: nothing says how long to train; give --config FILE.yaml, for example "
-            "experiments/camvid.yaml, or --trainer.max_epochs N"
+            "fit: the length of the training is not set; give --config FILE.yaml (to continue a run: "
+            "--config RUN/config.yaml), or --trainer.max_epochs N"
         )
     for name in ("max_epochs", "max_steps"):
         value = getattr(trainer, name)

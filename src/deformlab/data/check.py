@@ -448,7 +448,7 @@ def _grouped(faults: Sequence[Fault], root: str | None) -> list[str]:
             continue
         named = ", ".join(_relative(file, root) for file in at[:_FILES_NAMED])
         more = f" and {len(at) - _FILES_NAMED} more" if len(at) > _FILES_NAMED else ""
-        lines.append(f"{len(at)} files, each: {what}: {named}{more}")
+        lines.append(f"{what} ({len(at)} places: {named}{more})")
     return lines
 
 

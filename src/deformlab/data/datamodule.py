@@ -43,7 +43,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             accumulate_grad_batches images.
         val_batch_size: Evaluation images per process, at least 1; more than 1 only if all images have the
             same size.
-        num_workers: Number of processes that load and transform samples; 0 uses the training process.
+        num_workers: Number of processes that load and transform images; 0 uses the training process.
         train_transform: Random transform of training samples; None flips and normalises.
         eval_transform: Transform of evaluation samples; None normalises.
         seed: Seed of order and augmentation, 0 to `2**32 - 1`.

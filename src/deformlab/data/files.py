@@ -102,9 +102,7 @@ class FileDataset(SegmentationDataset):
             )
         folder = Path(root).expanduser()
         if not folder.is_dir():
-            raise DatasetError(
-                f"{folder}: no such folder; data.root of {cls.name!r} is the one with {cls.layout}"
-            )
+            raise DatasetError(f"{folder}: no such folder; {cls.name!r} needs a folder with {cls.layout}")
         return folder
 
     @classmethod

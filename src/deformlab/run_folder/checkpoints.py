@@ -108,7 +108,10 @@ def check_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; train a network with deformlab fit")
+        raise CheckpointError(
+            f"{path}: no such checkpoint; the run folder has none (perhaps it was copied without its "
+            "checkpoints); give --ckpt_path FILE.ckpt"
+        )
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="meta")
     except Exception as error:

@@ -40,7 +40,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / FILE
     if not path.is_file():
-        raise RunFolderError(f"{path}: no such file; name a run folder of deformlab fit")
+        raise RunFolderError(f"{path}: no such file; give a folder that deformlab fit wrote")
     return read_yaml(path, "configuration")
 
 

@@ -78,7 +78,9 @@ def read_sweep(path: str | Path) -> SweepSpecification:
     def fail(problem: str) -> NoReturn:
         raise ConfigError(f"{path}: {problem}")
 
-    _check_keys(content, SWEEP_KEYS, fail, "")
+    configuration = {"model", "data", "trainer"} & set(content)
+    hint = "; this is a configuration for fit, not a sweep file" if configuration else ""
+    _check_keys(content, SWEEP_KEYS, fail, "", hint)
     for key in ("name", "base", "seeds", "trials"):
         if key not in content:
             fail(f"the key '{key}' is missing; a sweep needs name, base, seeds and trials")
@@ -177,12 +179,14 @@ def _settings(settings: Any, where: str, fail: Fail) -> dict[str, Any]:
     return settings
 
 
-def _check_keys(mapping: Mapping[Any, Any], legal: tuple[str, ...], fail: Fail, where: str) -> None:
+def _check_keys(
+    mapping: Mapping[Any, Any], legal: tuple[str, ...], fail: Fail, where: str, advice: str = ""
+) -> None:
     for key in mapping:
         if key not in legal:
             close = difflib.get_close_matches(str(key), legal, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            fail(f"{where}unknown key {key!r}{hint}; legal: {', '.join(legal)}")
+            fail(f"{where}unknown key {key!r}{hint}; legal: {', '.join(legal)}{advice}")
 
 
 def _is_name(name: object) -> bool:
