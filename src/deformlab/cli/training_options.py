@@ -215,7 +215,6 @@ def cli_settings() -> dict[str, Any]:
                     "description": text,
                     "usage": USAGE.format(verb=verb),
                     "add_help": False,
-                    "allow_abbrev": False,
                     "exit_on_error": False,
                 }
                 for verb, text in DESCRIPTIONS.items()
