@@ -294,3 +294,8 @@ def test_sampling_at_the_predicted_offsets_gives_the_output_of_the_layer():
     assert offset.shape == (1, 18, 8, 9)
     assert 0 < mask.min() < mask.max() < 1
     torch.testing.assert_close(layer.sample(x, offset, mask), layer(x))
+
+
+def test_offsets_of_an_unbatched_input_are_refused():
+    with pytest.raises(ValueError, match="input must be"):
+        DeformConv2d(2, 2, 3).predict_offsets(torch.zeros(2, 8, 8))

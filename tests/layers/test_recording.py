@@ -105,3 +105,20 @@ def test_an_error_while_reading_ends_the_forward_pass():
     ):
         nn.Sequential(first, second)(torch.randn(1, 4, 5, 7))
     assert reached == {}
+
+
+def test_a_layer_that_is_not_a_convolution_is_refused():
+    with (
+        pytest.raises(TypeError, match="layer 'x' is not a convolution"),
+        record_offsets({"x": nn.Linear(2, 2)}),
+    ):
+        pass
+
+
+def test_a_module_called_with_keyword_arguments_only_is_refused():
+    conv = nn.Conv2d(1, 1, 1)
+    with (
+        record_forward({"x": conv}, lambda name, input, output: output),
+        pytest.raises(TypeError, match="x was called without positional"),
+    ):
+        conv(input=torch.zeros(1, 1, 2, 2))

@@ -186,5 +186,5 @@ def test_the_command_line_explains_every_option_of_the_model():
 def test_an_unknown_option_in_python_is_refused():
     with pytest.raises(TypeError, match="dilaton"):
         task(dilaton=3)
-    with pytest.raises(ConfigError, match="dilation must be in 1 to 4096, got 0"):
+    with pytest.raises(ConfigError, match="dilation must be an integer in 1 to 4096, got 0"):
         task(dilation=0)

@@ -21,15 +21,15 @@ def convert_offset_names(network: nn.Module, state_dict: Mapping[str, Tensor]) -
 
     For a layer `conv2`, the checkpoint may contain `conv2.conv_offset.weight` (mmcv, mmdetection, deformlab)
     or `conv2_offset.weight` (detectron2); the same holds for the bias. All other names stay the same. The
-    checkpoint may lack the offsets of a layer, for example if it is of a plain network; they are then missing
+    checkpoint may lack the offsets of a layer, for example if it comes from a plain network; they are then missing
     from the result as well.
 
     mmcv and detectron2 predict the offsets at the dilation of the deformable layer and multiply each sample
     by a sigmoid. To compute the same, use the defaults `offset_dilation=None` and `modulation_scale=1`.
 
     Args:
-        network: The network into which the checkpoint will be loaded. Except for the offsets, its parameters
-            have the checkpoint's names.
+        network: The network into which the checkpoint will be loaded. Apart from the offset weights, its
+            parameters must have the same names as in the checkpoint.
         state_dict: The checkpoint's parameters by name.
 
     Returns:
@@ -41,7 +41,8 @@ def convert_offset_names(network: nn.Module, state_dict: Mapping[str, Tensor]) -
             belong to no deformable layer of the network.
 
     Example:
-        >>> network.load_state_dict(convert_offset_names(network, torch.load("detectron2.pth")))
+        >>> weights = torch.load("detectron2.pth", weights_only=True)["model"]
+        >>> network.load_state_dict(convert_offset_names(network, weights))
     """
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, DeformConv2d)}
     converted = dict(state_dict)

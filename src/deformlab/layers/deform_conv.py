@@ -24,7 +24,10 @@ class _OffsetConv2d(nn.Conv2d):
 
 
 class DeformConv2d(nn.Conv2d):
-    """A drop-in replacement for `nn.Conv2d` that learns where each output cell samples the input.
+    """A replacement for `nn.Conv2d` that learns where each output cell samples the input.
+
+    Unlike `nn.Conv2d`, it always pads with zeros (there is no `padding_mode`) and needs a batched input
+    (N, C, H, W).
 
     A convolution over the same input, `conv_offset`, predicts the offsets. Its parameters start at zero, so
     the layer initially computes the plain convolution (times `modulation_scale / 2` if it is modulated).
@@ -49,11 +52,13 @@ class DeformConv2d(nn.Conv2d):
             each >= 1.
         groups: Number of channel groups of the weight, >= 1.
         bias: Whether to add a learned bias.
-        deform_groups: Number of channel groups of the input with separate offsets, >= 1.
+        deform_groups: Number of channel groups of the input with separate offsets, >= 1; must divide
+            `in_channels`.
         modulated: Whether to multiply each sample by `modulation_scale * sigmoid(logit)` (DCNv2).
         offset_dilation: Dilation of `conv_offset`, one number or (height, width), each >= 1. None uses
-            `dilation`, as in the paper; the authors' DeepLab code uses 1.
-        modulation_scale: Largest factor of a sample, > 0. DCNv2's paper has 1. Its code has 2, with which the
+            `dilation`, as in the paper; the authors' DeepLab code uses 1. In each direction,
+            (dilation - offset_dilation)·(kernel_size - 1) must be even and at most 2·padding.
+        modulation_scale: Largest factor of a sample, > 0. The DCNv2 paper uses 1. Its code uses 2, so that the
             layer initially computes exactly the plain convolution.
         boundary: Which samples near the border count: `zeros` (the authors' v2 operator) or `clamp` (their v1
             operator). See `deformlab.ops.deform_conv2d`.
@@ -162,9 +167,8 @@ class DeformConv2d(nn.Conv2d):
 
         Raises:
             ValueError: The input does not have four dimensions.
+            RuntimeError: The input has a wrong number of channels or dtype, or is too small for the kernel.
         """
-        if input.dim() != 4:
-            raise ValueError(f"input must be (N, C, H, W), got a tensor of shape {tuple(input.shape)}")
         return self.sample(input, *self.predict_offsets(input))
 
     def predict_offsets(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -177,7 +181,12 @@ class DeformConv2d(nn.Conv2d):
             The offsets (N, 2·G·K, H_out, W_out), in cells of the input, with (dy, dx) interleaved per tap;
             and the modulation (N, G·K, H_out, W_out), from 0 to `modulation_scale`, or None if the layer is
             not modulated. G is `deform_groups`, and K is the number of taps.
+
+        Raises:
+            ValueError: The input does not have four dimensions.
         """
+        if input.dim() != 4:
+            raise ValueError(f"input must be (N, C, H, W), got a tensor of shape {tuple(input.shape)}")
         offset = self.conv_offset(input)
         if not self.modulated:
             return offset, None

@@ -32,7 +32,7 @@ def record_forward(
         modules: The modules to record, by a name of your choice.
         read: Called as `read(name, input, output)` after each forward pass of a module, with the first input
             and the output of the module. Both are still attached to the autograd graph. An error raised by
-            `read` ends the forward pass.
+            `read` ends the forward pass. A module that is called with keyword arguments only is a TypeError.
 
     Yields:
         A dictionary from the name of a module to what `read` last returned for it. It fills while the network
@@ -46,6 +46,10 @@ def record_forward(
 
     def hook(name: str) -> Callable[..., None]:
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not inputs:
+                raise TypeError(
+                    f"{name} was called without positional arguments; pass its input as the first"
+                )
             recorded[name] = read(name, inputs[0], output)
 
         return keep
@@ -77,7 +81,13 @@ def record_offsets(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Tensor
         >>> with record_offsets({"layer4.2.conv2": model.backbone.layer4[2].conv2}) as offsets:
         ...     model(image)
         >>> offsets["layer4.2.conv2"].shape
+
+    Raises:
+        TypeError: A layer is not a convolution.
     """
+    for name, layer in layers.items():
+        if not isinstance(layer, nn.Conv2d):
+            raise TypeError(f"layer {name!r} is not a convolution")
 
     def read(name: str, input: Tensor, output: Tensor) -> Tensor:
         layer = layers[name]

@@ -6,7 +6,7 @@ To add another family, write a subclass of `Backbone` and decorate it with `regi
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, TypeGuard, TypeVar
 
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ class BackboneConfig:
 
     width: float = 1.0
     """Factor on the number of channels of every layer, > 0 and <= 64. The results are rounded to multiples of
-    8."""
+    8, at least 8."""
 
     output_stride: Literal[8, 16, 32] = 16
     """Input pixels per cell of the last feature map. At 8, conv4 has dilation 2 instead of a stride."""
@@ -45,7 +45,8 @@ class BackboneConfig:
     """The kind of the last 3x3 convolutions: `atrous`, `deformable` (DCNv1) or `modulated` (DCNv2)."""
 
     dilation: int = 2
-    """Dilation of every 3x3 convolution of conv5, in cells of its output map, 1 to 4096."""
+    """Dilation of every 3x3 convolution of conv5, in cells of the convolution's input,
+    1 to 4096."""
 
     num_deformable_layers: int | Literal["all"] = 3
     """How many 3x3 convolutions are deformable, counted from the end of the backbone; a basic block has two.
@@ -67,7 +68,7 @@ class BackboneConfig:
     operator) or `clamp` (their v1 operator, DCNv1's code)."""
 
     batch_norm: Literal["trainable", "frozen", "sync"] = "trainable"
-    """`trainable`, `frozen` (global statistics, fixed γ and β, as in the papers) or `sync` (statistics over
+    """`trainable`, `frozen` (running statistics, fixed γ and β, as in the papers) or `sync` (statistics over
     all processes)."""
 
     freeze_at: Literal[0, 1, 2, 3, 4, 5] = 0
@@ -79,18 +80,26 @@ class BackboneConfig:
         check_choices(self)
         if self.backbone not in BACKBONES:
             raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
-        if not 0 < self.width <= MAX_WIDTH:
-            raise ConfigError(f"width must be > 0 and <= {MAX_WIDTH}, got {self.width}")
+        if not _is_number(self.width) or not 0 < self.width <= MAX_WIDTH:
+            raise ConfigError(f"width must be > 0 and <= {MAX_WIDTH}, got {self.width!r}")
         for name, cells in (("dilation", self.dilation), ("offset_dilation", self.offset_dilation)):
-            if cells is not None and not 1 <= cells <= MAX_DILATION:
-                raise ConfigError(f"{name} must be in 1 to {MAX_DILATION}, got {cells}")
+            if cells is not None and not (_is_integer(cells) and 1 <= cells <= MAX_DILATION):
+                raise ConfigError(f"{name} must be an integer in 1 to {MAX_DILATION}, got {cells!r}")
         count = self.num_deformable_layers
-        if count != "all" and not (isinstance(count, int) and count >= 0):
+        if count != "all" and not (_is_integer(count) and count >= 0):
             raise ConfigError(f"num_deformable_layers must be 'all' or >= 0, got {count!r}")
-        if self.deform_groups < 1:
-            raise ConfigError(f"deform_groups must be >= 1, got {self.deform_groups}")
-        if not self.modulation_scale > 0:
-            raise ConfigError(f"modulation_scale must be > 0, got {self.modulation_scale}")
+        if not _is_integer(self.deform_groups) or self.deform_groups < 1:
+            raise ConfigError(f"deform_groups must be an integer >= 1, got {self.deform_groups!r}")
+        if not _is_number(self.modulation_scale) or not self.modulation_scale > 0:
+            raise ConfigError(f"modulation_scale must be a number > 0, got {self.modulation_scale!r}")
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Backbone(nn.Module, ABC):
@@ -123,7 +132,7 @@ class Backbone(nn.Module, ABC):
             image: (N, 3, H, W), normalised.
 
         Returns:
-            (N, C, H / s, W / s), where s is the stride of the stem.
+            (N, C, ceil(H / s), ceil(W / s)), where s is the stride of the stem.
         """
 
     @abstractmethod

@@ -9,7 +9,7 @@ __all__ = ["BATCH_NORMS", "FrozenBatchNorm2d"]
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that always uses its global statistics, and whose γ and β are not trained.
+    """Batch norm that always uses its running statistics, and whose γ and β are not trained.
 
     It has the same state as `nn.BatchNorm2d`, so a checkpoint of either loads into the other.
 

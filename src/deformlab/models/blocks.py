@@ -48,7 +48,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(in_channels, channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute (N, channels, H / stride, W / stride) from (N, in_channels, H, W)."""
+        """Compute (N, channels, ceil(H / stride), ceil(W / stride)) from (N, in_channels, H, W)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.bn2(self.conv2(x))
@@ -94,7 +94,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute (N, 4·channels, H / stride, W / stride) from (N, in_channels, H, W)."""
+        """Compute (N, 4·channels, ceil(H / stride), ceil(W / stride)) from (N, in_channels, H, W)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))

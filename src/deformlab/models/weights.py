@@ -18,9 +18,10 @@ IMAGENET_URL = "https://download.pytorch.org/models/"
 def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
     """Load the weights of a classification network into a backbone, except for its classifier (`fc`).
 
-    If the checkpoint is of a complete network whose backbone is called `backbone` (mmdetection), only the
+    If the checkpoint contains a complete network whose backbone is called `backbone` (mmdetection), only the
     weights under `backbone.` are loaded. Offset weights may have any of the names that
-    `deformlab.layers.convert_offset_names` accepts.
+    `deformlab.layers.convert_offset_names` accepts. A checkpoint may lack offset weights, but offset weights of
+    layers that are not deformable here are an error.
 
     Args:
         backbone: The network to load into.
@@ -33,7 +34,7 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
 
     Raises:
         ConfigError: There are no ImageNet weights for this backbone.
-        CheckpointError: The file cannot be downloaded or read, or is of another architecture.
+        CheckpointError: The file cannot be downloaded or read, or has a different architecture.
     """
     if source == "imagenet":
         weights, source = _from_hub(backbone)
@@ -49,6 +50,9 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
 def load_model_weights(model: nn.Module, path: str | Path) -> list[str]:
     """Load the weights of a complete network, for example those of an atrous network into a deformable one.
 
+    A checkpoint may lack offset weights, but offset weights of layers that are not deformable here are an
+    error.
+
     Args:
         model: The network to load into.
         path: A checkpoint of a deformlab training, or a file with a `state_dict` of the network.
@@ -58,7 +62,7 @@ def load_model_weights(model: nn.Module, path: str | Path) -> list[str]:
         their initial value of zero.
 
     Raises:
-        CheckpointError: The file cannot be read or is of another architecture.
+        CheckpointError: The file cannot be read or has a different architecture.
     """
     weights = _read(Path(path))
     prefix = "model."
@@ -80,8 +84,9 @@ def _from_hub(backbone: Backbone) -> tuple[dict[str, Tensor], Path]:
     name, width = backbone.config.backbone, backbone.config.width
     if name not in backbone.imagenet_files or width != 1:
         raise ConfigError(
-            f"there are no ImageNet weights for {name} at width {width:g}: choose one of "
-            f"{', '.join(backbone.imagenet_files)} at width 1, or omit backbone_weights"
+            f"there are no ImageNet weights for {name} at width {width:g}; they exist for "
+            f"{', '.join(backbone.imagenet_files)} at width 1; load a checkpoint file, or train from random "
+            "weights"
         )
     file_name = backbone.imagenet_files[name]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -101,7 +106,7 @@ def _from_hub(backbone: Backbone) -> tuple[dict[str, Tensor], Path]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise CheckpointError(f"checkpoint file {path} does not exist: check the path")
+        raise CheckpointError(f"{path} is not a file; give a checkpoint file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the unpickler raise any exception
@@ -122,7 +127,10 @@ def _load(module: nn.Module, weights: dict[str, Tensor], source: str | Path, opt
     try:
         weights = convert_offset_names(module, weights)
     except CheckpointError as error:
-        raise CheckpointError(f"{source} is of another architecture: {error}; check {options}") from error
+        raise CheckpointError(
+            f"{source} has offset weights that do not fit this network: {error}; set conv5, "
+            "num_deformable_layers and deform_groups as in the checkpoint"
+        ) from error
     own = module.state_dict()
     missing = []
     for name in own | weights:

@@ -34,7 +34,7 @@ def deform_conv2d(
     to rounding.
 
     A sample at position (y, x) is interpolated bilinearly between the four cells around it. `boundary`
-    determines which samples count near the border; the rules below are for y, and x is treated alike. A
+    determines which samples count near the border; the rules below are for y; the same rules apply to x. A
     sample that does not count is zero and passes no gradient.
 
     - `zeros` (the authors' v2 operator, mmcv): samples with -1 < y < H count. Cells outside the image are
@@ -73,7 +73,7 @@ def deform_conv2d(
 
     Returns:
         (N, O, P, Q), in the dtype of the input, with
-        P = (H + 2·padding - dilation·(kh - 1) - 1) // stride + 1 and Q alike.
+        P = (H + 2·padding - dilation·(kh - 1) - 1) // stride + 1, and likewise for Q.
 
     Raises:
         TypeError: An argument has a wrong type, dtype or device.

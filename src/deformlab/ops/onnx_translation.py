@@ -19,6 +19,9 @@ def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     ONNX Runtime interpolate with zeros there, as deformlab does.) 16-bit tensors are computed in float32,
     because 16-bit coordinates would be too coarse.
 
+    Only `boundary="zeros"` can be exported, with `opset_version` >= 19; otherwise the export raises a
+    ValueError.
+
     If the compiled library is not loaded, the table is empty: the plain PyTorch implementation runs instead,
     and it exports without a table.
 

@@ -38,8 +38,8 @@ class BaseTask(pl.LightningModule, ABC):
         num_classes: Number of classes of the data set; the command line takes it from the data.
         backbone_weights: ImageNet weights of the backbone: a checkpoint file in torchvision's naming, or
             `imagenet`; None initialises them at random.
-        init_weights: A checkpoint of this task to start from, atrous or deformable; offset convolutions that
-            it lacks start at zero. None starts from the other weights.
+        init_weights: Checkpoint of a deformlab network to start from. An atrous one can start a deformable
+            network, but not the reverse. None starts from the other weights.
         optimization: Learning rates and schedule.
         backbone: The options of `BackboneConfig` by name.
 
@@ -162,8 +162,8 @@ class BaseTask(pl.LightningModule, ABC):
         warmup = self.optimization.warmup_steps
         if 2 * warmup > total_steps:
             rank_zero_info(
-                f"the training is short: {warmup} of its {total_steps} steps are warm-up; train longer, or "
-                "lower --model.optimization.warmup_steps"
+                f"the warm-up ({warmup} steps) is too long for this training (steps in all: {total_steps}); "
+                "train longer, or lower --model.optimization.warmup_steps"
             )
         optimizer, scheduler = sgd_with_schedule(self.model, self.optimization, total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
