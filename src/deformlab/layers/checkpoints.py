@@ -21,8 +21,8 @@ def convert_offset_names(network: nn.Module, state_dict: Mapping[str, Tensor]) -
 
     For a layer `conv2`, the checkpoint may contain `conv2.conv_offset.weight` (mmcv, mmdetection, deformlab)
     or `conv2_offset.weight` (detectron2); the same holds for the bias. All other names stay the same. The
-    checkpoint may lack the offsets of a layer, for example if it comes from a plain network; they are then missing
-    from the result as well.
+    checkpoint may lack the offsets of a layer, for example if it comes from a plain network; they are then
+    missing from the result as well.
 
     mmcv and detectron2 predict the offsets at the dilation of the deformable layer and multiply each sample
     by a sigmoid. To compute the same, use the defaults `offset_dilation=None` and `modulation_scale=1`.

@@ -58,8 +58,8 @@ class DeformConv2d(nn.Conv2d):
         offset_dilation: Dilation of `conv_offset`, one number or (height, width), each >= 1. None uses
             `dilation`, as in the paper; the authors' DeepLab code uses 1. In each direction,
             (dilation - offset_dilation)·(kernel_size - 1) must be even and at most 2·padding.
-        modulation_scale: Largest factor of a sample, > 0. The DCNv2 paper uses 1. Its code uses 2, so that the
-            layer initially computes exactly the plain convolution.
+        modulation_scale: Largest factor of a sample, > 0. The DCNv2 paper uses 1. Its code uses 2, so that
+            the layer initially computes exactly the plain convolution.
         boundary: Which samples near the border count: `zeros` (the authors' v2 operator) or `clamp` (their v1
             operator). See `deformlab.ops.deform_conv2d`.
         device: Device of the parameters.

@@ -20,8 +20,8 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> list[str]:
 
     If the checkpoint contains a complete network whose backbone is called `backbone` (mmdetection), only the
     weights under `backbone.` are loaded. Offset weights may have any of the names that
-    `deformlab.layers.convert_offset_names` accepts. A checkpoint may lack offset weights, but offset weights of
-    layers that are not deformable here are an error.
+    `deformlab.layers.convert_offset_names` accepts. A checkpoint may lack offset weights, but offset weights
+    of layers that are not deformable here are an error.
 
     Args:
         backbone: The network to load into.

@@ -38,7 +38,8 @@ class Evaluation:
 
     object_sizes: tuple[float, float] | Literal["thirds"] = (96.0**2, 224.0**2)
     """Two areas in pixels, 0 < first <= second: objects below the first are small, above the second large
-    (DCNv1 table 2: 96² and 224²). `thirds`: areas that divide the validated objects into three equal parts."""
+    (DCNv1 table 2: 96² and 224²). `thirds`: areas that divide the validated objects into three equal
+    parts."""
 
     object_area: Literal["box", "mask"] = "box"
     """An object's area: `box`, that of its bounding box (DCNv1); `mask`, its number of pixels."""
