@@ -374,10 +374,10 @@ def _data(arguments: list[str]) -> int:
     from deformlab.data import DATASETS, CheckSettings, check_dataset
     from deformlab.data.files import FileDataset
 
-    if options.root is None and options.name in DATASETS and issubclass(DATASETS[options.name], FileDataset):
+    kind = DATASETS.get(options.name)
+    if options.root is None and kind is not None and issubclass(kind, FileDataset):
         raise ConfigError(
-            f"give the folder of the data set: deformlab data check {options.name} ROOT, with "
-            f"{DATASETS[options.name].layout}"
+            f"give the folder of the data set: deformlab data check {options.name} ROOT, with {kind.layout}"
         )
     settings = CheckSettings.choose(options.name, options.config, options.object_sizes)
     report = check_dataset(options.name, options.root, **vars(settings), progress=sys.stderr.isatty())

@@ -205,7 +205,7 @@ class Show:
 
     Args:
         checkpoint: A run folder or a checkpoint in one.
-        image: An image file, or the name of a sample of the network's data set.
+        image: An image file, or the name of an image of the network's data set.
         compare: A second run folder or checkpoint, drawn beside the first.
         at: Pixels `Y,X` of the image whose units are drawn; none to choose by what is in the image.
         layer: The layer to look at; None for the last ones.
