@@ -288,4 +288,4 @@ def test_a_training_that_is_mostly_warm_up_is_said(tiny_config, tmp_path, caplog
     arguments = ["fit", "--config", str(tiny_config), "--run_dir", str(tmp_path / "run"), "--wandb", "off"]
     with caplog.at_level("INFO"):
         assert main([*arguments, "--model.optimization.warmup_steps", "50"]) == 0
-    assert "the training is short: 50 of its 4 steps are warm-up" in caplog.text
+    assert "the warm-up (50 steps) is too long for this training (steps in all: 4)" in caplog.text

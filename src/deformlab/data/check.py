@@ -54,7 +54,8 @@ class CheckSettings:
         Args:
             dataset: The data set's name; `data.options` of a configuration for another data set are ignored.
             config: A configuration of `fit`, for example the config.yaml of a run; None if there is none.
-            object_sizes: Two increasing areas in pixels, which take precedence over `config`; or None.
+            object_sizes: Two areas in pixels, 0 < first <= second, which take precedence over `config`;
+                or None.
 
         Raises:
             ConfigError: The file is missing or not a configuration, or the areas are illegal.
