@@ -64,24 +64,29 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
     if not comparison.trials:
         return found
     found += [
-        ("[ ]", "95 % interval from resampling images, all seeds together."),
+        (
+            "[ ]",
+            "95 % interval from resampling images, all seeds together. It does not include the variation "
+            "between seeds.",
+        ),
         (
             "Effective dilation",
             "Mean distance between adjacent sampling locations of a filter, in cells of the layer's input "
-            "feature map. For an atrous layer it equals the dilation.",
+            "feature map. A filter is the kernel at one position. In an atrous layer, the value is its "
+            "dilation.",
         ),
         ("Object size", size_note(comparison)),
         (
             "Interior filters",
-            "Neither the undeformed filter nor the offset convolution reads the zero padding. Filters that "
-            "read it differ in effective dilation for that reason alone, and large objects and background "
-            "have more of them than small objects.",
+            "Neither the undeformed filter nor the offset convolution reads the zero padding. Zero padding "
+            "by itself changes effective dilation, and the share of filters that read it differs between "
+            "object sizes, so they are left out.",
         ),
         (
             "At the same position",
-            "The difference between two object sizes that position does not explain: least squares with one "
-            "constant for each position of the feature map and one for each object size. The raw difference "
-            "is that of the plain means over the same filters.",
+            "Difference between two object sizes after adjusting for position in the feature map, by least "
+            "squares with one constant for each position and one for each object size. The raw difference is "
+            "that of the plain means over the same filters.",
         ),
         (
             "Recall and IoU of objects",
