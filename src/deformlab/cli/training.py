@@ -409,7 +409,7 @@ def run_training_verb(arguments: list[str]) -> None:
         arguments: The command line from the verb on.
 
     Raises:
-        DeformlabError: Something the user can mend.
+        DeformlabError: A mistake that the user can fix.
     """
     silence_developer_messages()
     try:

@@ -97,7 +97,7 @@ TEXTS = {
 PLACEHOLDERS = {"config": "FILE", "run_dir": "RUN"}
 FIT_TEXTS = {
     "run_dir": "Run folder to write, or to continue. Default: runs/fit/<data set>-<conv5>-<time>; a training "
-    "that was interrupted goes on after its last checkpoint.",
+    "that was interrupted continues after its last checkpoint.",
 }
 
 

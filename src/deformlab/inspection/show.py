@@ -56,7 +56,7 @@ def run(
         The exit code.
 
     Raises:
-        DeformlabError: Something the user can mend.
+        DeformlabError: A mistake that the user can fix.
     """
     if kind == "units":
         return _units(checkpoint, images, output, **options)
@@ -93,7 +93,7 @@ def _units(
     levels: int,
     error_bound: float,
 ) -> int:
-    """Writes the page of units; `at` and `error_bound` are of other pictures and mean nothing to it."""
+    """Writes the page of units; `at` and `error_bound` do not apply to it."""
     if at:
         raise ConfigError(
             "--at: cannot be used with show units, whose page shows every unit that you click on"
