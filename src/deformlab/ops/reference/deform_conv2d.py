@@ -1,4 +1,4 @@
-"""Deformable convolution in plain PyTorch: the specification of the native kernels, and their replacement.
+"""Deformable convolution in plain PyTorch.
 
 Source: DCNv1 (arXiv 1703.06211), section 2.1; for `mask`, DCNv2 (arXiv 1811.11168), section 3.2.
 
