@@ -7,7 +7,7 @@ from deformlab.callbacks.object_files import measured_objects
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
 from deformlab.callbacks.run_writer import RunWriter, measured_sizes
-from deformlab.callbacks.score import class_scores, logged_score, monitored, score_name
+from deformlab.callbacks.score import class_scores, logged_score, monitored, other_scores, score_name
 from deformlab.callbacks.termination import Termination
 from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, ResilientWandbLogger
 
@@ -30,5 +30,6 @@ __all__ = [
     "measured_objects",
     "measured_sizes",
     "monitored",
+    "other_scores",
     "score_name",
 ]

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from deformlab import ops, provenance
 from deformlab.callbacks.object_files import measured_objects
-from deformlab.callbacks.score import class_scores, logged_score
+from deformlab.callbacks.score import class_scores, logged_score, other_scores
 from deformlab.errors import ConfigError
 from deformlab.records import REGIONS, ObjectMeasurement, SizeRow, by_size
 from deformlab.run_folder import (
@@ -62,7 +62,7 @@ class RunWriter(pl.Callback):
         self._name = name
         self._options = dict(options)
         # Scores of a measurement after the training; None means those of the last epoch.
-        self._scores: tuple[Score, ClassScores] | None = None
+        self._scores: tuple[Score, ClassScores, dict[str, float | None]] | None = None
         self._measured_step = -1
         self._trained_epochs = 0
         self._thresholds: list[float] = []
@@ -194,6 +194,7 @@ class RunWriter(pl.Callback):
         self._scores = (
             logged_score(pl_module, metrics, "val"),
             class_scores(pl_module, metrics, "val", datamodule.classes),
+            other_scores(pl_module, metrics, "val"),
         )
         if trainer.is_global_zero:
             self._write_epochs()
@@ -215,16 +216,20 @@ class RunWriter(pl.Callback):
             reason = f"{type(exception).__name__}: {exception}".splitlines()[0]
             self._write_result(trainer, pl_module, "failed", reason)
 
-    def _objects(self, trainer: pl.Trainer, task: Any) -> ObjectMeasurement:
+    def _objects(self, trainer: pl.Trainer, task: Any) -> ObjectMeasurement | None:
         # All processes take part in the reduction; only one of them writes.
         objects = measured_objects(task, trainer.datamodule.val_dataset)  # type: ignore[attr-defined]
+        if objects is None:
+            return None
         rule = task.effective_dilation.rule
         self.effective_dilation = [
             row for region in REGIONS for row in by_size(objects.records, region, rule)
         ]
         return objects
 
-    def _write_objects(self, trainer: pl.Trainer, task: Any, objects: ObjectMeasurement) -> None:
+    def _write_objects(self, trainer: pl.Trainer, task: Any, objects: ObjectMeasurement | None) -> None:
+        if objects is None:
+            return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
         write_objects(self.directory, objects, datamodule.classes)
@@ -236,9 +241,10 @@ class RunWriter(pl.Callback):
     def _write_result(self, trainer: pl.Trainer, task: Any, status: Any, error: str | None = None) -> None:
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         last: dict[str, Any] = self.epochs[-1] if self.epochs else {}
-        score, of_classes = self._scores or (
+        score, of_classes, others = self._scores or (
             logged_score(task, last, "val"),
             class_scores(task, last, "val", datamodule.classes),
+            other_scores(task, last, "val"),
         )
         curve = [logged_score(task, row, "val").value for row in self.epochs]
         defined = [value for value in curve if value is not None]
@@ -271,6 +277,7 @@ class RunWriter(pl.Callback):
             git_revision=provenance.git_revision(),
             operator_backend=ops.backend(task.device.type),
             machine=provenance.machine(),
+            other_scores=others,
         )
         write_result(self.directory, result)
 
@@ -282,12 +289,14 @@ class RunWriter(pl.Callback):
 
 
 def measured_sizes(task: Any, thresholds: list[float]) -> MeasuredSizes:
-    """The rule of object sizes that a task's evaluation used.
+    """The rule of object sizes that a task's evaluation used; without thresholds if it measures no objects.
 
     Args:
         task: The task.
         thresholds: The areas that the latest validation used, in pixels; they only matter for `thirds`.
     """
+    if not hasattr(task, "effective_dilation"):
+        return MeasuredSizes(thresholds=None)
     options = task.evaluation
     thirds = options.object_sizes == "thirds"
     used = tuple(thresholds if thirds else options.object_sizes)

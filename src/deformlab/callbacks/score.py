@@ -6,7 +6,7 @@ from typing import Any
 from deformlab.run_folder import SCORES, ClassScores, Score, finite
 from deformlab.run_folder.scores import Mode
 
-__all__ = ["class_scores", "logged_score", "monitored", "score_name"]
+__all__ = ["class_scores", "logged_score", "monitored", "other_scores", "score_name"]
 
 
 def monitored(task: Any) -> tuple[str, Mode]:
@@ -42,3 +42,18 @@ def class_scores(task: Any, metrics: Mapping[str, Any], split: str, classes: Seq
     """
     name = SCORES[score_name(task)].class_score
     return ClassScores(name, {label: finite(metrics.get(f"{split}/{name}/{label}")) for label in classes})
+
+
+def other_scores(task: Any, metrics: Mapping[str, Any], split: str) -> dict[str, float | None]:
+    """The further scores that a task logged for a split, in the order of `SCORES`.
+
+    Args:
+        task: The task.
+        metrics: The logged values by name.
+        split: The prefix of the logged names, for example `val`.
+    """
+    return {
+        name: finite(metrics[f"{split}/{name}"])
+        for name in SCORES
+        if name != score_name(task) and f"{split}/{name}" in metrics
+    }

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from deformlab import provenance
-from deformlab.callbacks import class_scores, logged_score, measured_sizes
+from deformlab.callbacks import class_scores, logged_score, measured_sizes, other_scores
 from deformlab.data import SegmentationDataModule
 from deformlab.records import ObjectMeasurement, measurement_lines
 from deformlab.run_folder import (
     MEASUREMENT_VERSION,
+    SCORES,
     ClassScores,
     Evaluation,
     Measurement,
@@ -57,7 +58,7 @@ class EvaluationRecorder:
         task: Any,
         datamodule: SegmentationDataModule,
         metrics: Mapping[str, Any],
-        objects: ObjectMeasurement,
+        objects: ObjectMeasurement | None,
     ) -> None:
         """Prints and records an evaluation.
 
@@ -66,23 +67,25 @@ class EvaluationRecorder:
             task: The network after the evaluation.
             datamodule: The data it was evaluated on.
             metrics: Everything that the task logged.
-            objects: The measurement by object.
+            objects: The measurement by object; None if the task measures no objects.
 
         Raises:
             RunFolderError: The run folder is in use or cannot be written.
         """
         score = logged_score(task, metrics, split)
         of_classes = class_scores(task, metrics, split, datamodule.classes)
-        _print_scores(score, of_classes)
-        rule = task.effective_dilation.rule
-        print("\n".join(["", *measurement_lines(objects, rule, datamodule.classes), ""]))
+        others = other_scores(task, metrics, split)
+        _print_scores(score, of_classes, others)
+        if objects is not None:
+            rule = task.effective_dilation.rule
+            print("\n".join(["", *measurement_lines(objects, rule, datamodule.classes), ""]))
         if self.run_dir is None:
             return
         differing = self._differing(split, datamodule)
         if self.name is None and split == "val" and not differing:
-            self._record_as_own(self.run_dir, task, datamodule, score, of_classes, objects)
+            self._record_as_own(self.run_dir, task, datamodule, score, of_classes, others, objects)
         elif self.name is not None or not differing:
-            self._record_beside(self.run_dir, split, datamodule, score, of_classes, objects)
+            self._record_beside(self.run_dir, split, datamodule, score, of_classes, others, objects)
         else:
             print(
                 f"not kept, because this differs from the run's own evaluation ({', '.join(differing)}); "
@@ -107,7 +110,8 @@ class EvaluationRecorder:
         datamodule: SegmentationDataModule,
         score: Score,
         of_classes: ClassScores,
-        objects: ObjectMeasurement,
+        others: dict[str, float | None],
+        objects: ObjectMeasurement | None,
     ) -> None:
         result = self.recorded.result
         if result is None:
@@ -119,12 +123,15 @@ class EvaluationRecorder:
         self.lock(run_dir)
         # In the present format first: write_objects removes older files that hold the limits of sizes.
         write_result(run_dir, result)
-        thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
-        write_objects(run_dir, objects, datamodule.classes)
+        thresholds: list[float] = []
+        if objects is not None:
+            thresholds = list(task.effective_dilation.rule.thresholds_of(objects.records) or ())
+            write_objects(run_dir, objects, datamodule.classes)
         result = replace(
             result,
             score=replace(score, best=result.score.best),
             class_scores=of_classes,
+            other_scores=others,
             measurement=Measurement(
                 MEASUREMENT_VERSION, dict(self.measurement_options), measured_sizes(task, thresholds)
             ),
@@ -140,7 +147,8 @@ class EvaluationRecorder:
         datamodule: SegmentationDataModule,
         score: Score,
         of_classes: ClassScores,
-        objects: ObjectMeasurement,
+        others: dict[str, float | None],
+        objects: ObjectMeasurement | None,
     ) -> None:
         data = datamodule.fingerprints()[split]
         path = write_evaluation(
@@ -150,6 +158,7 @@ class EvaluationRecorder:
                 split=split,
                 score=score,
                 class_scores=of_classes,
+                other_scores=others,
                 images=data["images"],
                 data={**data, "root": datamodule.root},
                 checkpoint={"file": self.recorded.checkpoint.name, "epochs": self.recorded.epochs},
@@ -161,15 +170,18 @@ class EvaluationRecorder:
                 },
             ),
         )
-        # The folder of the same name has the records by object.
-        write_objects(path.with_suffix(""), objects, datamodule.classes)
+        if objects is not None:
+            # The folder of the same name has the records by object.
+            write_objects(path.with_suffix(""), objects, datamodule.classes)
         own = self.recorded.result.score.value if self.recorded.result else None
         if score.value is not None and own is not None:
             print(f"{100 * (score.value - own):+.1f} points compared with the run's own validation score")
         print(f"written to {path}")
 
 
-def _print_scores(score: Score, of_classes: ClassScores) -> None:
+def _print_scores(score: Score, of_classes: ClassScores, others: Mapping[str, float | None]) -> None:
     print(score.text)
+    if others:
+        print("; ".join(f"{SCORES[name].label} {format_score(value)}" for name, value in others.items()))
     for name, value in of_classes.values.items():
         print(f"  {name:<16}{format_score(value):>7}")

@@ -340,7 +340,7 @@ class TrainingCLI(LightningCLI):
         rank_zero_info(f"wrote the class maps to {self.config[self.subcommand].output}")
 
     @rank_zero_only
-    def _record(self, split: str, objects: ObjectMeasurement) -> None:
+    def _record(self, split: str, objects: ObjectMeasurement | None) -> None:
         config = self.config[self.subcommand]
         assert self.recorded is not None
         EvaluationRecorder(

@@ -12,7 +12,7 @@ from typing import Any
 from deformlab.errors import ConfigError, RunFolderError
 from deformlab.run_folder import fields as check
 from deformlab.run_folder.files import read_json, write_atomically
-from deformlab.run_folder.result import ClassScores, Score, class_scores_of, score_of
+from deformlab.run_folder.result import ClassScores, Score, class_scores_of, other_scores_of, score_of
 
 __all__ = ["Evaluation", "check_name", "read_evaluations", "write_evaluation"]
 
@@ -34,6 +34,7 @@ class Evaluation:
         checkpoint: The checkpoint's `file` and its number of `epochs`.
         options: The options that differ from those of the training, by dotted names.
         provenance: Versions, revision and machine.
+        other_scores: Further scores, as in `Result`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Evaluation:
     checkpoint: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    other_scores: dict[str, float | None] = field(default_factory=dict)
 
 
 def check_name(name: str) -> None:
@@ -111,4 +113,5 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
         checkpoint=check.mapping(content, "checkpoint"),
         options=check.mapping(content, "options", {}),
         provenance=check.mapping(content, "provenance", {}),
+        other_scores=other_scores_of(content),
     )

@@ -198,6 +198,8 @@ class Result(RunStatus):
             installed package.
         operator_backend: `native` or `reference`.
         machine: Processor or GPU, and the number of cores.
+        other_scores: Further scores of the final network by their names in `SCORES`, as fractions; None for a
+            score that is not defined. A detector has AP at several thresholds and by object size.
     """
 
     score: Score
@@ -217,6 +219,7 @@ class Result(RunStatus):
     git_revision: str | None
     operator_backend: str | None
     machine: str | None
+    other_scores: dict[str, float | None] = field(default_factory=dict)
 
 
 def write_result(run_dir: Path, result: Result) -> None:
@@ -359,7 +362,21 @@ def _result(content: Mapping[str, Any], run_dir: Path) -> Result:
         git_revision=check.optional_text(content, "git_revision"),
         operator_backend=check.optional_text(content, "operator_backend"),
         machine=check.optional_text(content, "machine"),
+        other_scores=other_scores_of(content),
     )
+
+
+def other_scores_of(content: Mapping[str, Any]) -> dict[str, float | None]:
+    """The further scores in a JSON object; empty if it has none.
+
+    Raises:
+        TypeError: A value has the wrong type.
+        ValueError: A name is not in `SCORES`, or a value is not a fraction.
+    """
+    scores = check.mapping(content, "other_scores", {})
+    for name in scores:
+        check.choice({"other_scores": name}, "other_scores", tuple(SCORES))
+    return {name: check.fraction(scores, name) for name in scores}
 
 
 def score_of(content: Mapping[str, Any]) -> Score:

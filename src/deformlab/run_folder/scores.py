@@ -33,7 +33,24 @@ class ScoreFormat:
         return f"{self.label} %"
 
 
-SCORES = {"miou": ScoreFormat(label="mIoU", class_score="iou", class_label="IoU")}
+SCORES = {
+    "miou": ScoreFormat(label="mIoU", class_score="iou", class_label="IoU"),
+    # Detection: COCO's AP over IoU thresholds 0.50 to 0.95, AP at one threshold, AP by object size, of masks.
+    "ap": ScoreFormat(label="AP", class_score="ap", class_label="AP"),
+    **{
+        f"ap{threshold}": ScoreFormat(f"AP{threshold}", f"ap{threshold}", f"AP{threshold}")
+        for threshold in (50, 70, 75)
+    },
+    **{
+        f"ap_{size}": ScoreFormat(f"AP {size}", f"ap_{size}", f"AP {size}")
+        for size in ("small", "medium", "large")
+    },
+    "mask_ap": ScoreFormat(label="mask AP", class_score="mask_ap", class_label="mask AP"),
+    "mask_ap50": ScoreFormat(label="mask AP50", class_score="mask_ap50", class_label="mask AP50"),
+    # Classification.
+    "top1": ScoreFormat(label="top-1", class_score="accuracy", class_label="accuracy"),
+    "top5": ScoreFormat(label="top-5", class_score="accuracy", class_label="accuracy"),
+}
 """The format of each score, by its name."""
 
 
