@@ -155,5 +155,5 @@ def test_the_study_of_shapes_is_still_the_one_that_was_run(resolve):
     trials = make_trials(read_sweep(EXPERIMENTS / "sweeps" / "shapes.yaml"), folder, {}, Identify(resolve))
     assert [trial.folder.name for trial in trials] == read_trial_list(folder)
     for trial in trials:
-        recorded = read_config(trial.folder)
+        recorded = {"task": "segmentation"} | read_config(trial.folder)
         assert trial.config == {key: recorded[key] for key in trial.config}

@@ -171,3 +171,12 @@ def test_every_committed_sweep_is_recognized(resolve, sweep, results):
     assert sorted(trial.folder.name for trial in trials) == sorted(
         json.loads((folder / "trials.json").read_text())
     )
+
+
+def test_the_task_belongs_to_the_identity_and_segmentation_is_the_default(resolve):
+    config = {"data": {"dataset": "shapes"}}
+    implied = identify(config, resolve(skeleton(config)))
+    named = identify({"task": "segmentation", **config}, resolve(skeleton(config)))
+    other = identify({"task": "other", **config}, resolve(skeleton(config)) | {"task": "other"})
+    assert implied.training == named.training
+    assert other.training == {**implied.training, "task": "other"}

@@ -1,7 +1,7 @@
 """The training verbs of the command line: LightningCLI with a run folder.
 
-fit, validate, test and predict take their options from the signatures of Trainer, SemanticSegmentation and
-SegmentationDataModule.
+fit, validate, test and predict take their options from the signatures of Trainer, and of the task and data
+module that the option `task` chooses.
 """
 
 import contextlib
@@ -27,8 +27,6 @@ from deformlab.callbacks import (
     LastCheckpoint,
     LogTablesAndPictures,
     OffsetMonitor,
-    PredictionPictures,
-    PredictionWriter,
     ResilientWandbLogger,
     RunWriter,
     Termination,
@@ -38,6 +36,7 @@ from deformlab.callbacks import (
 from deformlab.cli.evaluation_recorder import EvaluationRecorder
 from deformlab.cli.parser_messages import check_yaml_files, one_line, with_suggestion
 from deformlab.cli.precision import affordable_precision
+from deformlab.cli.task_kinds import chosen_task, task_kind
 from deformlab.cli.training_options import (
     add_help_options,
     add_run_options,
@@ -46,7 +45,6 @@ from deformlab.cli.training_options import (
     cli_settings,
     with_run_config,
 )
-from deformlab.data import SegmentationDataModule
 from deformlab.errors import ConfigError, Interrupted
 from deformlab.quiet import silence_developer_messages
 from deformlab.records import ObjectMeasurement
@@ -61,21 +59,22 @@ from deformlab.run_folder import (
 )
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder.lock import acquire_run_folder, inherited, sign
-from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["ConfigurationResolver", "run_training_verb"]
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI over SemanticSegmentation and SegmentationDataModule, writing a run folder.
+    """LightningCLI over a task and its data module, writing a run folder.
 
     Attributes:
+        task: The task's name in `TASKS`.
         resources: Freed when the verb ends: the run folder's lock.
         recorded: The training that a checkpoint continues or an evaluation measures.
         identity: The options that decide the result.
         changed: Options in which an evaluation differs from the training.
     """
 
+    task: str
     resources: contextlib.ExitStack
     recorded: RecordedTraining | None
     identity: identities.Identity
@@ -85,6 +84,7 @@ class TrainingCLI(LightningCLI):
         self._verb = args["subcommand"] if isinstance(args, dict) else args[0]
         self._shows_help = not {"-h", "--help", "--help-all"}.isdisjoint(args)
         self._termination = Termination()
+        self.task = identities.DEFAULT_TASK if isinstance(args, dict) else chosen_task(args)
         with self._termination.listening():
             super().__init__(args=args, **options)
 
@@ -106,9 +106,10 @@ class TrainingCLI(LightningCLI):
         # To find the docstrings beside the fields of dataclasses, jsonargparse parses the sources of all base
         # classes, Lightning's and PyTorch's too. That takes half a second, and only --help shows them.
         set_parsing_settings(docstring_parse_attribute_docstrings=self._shows_help)
-        parser.add_lightning_class_args(SemanticSegmentation, "model")
+        kind = task_kind({"task": self.task})
+        parser.add_lightning_class_args(kind.task, "model")
         set_parsing_settings(docstring_parse_attribute_docstrings=False)
-        parser.add_lightning_class_args(SegmentationDataModule, "data")
+        parser.add_lightning_class_args(kind.datamodule, "data")
         parser.add_lightning_class_args(self.trainer_class, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
@@ -176,6 +177,11 @@ class TrainingCLI(LightningCLI):
 
     def _identify(self, configuration: dict[str, Any]) -> identities.Identity:
         """The options that decide the result, with the defaults of this version."""
+        task = configuration.get("task", identities.DEFAULT_TASK)
+        if task != self.task:
+            raise ConfigError(
+                f"the run was recorded for task {task!r}, and this is {self.task!r}; use another --run_dir"
+            )
         sections = identities.skeleton(configuration)
         try:
             parsed = self._parser("fit").parse_object(sections, defaults=True)
@@ -228,7 +234,7 @@ class TrainingCLI(LightningCLI):
             "precision": affordable_precision(config.trainer.precision, config.trainer.accelerator),
         }
         if self.subcommand == "predict":
-            callbacks.append(PredictionWriter(config.output))
+            callbacks.append(task_kind(config).writer(config.output))
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
             callbacks += self._recording_callbacks(config, options)
         else:
@@ -249,7 +255,7 @@ class TrainingCLI(LightningCLI):
         callbacks: list[Any] = [
             run_writer,
             OffsetMonitor(run_dir, config.offset_limit),
-            PredictionPictures(run_dir),
+            task_kind(config).pictures(run_dir),
             BestCheckpoint(checkpoints, *monitored(self.model)),
             LastCheckpoint(checkpoints),
         ]
@@ -361,15 +367,12 @@ class TrainingCLI(LightningCLI):
 
 
 class ConfigurationResolver(TrainingCLI):
-    """Parses configurations without running anything; building the parser once serves many of them."""
+    """Parses configurations without running anything; one parser for each task serves many of them."""
 
     def __init__(self) -> None:
         silence_developer_messages()
-        super().__init__(args={"subcommand": "fit", "fit": {}}, **cli_settings())
-
-    def defaults(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        """Every option with its default, also of the sections that a configuration opens."""
-        return self(identities.skeleton(configuration))
+        super().__init__(args={"subcommand": "fit", "fit": {}}, **cli_settings(identities.DEFAULT_TASK))
+        self._parsers_of = {self.task: self._subcommand_parsers}
 
     def __call__(self, configuration: dict[str, Any]) -> dict[str, Any]:
         """Checks a configuration of `fit` and fills in every default.
@@ -383,6 +386,9 @@ class ConfigurationResolver(TrainingCLI):
         Raises:
             ConfigError: An option does not exist or has a value that is not legal.
         """
+        task_kind(configuration)
+        self.task = configuration.get("task", identities.DEFAULT_TASK)
+        self._subcommand_parsers = self._parsers_of.setdefault(self.task, {})
         try:
             parsed = self._parser("fit").parse_object(configuration)
         except ArgumentError as error:
@@ -414,13 +420,16 @@ def run_training_verb(arguments: list[str]) -> None:
     silence_developer_messages()
     try:
         with contextlib.ExitStack() as TrainingCLI.resources:
-            TrainingCLI(args=with_run_config(arguments), **cli_settings())
+            arguments = with_run_config(arguments)
+            task = chosen_task(arguments)
+            TrainingCLI(args=arguments, **cli_settings(task))
     except ArgumentError as error:
         check_yaml_files(arguments)
-        raise ConfigError(with_suggestion(one_line(str(error)), _known_options)) from error
+        raise ConfigError(with_suggestion(one_line(str(error)), lambda: _known_options(task))) from error
 
 
-def _known_options() -> list[str]:
+def _known_options(task: str) -> list[str]:
     resolver = ConfigurationResolver()
-    known = identities.flatten(resolver({"data": {"train_transform": {}, "eval_transform": {}}}))
+    sections: dict[str, Any] = {"data": {"train_transform": {}, "eval_transform": {}}}
+    known = identities.flatten(resolver({"task": task, **sections}))
     return [*known, "config", "run_dir", "ckpt_path", "name", "output"]

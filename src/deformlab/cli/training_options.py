@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pytorch_lightning.cli import LightningArgumentParser
 
-from deformlab.data import DATASETS, SegmentationDataModule
+from deformlab.cli.task_kinds import TASKS, task_kind
+from deformlab.data import DATASETS
 from deformlab.errors import ConfigError
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder import read_evaluation_config
-from deformlab.tasks import SemanticSegmentation
 
 __all__ = [
     "add_help_options",
@@ -59,7 +59,7 @@ EVALUATION = {
 }
 COMMON_OPTIONS = {
     "fit": {
-        "run": ("config", "run_dir", "wandb", "seed_everything"),
+        "run": ("config", "run_dir", "task", "wandb", "seed_everything"),
         "data": ("data.dataset", "data.root", "data.batch_size"),
         "network": (
             "model.backbone",
@@ -86,6 +86,8 @@ TEXTS = {
     "run_dir": "Run folder of the trained network. Its configuration and last checkpoint are used.",
     "config": "YAML file with options. Options after it on the command line override it.",
     "seed_everything": "Seed of all random numbers. With true, a random seed is drawn.",
+    "task": f"What the network does: {', '.join(TASKS)}. Other options depend on it.",
+    "model.backbone": "For example resnet18, resnet50 or resnet101.",
     "ckpt_path": "Checkpoint instead of the run's last one.",
     "data.dataset": f"Data set: {', '.join(DATASETS)}.",
     "trainer.max_epochs": "Epochs to train.",
@@ -103,6 +105,12 @@ FIT_TEXTS = {
 
 def add_run_options(parser: LightningArgumentParser) -> None:
     """Adds the options that belong to a run."""
+    parser.add_argument(
+        "--task",
+        type=Literal[tuple(TASKS)],
+        default=identities.DEFAULT_TASK,
+        help="What the network does; the options of `model` and `data` depend on it.",
+    )
     parser.add_argument("--run_dir", type=Path | None, default=None)
     parser.add_argument(
         "--wandb",
@@ -169,7 +177,8 @@ def common_help(parser: argparse.ArgumentParser, verb: str) -> str:
         else "Common options with their defaults; the configuration of RUN overrides them:",
     ]
     for group, names in COMMON_OPTIONS[verb].items():
-        lines += [f"{group}:", *(line for name in names for line in _option_lines(actions[name]))]
+        shown = [actions[name] for name in names if name in actions]
+        lines += [f"{group}:", *(line for action in shown for line in _option_lines(action))]
     return "\n".join([*lines, "", f"deformlab {verb} --help-all shows all options."])
 
 
@@ -194,11 +203,19 @@ def _plain(value: Any) -> str:
     return json.dumps(value if not isinstance(value, Path) else str(value)).strip('"').replace(" ", "")
 
 
-def cli_settings() -> dict[str, Any]:
-    """How LightningCLI is set up."""
+def cli_settings(task: str) -> dict[str, Any]:
+    """How LightningCLI is set up.
+
+    Args:
+        task: The name of the task.
+
+    Raises:
+        ConfigError: No task has this name.
+    """
+    kind = task_kind({"task": task})
     return {
-        "model_class": SemanticSegmentation,
-        "datamodule_class": SegmentationDataModule,
+        "model_class": kind.task,
+        "datamodule_class": kind.datamodule,
         "save_config_callback": None,
         "seed_everything_default": 0,
         "auto_configure_optimizers": False,

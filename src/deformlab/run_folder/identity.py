@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 __all__ = [
     "CHANGES",
+    "DEFAULT_TASK",
     "VERSION",
     "Change",
     "Identity",
@@ -25,7 +26,10 @@ __all__ = [
     "skeleton",
 ]
 
-SECTIONS = ("seed_everything", "trainer", "model", "data")
+DEFAULT_TASK = "segmentation"
+"""The task of configurations that name none."""
+
+SECTIONS = ("task", "seed_everything", "trainer", "model", "data")
 # Options, or sections of options, that affect neither weights nor score.
 NEITHER = (
     "data.num_workers",
@@ -134,7 +138,7 @@ def identify(
         The decisive options, with the names and meanings of this version.
     """
     options = _migrate(flatten(config), CHANGES if changes is None else changes)
-    default_options = flatten(defaults)
+    default_options = flatten(defaults) | {"task": DEFAULT_TASK}
     training: dict[str, Any] = {}
     measurement: dict[str, Any] = {}
     for key, value in sorted(options.items()):
@@ -156,8 +160,12 @@ def identify(
 
 
 def skeleton(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a configuration without their options; resolving them gives all defaults."""
-    return {key: skeleton(value) for key, value in config.items() if isinstance(value, Mapping)}
+    """The sections of a configuration without their options; resolving them gives all defaults.
+
+    The task is kept, because the options depend on it.
+    """
+    sections = {key: skeleton(value) for key, value in config.items() if isinstance(value, Mapping)}
+    return sections | {key: config[key] for key in ("task",) if isinstance(config.get(key), str)}
 
 
 def digest(training: Mapping[str, Any], parent: str | None) -> str:
