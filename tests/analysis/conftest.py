@@ -102,6 +102,19 @@ class Sweep:
         model = {"conv5": "deformable"} | options.pop("model", {})
         return self.run(trial, score, seed, model=model, **options)
 
+    def detector(self, trial, scores, kind="rfcn", dataset="voc", seed=0, **model):
+        """A run of a detector, without records of objects; the first of `scores` is its main score."""
+        (name, value), *others = scores.items()
+        model = {"detector": kind, "roi_pooling": "plain", "backbone": "resnet101"} | model
+        folder = self.run(trial, seed=seed, model=model, dataset=dataset)
+        self.rewrite(
+            folder,
+            score=Score(name, value, value),
+            class_scores=ClassScores(name, dict.fromkeys(CLASSES, value)),
+            other_scores=dict(others),
+        )
+        return folder
+
     def measure(self, folder, sizes=None, rate=None, **options):
         """Write the object files of a run; see `measured`. `rate` is every filter's effective dilation."""
         result = read_result(folder)

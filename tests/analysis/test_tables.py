@@ -269,3 +269,59 @@ def test_every_number_names_its_trial(sweep):
 
 def test_the_published_numbers_ship_with_the_package():
     assert published()["dcnv1_table2"]["res5c"]["mean"] == [5.3, 5.8, 8.4, 6.2]
+
+
+def test_a_detectors_tables_have_ap_at_two_thresholds_beside_the_papers(sweep):
+    sweep.detector("plain", {"ap50": 0.70, "ap70": 0.50})
+    sweep.detector("pooling", {"ap50": 0.71, "ap70": 0.55}, roi_pooling="deformable")
+    sweep.detector("conv", {"ap50": 0.72, "ap70": 0.54}, conv5="deformable")
+    sweep.detector("both", {"ap50": 0.73, "ap70": 0.58}, conv5="deformable", roi_pooling="deformable")
+    found = table(sweep, "table3_atrous_against_deformable")
+    assert found.header == (
+        *("Variant", "Trial", "AP50 (%)", "AP70 (%)", "Seeds"),
+        *("Published AP50 (%)", "Published AP70 (%)"),
+    )
+    assert [[text(cell) for cell in row] for row in found.rows] == [
+        ["atrous, d = 2", "plain", "70.0", "50.0", "1", "80.0", "61.8"],
+        ["atrous, d = 2, deformable RoI pooling", "pooling", "71.0", "55.0", "1", "81.2", "65.0"],
+        ["deformable, 3 layers, d = 2", "conv", "72.0", "54.0", "1", "81.4", "64.7"],
+        ["deformable, 3 layers, d = 2, deformable RoI pooling", "both", "73.0", "58.0", "1", "82.6", "68.5"],
+    ]
+    layers = table(sweep, "table1_deformable_layers")
+    # Table 1 has plain RoI pooling only.
+    assert [[text(cell) for cell in row[-2:]] for row in layers.rows] == [
+        ["80.0", "61.8"],
+        ["–", "–"],
+        ["81.4", "64.7"],
+        ["–", "–"],
+    ]
+
+
+def test_table_5_has_every_measured_ap_and_published_columns_on_coco_only(sweep):
+    scores = {"ap": 0.30, "ap50": 0.50, "ap_small": 0.10, "ap_medium": None, "ap_large": 0.45}
+    sweep.detector("plain", scores, dataset="coco")
+    both = {"conv5": "deformable", "roi_pooling": "deformable"}
+    sweep.detector("both", scores, dataset="coco", **both)
+    sweep.detector("small", scores, dataset="coco", **both | {"backbone": "resnet18"})
+    found = rows(sweep, "table5_detection")
+    assert table(sweep, "table5_detection").header[1:5] == (
+        "AP (%)",
+        "AP50 (%)",
+        "AP small (%)",
+        "AP large (%)",
+    )
+    assert [row[6:] for row in found] == [
+        ["30.8", "52.6", "11.8", "44.8"],
+        ["34.5", "55.0", "14.0", "50.3"],
+        ["–", "–", "–", "–"],
+    ]
+
+
+def test_table_5_of_other_data_has_no_published_column(sweep):
+    sweep.detector("plain", {"ap50": 0.7, "ap75": 0.4}, dataset="boxes")
+    assert table(sweep, "table5_detection").header == ("Trial", "AP50 (%)", "AP75 (%)", "Seeds")
+
+
+def test_networks_that_detect_nothing_have_no_table_5(sweep):
+    sweep.atrous(2)
+    assert table(sweep, "table5_detection") is None

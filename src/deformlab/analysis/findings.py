@@ -12,6 +12,7 @@ from itertools import pairwise, zip_longest
 
 from deformlab.analysis.by_object import ObjectComparison, TrialEffect
 from deformlab.analysis.comparability import descriptions, unequal_terms
+from deformlab.analysis.detection_findings import large_objects_gain_most, pooling_gains_at_high_iou
 from deformlab.analysis.estimate import Estimate
 from deformlab.analysis.trial_set import TrialSet
 from deformlab.analysis.trials import Trial, best, best_deformable
@@ -75,6 +76,8 @@ def judge(trials: TrialSet, smallest_effect: float = SMALLEST_EFFECT) -> list[Fi
         dilation_grows_with_size(trials.trials, comparison, smallest_effect),
         background_between(trials.trials, comparison, smallest_effect),
         looks_further_and_gains(comparison, smallest_effect),
+        pooling_gains_at_high_iou(trials.trials),
+        large_objects_gain_most(trials.trials),
     ]
     return [_with_terms(finding, trials) for finding in findings if finding is not None]
 

@@ -28,7 +28,10 @@ LEAD_TABLE = "table3_atrous_against_deformable"
 LEAD_FIGURE = "score_over_dilation"
 # Figures and tables of each topic, in the order of the page. Tables not listed here go to the first topic.
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "Scores in detail": (("score_over_layers",), ("evaluations", "table1_deformable_layers")),
+    "Scores in detail": (
+        ("score_over_layers",),
+        ("table5_detection", "evaluations", "table1_deformable_layers"),
+    ),
     "Effective dilation and object size": (
         ("same_position_effect", "dilation_and_iou_by_size", "dilation_by_layer"),
         (

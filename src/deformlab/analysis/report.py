@@ -30,8 +30,14 @@ from deformlab.figure_style import save_figure
 
 QUESTION = (
     "How far should the network look, and does it help to let it decide for itself? This report compares "
-    "DeepLab with conv5 at several atrous rates to deformable convolution, which learns where to sample."
+    "{network} with conv5 at several atrous rates to deformable convolution, which learns where to sample."
 )
+NETWORKS = {
+    "class_aware_rpn": "a class-aware RPN",
+    "faster_rcnn": "Faster R-CNN",
+    "mask_rcnn": "Mask R-CNN",
+    "rfcn": "R-FCN",
+}
 
 
 @dataclass(frozen=True)
@@ -92,12 +98,21 @@ def write_report(
         summary = output / "report.md"
         summary.write_text(_markdown(trials, tables, findings, warnings, drawn), encoding="utf-8")
         html = output / "report.html"
-        html.write_text(page(trials, QUESTION, findings, tables, drawn, warnings, output), encoding="utf-8")
+        html.write_text(
+            page(trials, question(trials), findings, tables, drawn, warnings, output), encoding="utf-8"
+        )
     except OSError as error:
         raise RunFolderError(f"{output}: cannot write the report ({error.strerror or error})") from error
     plot_files = [path.with_suffix(suffix) for _, path in drawn.values() for suffix in (".png", ".pdf")]
     files = (html, summary, *table_files, *plot_files)
     return Report(html, files, trials, tuple(tables), tuple(findings), warnings)
+
+
+def question(trials: TrialSet) -> str:
+    """The question that the report answers."""
+    first = trials.trials[0].first
+    other = "a classifier" if first.result.score.name.startswith("top") else "DeepLab"
+    return QUESTION.format(network=NETWORKS.get(first.detector or "", other))
 
 
 def _write_tables(folder: Path, tables: Sequence[Table]) -> list[Path]:
@@ -134,7 +149,7 @@ def _markdown(
         return [f"![{markdown_sentence(caption)}](plots/{path.name})", "", markdown_sentence(caption), ""]
 
     title = plain_markdown(f"{trials.folder.resolve().name}: {trials.dataset}")
-    lines = [f"# {title}", "", QUESTION, ""]
+    lines = [f"# {title}", "", question(trials), ""]
     lines += ["## Summary", ""]
     lines += [markdown(table) for table in tables if table.name == LEAD_TABLE]
     if LEAD_FIGURE in drawn:

@@ -4,7 +4,7 @@ Tables 1 to 3 follow those of Deformable Convolutional Networks. `definitions` e
 several tables share, so that a report explains them once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -12,7 +12,7 @@ from deformlab.analysis.by_object import ObjectComparison, TrialSizeRow
 from deformlab.analysis.comparability import descriptions, evaluation_scores, total_epochs
 from deformlab.analysis.estimate import Estimate, over_seeds
 from deformlab.analysis.export import PUBLISHED, Cell, Table, area_text
-from deformlab.analysis.published import COLUMN, published, table1_score, table3_score
+from deformlab.analysis.published import columns, published, table1_scores, table3_scores, table5_scores
 from deformlab.analysis.trial_set import TrialSet
 from deformlab.analysis.trials import Run, Trial, best_deformable, natural
 from deformlab.records import ALL, SIZES
@@ -32,6 +32,7 @@ def build_tables(trials: TrialSet) -> list[Table]:
     best = best_deformable(comparison.trials)
     tables: list[Table | None] = [
         scores(trials.trials),
+        detection_scores(trials.trials),
         scores_on_other_data(trials.trials),
         same_position_effect(comparison),
         dilation_and_iou_by_size(comparison) if comparison.trials else None,
@@ -43,7 +44,7 @@ def build_tables(trials: TrialSet) -> list[Table]:
         dilation_and_iou_by_class(comparison, best) if best else None,
         deformable_layers(trials.trials),
         class_scores(trials.trials),
-        published_effective_dilation(trials.dataset),
+        published_effective_dilation(trials.trials[0].first),
         cost(trials.trials, trials.pretraining),
         provenance(trials.trials, trials.pretraining),
     ]
@@ -120,17 +121,56 @@ def size_note(comparison: ObjectComparison) -> str:
 def scores(trials: Sequence[Trial]) -> Table:
     """Table 3: atrous rates against deformable variants."""
     described = descriptions(trials)
-    label = SCORES[trials[0].first.result.score.name].label
+    names = _papers_scores(trials)
+    labels = _labels(names)
     table = Table(
         "table3_atrous_against_deformable",
         "Atrous rates against deformable convolution",
-        f"{label} in percent after the last epoch, on the validation images.",
-        ("Variant", "Trial", f"{label} (%)", "Seeds"),
-        tuple((described[trial.name], trial.name, trial.score, len(trial.runs)) for trial in trials),
+        f"{' and '.join(labels)} in percent after the last epoch, on the validation images.",
+        ("Variant", "Trial", *(f"{label} (%)" for label in labels), "Seeds"),
+        tuple(
+            (described[trial.name], trial.name, *map(trial.score_named, names), len(trial.runs))
+            for trial in trials
+        ),
         row_sources=tuple(trial.name for trial in trials),
         symbols=OVER_SEEDS,
     )
-    return _beside_published(table, trials[0].first, 3, [table3_score(trial.first) for trial in trials])
+    return _beside_published(table, trials[0].first, 3, [table3_scores(trial.first) for trial in trials])
+
+
+def detection_scores(trials: Sequence[Trial]) -> Table | None:
+    """Table 5: AP at several thresholds and by object size; None for networks that detect nothing."""
+    if trials[0].first.detector is None:
+        return None
+    names = [name for name in SCORES if any(trial.score_named(name) is not None for trial in trials)]
+    table = Table(
+        "table5_detection",
+        "Average precision",
+        "Average precision in percent, mean over classes. AP is the mean over the IoU thresholds 0.50 to "
+        "0.95, AP50 is at 0.50, and so on. Object sizes are those of COCO: small below 32² pixels, large "
+        "above 96².",
+        ("Trial", *(f"{label} (%)" for label in _labels(names)), "Seeds"),
+        tuple((trial.name, *map(trial.score_named, names), len(trial.runs)) for trial in trials),
+        row_sources=tuple(trial.name for trial in trials),
+        symbols=OVER_SEEDS,
+    )
+    reproduced = [table5_scores(trial.first) for trial in trials]
+    known = [name for name in names if any(name in row for row in reproduced)]
+    return _with_published_columns(table, "table 5, COCO test-dev, ResNet-101", known, reproduced)
+
+
+def _papers_scores(trials: Sequence[Trial]) -> list[str]:
+    """The scores of tables 1 and 3: the main one, and for detectors also AP at 0.5 and at 0.7."""
+    first = trials[0].first
+    main = first.result.score.name
+    if first.detector is None:
+        return [main]
+    wanted = [main, *(name for name in ("ap50", "ap70") if name != main)]
+    return [name for name in wanted if any(trial.score_named(name) is not None for trial in trials)]
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    return [SCORES[name].label for name in names]
 
 
 def deformable_layers(trials: Sequence[Trial]) -> Table | None:
@@ -142,38 +182,53 @@ def deformable_layers(trials: Sequence[Trial]) -> Table | None:
     chosen = [trial for trial in trials if trial.dilation in dilations]
     if not chosen:
         return None
-    label = SCORES[trials[0].first.result.score.name].label
+    names = _papers_scores(trials)
+    labels = _labels(names)
     chosen = sorted(chosen, key=lambda trial: (trial.dilation, trial.order))
     rows: list[tuple[Cell, ...]] = []
     for trial in chosen:
         first = trial.first
         kind = (str(first.deformable_layers or "none"), first.kind, first.dilation, trial.name)
-        rows.append((*kind, trial.score, len(trial.runs), first.result.parameters))
+        rows.append((*kind, *map(trial.score_named, names), len(trial.runs), first.result.parameters))
     table = Table(
         "table1_deformable_layers",
         "Number of deformable layers",
-        f"{label} in percent. Deformable layers are the last ones of the backbone; all: every 3x3 "
-        "convolution of conv3 to conv5.",
-        ("Deformable layers", "Kind", "Dilation", "Trial", f"{label} (%)", "Seeds", "Parameters"),
+        f"{' and '.join(labels)} in percent. Deformable layers are the last ones of the backbone; all: every "
+        "3x3 convolution of conv3 to conv5.",
+        (
+            *("Deformable layers", "Kind", "Dilation", "Trial"),
+            *(f"{label} (%)" for label in labels),
+            *("Seeds", "Parameters"),
+        ),
         tuple(rows),
         row_sources=tuple(trial.name for trial in chosen),
         symbols=OVER_SEEDS,
     )
-    return _beside_published(table, trials[0].first, 1, [table1_score(trial.first) for trial in chosen])
+    return _beside_published(table, trials[0].first, 1, [table1_scores(trial.first) for trial in chosen])
 
 
-def _beside_published(table: Table, run: Run, number: int, values: Sequence[float | None]) -> Table:
-    """Add a column with the values of the paper's table of that number, if the data set is the paper's."""
-    dataset = run.result.dataset
-    if dataset not in COLUMN or run.result.score.name != "miou":
+def _beside_published(table: Table, run: Run, number: int, values: Sequence[Mapping[str, float]]) -> Table:
+    """Add columns with the values of the paper's table of that number, if it has this network and data."""
+    network = {"class_aware_rpn": "class-aware RPN", "faster_rcnn": "Faster R-CNN", "rfcn": "R-FCN"}
+    name = network.get(run.detector or "", "DeepLab")
+    # The paper calls the mIoU of DeepLab mIoU@V on VOC and mIoU@C on Cityscapes.
+    at = {"voc": "@V", "cityscapes": "@C"}.get(run.result.dataset, "") if run.detector is None else ""
+    source = f"table {number}, {name} with ResNet-101"
+    return _with_published_columns(table, source, list(columns(run)), values, at)
+
+
+def _with_published_columns(
+    table: Table, source: str, names: Sequence[str], values: Sequence[Mapping[str, float]], at: str = ""
+) -> Table:
+    """Add a column for each of the named scores, with the published values of each row."""
+    if not names:
         return table
-    source = f"Published: Deformable Convolutional Networks, table {number}, DeepLab with ResNet-101."
     return replace(
         table,
-        note=f"{table.note} {source}",
-        header=(*table.header, f"Published mIoU@{'V' if dataset == 'voc' else 'C'} (%)"),
-        rows=tuple((*row, value) for row, value in zip(table.rows, values, strict=True)),
-        column_sources=(*(None,) * len(table.header), PUBLISHED),
+        note=f"{table.note} Published: Deformable Convolutional Networks, {source}.",
+        header=(*table.header, *(f"Published {label}{at} (%)" for label in _labels(names))),
+        rows=tuple((*row, *map(found.get, names)) for row, found in zip(table.rows, values, strict=True)),
+        column_sources=(*(None,) * len(table.header), *(PUBLISHED,) * len(names)),
     )
 
 
@@ -495,10 +550,13 @@ def _modulated(comparison: ObjectComparison) -> bool:
     return any(trial.first.kind == "modulated" for trial in comparison.trials)
 
 
-def published_effective_dilation(dataset: str) -> Table | None:
+def published_effective_dilation(run: Run) -> Table | None:
     """The paper's table 2, as a reference for runs on VOC; None for other data sets."""
-    if dataset != "voc":
+    if run.result.dataset != "voc":
         return None
+    comparable = (
+        "" if run.detector == "rfcn" else " Only the order of the sizes is comparable with other networks."
+    )
     values = published()["dcnv1_table2"]
     rows: list[tuple[Cell, ...]] = [
         (layer, *(Estimate(mean, std) for mean, std in zip(row["mean"], row["std"], strict=True)))
@@ -509,8 +567,7 @@ def published_effective_dilation(dataset: str) -> Table | None:
         "published_effective_dilation",
         "Published effective dilation (object detection)",
         "Deformable Convolutional Networks, table 2: R-FCN, an object detector, with ResNet-101 on VOC 2007 "
-        "test; ± standard deviation over filters. Only the order of the sizes is comparable with DeepLab on "
-        "VOC 2012.",
+        f"test; ± standard deviation over filters.{comparable}",
         ("Layer", *(size.capitalize() for size in values["columns"])),
         tuple(rows),
         row_sources=(PUBLISHED,) * len(rows),

@@ -28,6 +28,8 @@ from deformlab.run_folder import (
 
 # Validations of one network on the same images differ by rounding errors only; IoU as a fraction.
 SAME_SCORE = 0.005
+# In the order of the tables.
+ROI_POOLING = ("plain", "deformable", "modulated")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,26 @@ class Run:
         return number if number == "all" else int(number)
 
     @property
+    def detector(self) -> str | None:
+        """The detector, for example `rfcn`; None for a network that detects nothing."""
+        return self.result.model.get("detector")
+
+    @property
+    def roi_pooling(self) -> str | None:
+        """How a detector pools its regions: `plain`, `deformable` or `modulated`; None without regions."""
+        return self.result.model.get("roi_pooling")
+
+    def score_named(self, name: str) -> float | None:
+        """A score after the last epoch, in percent; None if it was not measured.
+
+        Args:
+            name: The score's name in `deformlab.run_folder.SCORES`.
+        """
+        score = self.result.score
+        value = score.value if name == score.name else self.result.other_scores.get(name)
+        return None if value is None else 100 * value
+
+    @property
     def size_rule(self) -> SizeRule:
         """Which objects are small and large."""
         sizes = self.result.measurement.sizes
@@ -127,10 +149,12 @@ class Trial:
     @property
     def description(self) -> str:
         """The variant in the papers' terms, for example `deformable, 3 layers, d = 2`."""
+        pooling = self.first.roi_pooling
+        end = "" if pooling in (None, "plain") else f", {pooling} RoI pooling"
         if not self.deformable:
-            return f"atrous, d = {self.dilation}"
+            return f"atrous, d = {self.dilation}{end}"
         number = self.first.deformable_layers
-        return f"{self.first.kind}, {number} layer{'' if number == 1 else 's'}, d = {self.dilation}"
+        return f"{self.first.kind}, {number} layer{'' if number == 1 else 's'}, d = {self.dilation}{end}"
 
     @property
     def score(self) -> Estimate:
@@ -138,6 +162,14 @@ class Trial:
         estimate = over_seeds([run.score for run in self.runs])
         assert estimate is not None
         return estimate
+
+    def score_named(self, name: str) -> Estimate | None:
+        """Mean and standard deviation over seeds of a score, in percent; None if no run has it.
+
+        Args:
+            name: The score's name in `deformlab.run_folder.SCORES`.
+        """
+        return over_seeds([run.score_named(name) for run in self.runs])
 
     @property
     def rank(self) -> float:
@@ -157,8 +189,11 @@ class Trial:
 
     @property
     def order(self) -> tuple:
-        """Sort key by kind (atrous, deformable, modulated), number of layers, dilation and name."""
-        return CONV5_KINDS.index(self.first.kind), self.layers_key, self.dilation, natural(self.name)
+        """Sort key by kind, RoI pooling, number of layers, dilation and name; plain variants first."""
+        pooling = self.first.roi_pooling
+        pooling_key = ROI_POOLING.index(pooling) if pooling in ROI_POOLING else 0
+        kind = CONV5_KINDS.index(self.first.kind)
+        return kind, pooling_key, self.layers_key, self.dilation, natural(self.name)
 
     @property
     def layers_key(self) -> float:

@@ -38,7 +38,8 @@ class Finding:
 
     Attributes:
         key: `deformable_beats_atrous`, `atrous_has_best_rate`, `dilation_grows_with_size`,
-            `background_between` or `looks_further_and_gains`.
+            `background_between`, `looks_further_and_gains`, `pooling_gains_at_high_iou` or
+            `large_objects_gain_most`.
         claim: What the papers found.
         verdict: `holds`, `does not hold`, `too small to matter`, `inconclusive`, `seeds disagree`,
             `seen with one seed`, `not seen with one seed` or `not measured`.
