@@ -3,6 +3,7 @@
 import deformlab._needs_toolkit  # noqa: F401
 from deformlab.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from deformlab.callbacks.console import EpochBar, EpochLines
+from deformlab.callbacks.detections import DetectionPictures, DetectionWriter
 from deformlab.callbacks.object_files import measured_objects
 from deformlab.callbacks.offset_monitor import OffsetMonitor
 from deformlab.callbacks.predictions import PredictionPictures, PredictionWriter, colourise
@@ -14,6 +15,8 @@ from deformlab.callbacks.weights_and_biases import LogTablesAndPictures, Resilie
 __all__ = [
     "AtomicCheckpointIO",
     "BestCheckpoint",
+    "DetectionPictures",
+    "DetectionWriter",
     "EpochBar",
     "EpochLines",
     "LastCheckpoint",

@@ -1,5 +1,6 @@
 """Figures of predictions during training, and the class maps that `predict` writes."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from deformlab.errors import ConfigError
 from deformlab.labels import IGNORED
 
-__all__ = ["PredictionPictures", "PredictionWriter", "colourise"]
+__all__ = ["PredictionPictures", "PredictionWriter", "colourise", "refuse_overwriting", "rgb_image"]
 
 BLACK = (0, 0, 0)
 # From left to right.
@@ -76,7 +77,7 @@ class PredictionPictures(pl.Callback):
             prediction = prediction.cpu().numpy()
             label = label.cpu().numpy()
             panels = [
-                _rgb(image, datamodule.eval_transform, label.shape),
+                rgb_image(image, datamodule.eval_transform, label.shape),
                 colourise(label, datamodule.palette),
                 colourise(np.where(label == IGNORED, IGNORED, prediction), datamodule.palette),
             ]
@@ -110,20 +111,7 @@ class PredictionWriter(BasePredictionWriter):
         if stage != "predict":
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        files: list[Path] = datamodule.predict_dataset.files
-        if self.output.resolve() in {file.parent.resolve() for file in files}:
-            raise ConfigError(
-                f"--output {self.output}: is the folder of the images and would overwrite them; name another"
-            )
-        image_of: dict[Path, Path] = {}
-        for file in files:
-            for written in self._files(file.stem):
-                other = image_of.setdefault(written, file)
-                if other != file:
-                    raise ConfigError(
-                        f"{other}: its class map and that of {file.name} would both be written to "
-                        f"{written.name}; rename one of the images"
-                    )
+        refuse_overwriting(self.output, datamodule.predict_dataset.files, self._files, "class map")
 
     def _files(self, name: str) -> tuple[Path, Path]:
         return self.output / f"{name}.png", self.output / f"{name}_color.png"
@@ -149,8 +137,43 @@ class PredictionWriter(BasePredictionWriter):
             self.written += 1
 
 
-def _rgb(image: Tensor, transform: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The network's input as an RGB image of the label map's size."""
+def refuse_overwriting(
+    output: Path, images: Sequence[Path], files: Callable[[str], tuple[Path, ...]], what: str
+) -> None:
+    """Refuses an output folder in which a written file would overwrite an image or another file.
+
+    Args:
+        output: The folder.
+        images: The files of the images.
+        files: The files that are written for an image, by the stem of its name.
+        what: What is written, for the message.
+
+    Raises:
+        ConfigError: A file would be overwritten.
+    """
+    if output.resolve() in {image.parent.resolve() for image in images}:
+        raise ConfigError(
+            f"--output {output}: is the folder of the images and would overwrite them; name another"
+        )
+    image_of: dict[Path, Path] = {}
+    for image in images:
+        for written in files(image.stem):
+            other = image_of.setdefault(written, image)
+            if other != image:
+                raise ConfigError(
+                    f"{other}: its {what} and that of {image.name} would both be written to "
+                    f"{written.name}; rename one of the images"
+                )
+
+
+def rgb_image(image: Tensor, transform: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The network's input as an RGB image.
+
+    Args:
+        image: Normalised image, shape (3, H, W).
+        transform: The transform that normalised it, with `mean` and `std`.
+        size: Height and width of the result.
+    """
     array = image.detach().float().cpu().permute(1, 2, 0).numpy()
     array = (array * np.asarray(transform.std) + np.asarray(transform.mean)) * 255
     picture = Image.fromarray(array.round().clip(0, 255).astype(np.uint8))
