@@ -10,7 +10,7 @@ returned by `draws`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -153,6 +153,43 @@ class ScoreCells:
     union_of_images: _Floats
 
 
+@dataclass(frozen=True)
+class DetectionCells:
+    """How many objects a detector finds, by size and class, and its precision by class, as fractions.
+
+    Arrays have shape (S, C + 1), except as noted. The last class is the mean over classes.
+
+    Attributes:
+        recall: Share of the objects that are found; NaN without objects.
+        recall_low: Lower bound of the 95 % interval of `recall`.
+        recall_high: Upper bound of the interval.
+        best_iou: Mean over objects of the largest IoU with a detection of the object's class; NaN without
+            objects.
+        best_iou_low: Lower bound of the 95 % interval of `best_iou`.
+        best_iou_high: Upper bound of the interval.
+        precision: (C + 1,) share of the detections of each class that find an object, of any size; NaN
+            without detections. Detections of ignored objects are left out.
+        precision_low: (C + 1,) lower bound of the 95 % interval of `precision`.
+        precision_high: (C + 1,) upper bound of the interval.
+        objects: Number of objects that had to be found; for the last class, their sum.
+        found_of_images: (I, S, C) objects found per image, used by `recall_difference`.
+        objects_of_images: (I, S, C) objects per image, used by `recall_difference`.
+    """
+
+    recall: _Floats
+    recall_low: _Floats
+    recall_high: _Floats
+    best_iou: _Floats
+    best_iou_low: _Floats
+    best_iou_high: _Floats
+    precision: _Floats
+    precision_low: _Floats
+    precision_high: _Floats
+    objects: _Floats
+    found_of_images: _Floats
+    objects_of_images: _Floats
+
+
 def by_size(records: ObjectRecords, region: Region, rule: SizeRule) -> list[SizeRow]:
     """Mean and standard deviation of effective dilation by layer and size (DCNv1, table 2).
 
@@ -258,6 +295,71 @@ def score_cells(records: ObjectRecords, rule: SizeRule, classes: int, drawn: _Fl
     )
 
 
+def detection_cells(
+    records: ObjectRecords, iou: Literal[50, 70], rule: SizeRule, classes: int, drawn: _Floats
+) -> DetectionCells:
+    """Recall by size and class, and precision by class, of a detector.
+
+    Args:
+        records: Records of one detector, or merged records of several seeds.
+        iou: The IoU at which an object counts as found, in percent.
+        rule: Which objects are small and large.
+        classes: Number of classes C.
+        drawn: As in `dilation_cells`.
+
+    Raises:
+        ValueError: The records are not those of a detector.
+    """
+    sums = records.detections
+    if sums is None:
+        raise ValueError("the records are not those of a detector")
+    tally = _Tally(records, rule, classes)
+    found = tally(sums.found50 if iou == 50 else sums.found70)[..., :-1]
+    false = tally(sums.false50 if iou == 50 else sums.false70)[..., :-1]
+    counted, best = tally(sums.counted), tally(sums.best_iou)[..., :-1]
+    objects = counted[..., :-1]
+    recall, recall_bounds = _scores(drawn, found, objects)
+    best_iou, best_bounds = _scores(drawn, best, objects)
+    right = found.sum(1, keepdims=True)
+    precision, precision_bounds = _scores(drawn, right, right + false.sum(1, keepdims=True))
+    return DetectionCells(
+        recall=recall,
+        recall_low=recall_bounds[0],
+        recall_high=recall_bounds[1],
+        best_iou=best_iou,
+        best_iou_low=best_bounds[0],
+        best_iou_high=best_bounds[1],
+        precision=precision[0],
+        precision_low=precision_bounds[0, 0],
+        precision_high=precision_bounds[1, 0],
+        objects=counted.sum(0),
+        found_of_images=found,
+        objects_of_images=objects,
+    )
+
+
+def recall_difference(
+    ours: DetectionCells, others: DetectionCells, drawn: _Floats
+) -> tuple[_Floats, _Floats]:
+    """Recall of one detector minus recall of another on the same images.
+
+    Both detectors are resampled with the same images, so image difficulty that affects both cancels.
+
+    Args:
+        ours: Scores of the first detector.
+        others: Scores of the second detector, on the same images and at the same IoU.
+        drawn: As in `dilation_cells`.
+
+    Returns:
+        The difference (S, C + 1), as a fraction, and the bounds of its 95 % interval (2, S, C + 1).
+    """
+    return _difference(
+        (ours.found_of_images, ours.objects_of_images),
+        (others.found_of_images, others.objects_of_images),
+        drawn,
+    )
+
+
 def iou_difference(ours: ScoreCells, others: ScoreCells, drawn: _Floats) -> tuple[_Floats, _Floats]:
     """IoU of one network minus IoU of another on the same images.
 
@@ -271,15 +373,9 @@ def iou_difference(ours: ScoreCells, others: ScoreCells, drawn: _Floats) -> tupl
     Returns:
         The difference (S, C + 1), as a fraction, and the bounds of its 95 % interval (2, S, C + 1).
     """
-    parts = [(cells.hits_of_images, cells.union_of_images) for cells in (ours, others)]
-    (value, resampled_value), (other, resampled_other) = (
-        (with_mean(ratio(hits.sum(0), union.sum(0))), _resampled_scores(drawn, hits, union))
-        for hits, union in parts
+    return _difference(
+        (ours.hits_of_images, ours.union_of_images), (others.hits_of_images, others.union_of_images), drawn
     )
-    bounds = percentile_bounds(resampled_value - resampled_other)
-    images = np.minimum(*(_images_with(union) for _, union in parts))
-    bounds[:, images < 2] = np.nan
-    return value - other, bounds
 
 
 def correlations(
@@ -363,6 +459,20 @@ def _scores(drawn: _Floats, hits: _Floats, pixels: _Floats) -> tuple[_Floats, _F
     bounds = percentile_bounds(_resampled_scores(drawn, hits, pixels))
     bounds[:, _images_with(pixels) < 2] = np.nan
     return with_mean(ratio(hits.sum(0), pixels.sum(0))), bounds
+
+
+def _difference(
+    ours: tuple[_Floats, _Floats], others: tuple[_Floats, _Floats], drawn: _Floats
+) -> tuple[_Floats, _Floats]:
+    """One score minus another (S, C + 1) and its bounds; each is numerators and denominators (I, S, C)."""
+    (value, resampled_value), (other, resampled_other) = (
+        (with_mean(ratio(part.sum(0), whole.sum(0))), _resampled_scores(drawn, part, whole))
+        for part, whole in (ours, others)
+    )
+    bounds = percentile_bounds(resampled_value - resampled_other)
+    images = np.minimum(*(_images_with(whole) for _, whole in (ours, others)))
+    bounds[:, images < 2] = np.nan
+    return value - other, bounds
 
 
 def _resampled_scores(drawn: _Floats, hits: _Floats, pixels: _Floats) -> _Floats:

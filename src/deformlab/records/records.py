@@ -50,6 +50,43 @@ class FilterSums(NamedTuple):
         return cls(filters, total, squares, np.full((rows, layers), np.nan), group_total, group_squares)
 
 
+class DetectionSums(NamedTuple):
+    """How well a detector found the object of each row, and its false positives per image and class.
+
+    A detection counts if its score is greater than a threshold, which the metric and not the records know.
+    Detections are matched by decreasing score: each with the object of its class of the largest IoU that no
+    earlier one was matched with, if this IoU is at least 0.5 (columns 50) or 0.7 (columns 70). All are sums,
+    so that records of several seeds can be added up; a single run has 0 or 1 object per row.
+
+    Attributes:
+        counted: (R,) number of objects that had to be found; 0 for difficult objects, crowds and background.
+        found50: (R,) how many of `counted` were matched at IoU 0.5.
+        found70: (R,) how many of `counted` were matched at IoU 0.7; at most `found50`.
+        false50: (R,) in a background row, detections of its class that match no object at IoU 0.5.
+        false70: (R,) the same at IoU 0.7.
+        best_iou: (R,) sum of the largest IoU of each counted object with a detection of its class, matched or
+            not.
+        score50: (R,) sum of the scores of the detections that were matched at IoU 0.5, also of those that do
+            not count; 0 for an object that was not matched.
+        score70: (R,) the same at IoU 0.7.
+    """
+
+    counted: Integers
+    found50: Integers
+    found70: Integers
+    false50: Integers
+    false70: Integers
+    best_iou: Floats
+    score50: Floats
+    score70: Floats
+
+    @classmethod
+    def zeros(cls, rows: int) -> "DetectionSums":
+        """Sums over no objects."""
+        counts = np.zeros((5, rows), dtype=np.int64)
+        return cls(*counts, *np.zeros((3, rows)))
+
+
 class ObjectRecords(NamedTuple):
     """One row per object and image, and one row per image and class for the background.
 
@@ -82,6 +119,8 @@ class ObjectRecords(NamedTuple):
         ring_filters: (R, L, M) number of filters in each ring of the margin, the outermost first; 0 for rings
             that a layer's margin does not have.
         ring_total: (R, L, M) sum of the effective dilation of these filters, in cells.
+        detections: How well each object was found; None if the network is no detector. A detector has no
+            predicted pixels: `pixels` is 0, `hits` and `false_positives` are -1.
     """
 
     layers: tuple[str, ...]
@@ -100,6 +139,7 @@ class ObjectRecords(NamedTuple):
     sums: dict[Region, FilterSums]
     ring_filters: Integers
     ring_total: Floats
+    detections: DetectionSums | None = None
 
     @property
     def is_object(self) -> npt.NDArray[np.bool_]:
@@ -142,7 +182,10 @@ class ObjectRecords(NamedTuple):
         sums = {
             region: FilterSums._make(column[chosen] for column in sums) for region, sums in self.sums.items()
         }
-        return self._replace(**columns, sums=sums)
+        detections = self.detections
+        if detections is not None:
+            detections = DetectionSums._make(column[chosen] for column in detections)
+        return self._replace(**columns, sums=sums, detections=detections)
 
 
 class PositionRecords(NamedTuple):
@@ -213,7 +256,7 @@ class ObjectMeasurement(NamedTuple):
 _SUMMED = ("pixels", "hits", "false_positives", "ring_filters", "ring_total")
 _DESCRIBED = ("layers", "groups", "modulated", "margins")
 # Arrays of one value or more per row.
-_COLUMNS = tuple(name for name in ObjectRecords._fields if name not in (*_DESCRIBED, "sums"))
+_COLUMNS = tuple(name for name in ObjectRecords._fields if name not in (*_DESCRIBED, "sums", "detections"))
 
 
 def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
@@ -233,7 +276,8 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
         if not alike(part, first):
             raise ValueError(
                 f"cannot merge records of layers {', '.join(part.layers)} with records of layers "
-                f"{', '.join(first.layers)}: layers, offset groups, modulation and margins must be equal"
+                f"{', '.join(first.layers)}: layers, offset groups, modulation and margins must be equal, "
+                "and all or none must be records of detectors"
             )
 
     def together(name: str) -> np.ndarray:
@@ -261,6 +305,13 @@ def merge_records(parts: Sequence[ObjectRecords]) -> ObjectRecords:
         )
         for region in REGIONS
     }
+    of_detectors = [part.detections for part in parts if part.detections is not None]
+    if of_detectors:
+        merged["detections"] = DetectionSums(
+            *(summed(np.concatenate(columns)) for columns in zip(*of_detectors, strict=True))
+        )
+        # They are unknown (-1), not sums.
+        merged["hits"] = merged["false_positives"] = np.full(len(index), -1)
     return first._replace(**merged)
 
 
@@ -302,12 +353,17 @@ def join_scores(filters: ObjectRecords, scores: ObjectRecords) -> ObjectRecords:
         if not modulated:
             for part in sums.values():
                 part.weighted[:, i] = np.nan
-    return filters._replace(**columns, sums=sums)
+    detections = scores.detections
+    if detections is not None:
+        detections = DetectionSums._make(placed(column, of_scores) for column in detections)
+        columns["hits"] = columns["false_positives"] = np.full(len(index), -1)
+    return filters._replace(**columns, sums=sums, detections=detections)
 
 
 def alike(one: ObjectRecords, other: ObjectRecords) -> bool:
-    """Whether both have the same layers, offset groups, modulation and margins."""
-    return all(getattr(one, name) == getattr(other, name) for name in _DESCRIBED)
+    """Whether both have the same layers, offset groups, modulation and margins, and kind of scores."""
+    same_kind = (one.detections is None) == (other.detections is None)
+    return same_kind and all(getattr(one, name) == getattr(other, name) for name in _DESCRIBED)
 
 
 def _renamed(images: npt.NDArray[np.str_], names: Mapping[str, str]) -> npt.NDArray[np.str_]:

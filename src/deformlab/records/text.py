@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deformlab.records.estimates import ALL, by_size, correlations, dilation_cells, score_cells
+from deformlab.records.estimates import (
+    ALL,
+    by_size,
+    correlations,
+    detection_cells,
+    dilation_cells,
+    score_cells,
+)
 from deformlab.records.records import ObjectMeasurement, ObjectRecords
 from deformlab.records.same_position import size_effects
 from deformlab.records.sizes import SIZES, SizeRule
@@ -45,6 +52,8 @@ def measurement_lines(measurement: ObjectMeasurement, rule: SizeRule, classes: S
         lines += _effects(measurement, rule, drawn)
     if records.scored:
         lines += ["", *_scores(records, rule, len(classes), drawn)]
+    if records.detections is not None:
+        lines += ["", *_found(records, rule, len(classes), drawn)]
     return [*lines, "", *_correlations(records, rule, classes, drawn)]
 
 
@@ -102,6 +111,23 @@ def _scores(records: ObjectRecords, rule: SizeRule, classes: int, drawn: np.ndar
     ]
     title = ["recall and IoU in percent, averaged over classes, by object size;", _rule(records, rule)]
     return title + _table(("size", "objects", "recall", "IoU", "interval"), rows, 1)
+
+
+def _found(records: ObjectRecords, rule: SizeRule, classes: int, drawn: np.ndarray) -> list[str]:
+    at = [detection_cells(records, iou, rule, classes, drawn) for iou in (50, 70)]
+    rows = []
+    for s, size in enumerate(SIZES):
+        if not at[0].objects[s, -1]:
+            continue
+        intervals = [
+            Interval.of(cells.recall[s, -1], (cells.recall_low[s, -1], cells.recall_high[s, -1]))
+            for cells in at
+        ]
+        cells = [cell for interval in intervals for cell in _cells(interval, 100, 1)]
+        rows.append((size, f"{int(at[0].objects[s, -1]):,}", *cells))
+    title = ["objects found in percent, averaged over classes, by object size;", _rule(records, rule)]
+    header = ("size", "objects", "IoU 0.5", "interval", "IoU 0.7", "interval")
+    return title + _table(header, rows, 1)
 
 
 def _correlations(

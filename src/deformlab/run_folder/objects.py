@@ -3,13 +3,15 @@
 `objects.csv.gz` is a CSV file compressed with gzip: `pandas.read_csv(path)` reads it directly, `zcat` prints
 it, and `gunzip` unpacks it for a spreadsheet. It has one row per object and image, and one per image and
 class for the background (`ObjectRecords`). Columns: `image`, `object` (0: background), `class`, `box_area`,
-`mask_area`, `scale`, `pixels`, `hits` and `false_positives` (empty without predictions). For each layer,
-over all filters of the row: `<layer>:filters`, `<layer>:sum` and `<layer>:sum_of_squares` of
-their effective dilation; `<layer>:weighted_sum` if the layer is modulated; `<layer>:group<g>_sum` and
-`<layer>:group<g>_sum_of_squares` if it has several offset groups. The same columns with the prefix
-`interior_` are over interior filters. `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` are over the
-filters at distance r from the border of the map, for each r of the layer's margin. Each filter is either
-interior or in one ring.
+`mask_area`, `scale`, `pixels`, `hits` and `false_positives` (empty without predictions). Instead of the last
+three, the table of a detector has the columns of `DetectionSums`: `counted`, `found50`, `found70`, `false50`,
+`false70`, `best_iou`, `score50`, `score70`. Versions of deformlab without detectors refuse this table,
+because it lacks `pixels`. For each layer, over all filters of the row: `<layer>:filters`, `<layer>:sum` and
+`<layer>:sum_of_squares` of their effective dilation; `<layer>:weighted_sum` if the layer is modulated;
+`<layer>:group<g>_sum` and `<layer>:group<g>_sum_of_squares` if it has several offset groups. The same columns
+with the prefix `interior_` are over interior filters. `<layer>:ring<r>_filters` and `<layer>:ring<r>_sum` are
+over the filters at distance r from the border of the map, for each r of the layer's margin. Each filter is
+either interior or in one ring.
 
 `positions.npz` contains the interior filters of each deformable layer one by one (`PositionRecords`):
 `layers`, `images`, and for each layer `<layer>:map_size`, `:image`, `:position`, `:dilation`, `:object` and
@@ -35,6 +37,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +46,7 @@ from deformlab.errors import RunFolderError
 from deformlab.records import (
     BACKGROUND,
     REGIONS,
+    DetectionSums,
     FilterSums,
     ObjectMeasurement,
     ObjectRecords,
@@ -151,10 +155,16 @@ def _text(records: ObjectRecords, classes: Sequence[str]) -> str:
         "box_area": _float_cells(records.box_area),
         "mask_area": _float_cells(records.mask_area),
         "scale": [_exact_cell(value) for value in records.scale.tolist()],
-        "pixels": _integer_cells(records.pixels),
-        "hits": _integer_cells(records.hits, scored),
-        "false_positives": _integer_cells(records.false_positives, scored),
     }
+    if records.detections is not None:
+        for name, column in records.detections._asdict().items():
+            columns[name] = (_integer_cells if column.dtype == np.int64 else _float_cells)(column)
+    else:
+        columns |= {
+            "pixels": _integer_cells(records.pixels),
+            "hits": _integer_cells(records.hits, scored),
+            "false_positives": _integer_cells(records.false_positives, scored),
+        }
     for i, layer in enumerate(records.layers):
         for region in REGIONS if records.has_interior else REGIONS[:1]:
             columns |= _sum_columns(
@@ -216,13 +226,38 @@ def _from_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) 
         box_area=_floats(columns["box_area"]),
         mask_area=_floats(columns["mask_area"]),
         scale=_floats(columns["scale"]),
-        pixels=_integers(columns["pixels"]),
-        hits=_integers(columns["hits"], empty=-1),
-        false_positives=_integers(columns["false_positives"], empty=-1),
+        **_scores(columns),
         sums=sums,
         ring_filters=ring_filters,
         ring_total=ring_total,
     )
+
+
+def _scores(columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Read the scores: `pixels`, `hits`, `false_positives` and `detections` of the records.
+
+    Raises:
+        KeyError: A column is missing.
+        ValueError: A cell is not a number.
+    """
+    if "counted" not in columns:
+        return {
+            "pixels": _integers(columns["pixels"]),
+            "hits": _integers(columns["hits"], empty=-1),
+            "false_positives": _integers(columns["false_positives"], empty=-1),
+        }
+    parsed: dict[str, Any] = {
+        name: (_integers if like.dtype == np.int64 else _floats)(columns[name])
+        for name, like in DetectionSums.zeros(0)._asdict().items()
+    }
+    # A detector predicts no pixels.
+    rows = len(parsed["counted"])
+    return {
+        "pixels": np.zeros(rows, dtype=np.int64),
+        "hits": np.full(rows, -1),
+        "false_positives": np.full(rows, -1),
+        "detections": DetectionSums(**parsed),
+    }
 
 
 def _count(columns: Mapping[str, Sequence[str]], name: str) -> int:
@@ -245,6 +280,15 @@ def _check(records: ObjectRecords) -> None:
     counted = records.ring_filters.sum(2) + records.sums["interior"].filters
     if records.has_interior and (counted != records.sums["all"].filters).any():
         raise ValueError("a row has filters that are neither interior nor in a ring near the border")
+    if records.detections is not None:
+        sums = records.detections
+        if (sums.found70 > sums.found50).any() or (sums.found50 > sums.counted).any():
+            raise ValueError("a row has more objects found than there are, or more at IoU 0.7 than at 0.5")
+        false = sums.false50 + sums.false70
+        if (sums.counted[~records.is_object] > 0).any() or (false[records.is_object] > 0).any():
+            raise ValueError("the background has objects to find, or an object has false positives")
+        if (sums.best_iou > sums.counted).any():
+            raise ValueError("a row has an IoU above 1")
     keys = zip(records.image.tolist(), records.object.tolist(), records.label.tolist(), strict=True)
     if len(set(keys)) < len(records.image):
         raise ValueError("two rows have the same image, object and class")
