@@ -1,6 +1,8 @@
 """Metrics as torchmetrics classes. The result does not depend on batch size or number of processes."""
 
 import deformlab._needs_toolkit  # noqa: F401
+from deformlab.metrics.average_precision import CocoAveragePrecision, CocoAveragePrecisionResult
+from deformlab.metrics.detection_scores import DetectionScores
 from deformlab.metrics.effective_dilation import (
     EffectiveDilation,
     LayerGeometry,
@@ -18,8 +20,12 @@ from deformlab.metrics.offset_statistics import (
     offset_statistics,
     sample_filters,
 )
+from deformlab.metrics.voc_average_precision import VocAveragePrecision, VocAveragePrecisionResult, voc_ap
 
 __all__ = [
+    "CocoAveragePrecision",
+    "CocoAveragePrecisionResult",
+    "DetectionScores",
     "EffectiveDilation",
     "FilterSample",
     "ImageObjects",
@@ -28,6 +34,8 @@ __all__ = [
     "MeanIoUResult",
     "ObjectScores",
     "OffsetStatistics",
+    "VocAveragePrecision",
+    "VocAveragePrecisionResult",
     "distance_from_border",
     "effective_dilation",
     "filter_centre",
@@ -36,5 +44,6 @@ __all__ = [
     "objects_from_boxes",
     "offset_statistics",
     "sample_filters",
+    "voc_ap",
     "weighted_effective_dilation",
 ]
