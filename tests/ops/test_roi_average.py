@@ -226,7 +226,9 @@ def test_gradients_are_the_derivatives(name, implementation):
     leaves = [input.requires_grad_()]
     if name in ("deform", "ps_deform", "mmcv"):
         leaves += [part.requires_grad_() for part in parts]
-    assert torch.autograd.gradcheck(lambda *tensors: pool(name, tensors[0], rois, 2, *tensors[1:]), leaves)
+    run = lambda *tensors: pool(name, tensors[0], rois, 2, *tensors[1:])  # noqa: E731
+    # The reference takes a second per region and thousand numbers: random projections suffice.
+    assert torch.autograd.gradcheck(run, leaves, fast_mode=implementation == "reference")
 
 
 ODD_REGIONS = {

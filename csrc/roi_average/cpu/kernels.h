@@ -23,6 +23,8 @@ struct Kernels {
   // products[tap] = sum over c of grad[c] · rows[cell · stride + c]
   void (*products)(
       const T* rows, int64_t stride, const Taps<T>& taps, int64_t channels, const T* grad, T* products);
+  // For max pooling: value[c] = row[c] and argmax[c] = cell where row[c] is larger or NaN.
+  void (*take_larger)(const T* row, int32_t cell, int64_t channels, T* value, int32_t* argmax);
 };
 
 template <typename T>

@@ -8,6 +8,7 @@ from deformlab.ops.nms import nms
 from deformlab.ops.onnx_translation import onnx_translation_table
 from deformlab.ops.ps_roi_pool import ps_roi_pool, roi_mean_pool
 from deformlab.ops.roi_align import ps_roi_align, roi_align
+from deformlab.ops.roi_pool import roi_pool
 
 __all__ = [
     "NativeStatus",
@@ -23,4 +24,5 @@ __all__ = [
     "reference",
     "roi_align",
     "roi_mean_pool",
+    "roi_pool",
 ]

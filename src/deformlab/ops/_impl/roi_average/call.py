@@ -12,7 +12,7 @@ from deformlab.ops._impl.arguments import autocast_dtype, cast
 from deformlab.ops._impl.native import backend, native_status, warn_without_native
 from deformlab.ops.reference.roi_average import Kind
 
-__all__ = ["RoiAverage", "call_roi_average", "cast_for_autocast"]
+__all__ = ["RoiAverage", "batched", "call_roi_average", "cast_for_autocast", "join_examples"]
 
 _Axes = Sequence[int | None]
 
@@ -169,7 +169,7 @@ class _RoiAverage(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: _Axes, *args: Any) -> tuple[Tensor, int]:
-        joined = _join(args[:4], in_dims[:4], info.batch_size)
+        joined = join_examples(args[:4], in_dims[:4], info.batch_size)
         pooled = _RoiAverage.apply(*joined, *args[4:])
         return pooled.unflatten(0, (info.batch_size, -1)), 0
 
@@ -195,8 +195,8 @@ class _RoiAverageBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: _Axes, grad: Tensor, *args: Any) -> tuple[tuple[Tensor, ...], _Axes]:
         examples = info.batch_size
-        grads = _batched(grad, in_dims[0], examples).flatten(0, 1)
-        joined = _join(args[:4], in_dims[1:5], examples)
+        grads = batched(grad, in_dims[0], examples).flatten(0, 1)
+        joined = join_examples(args[:4], in_dims[1:5], examples)
         gradients = _RoiAverageBackward.apply(grads, *joined, *args[4:])
         needed = args[-3:]
         return tuple(
@@ -205,15 +205,15 @@ class _RoiAverageBackward(torch.autograd.Function):
         ), tuple(0 if need else None for need in needed)
 
 
-def _batched(tensor: Tensor, dim: int | None, examples: int) -> Tensor:
+def batched(tensor: Tensor, dim: int | None, examples: int) -> Tensor:
     """The tensor with the examples in front."""
     return tensor.expand(examples, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _join(args: Sequence[Any], in_dims: _Axes, examples: int) -> list[Any]:
+def join_examples(args: Sequence[Any], in_dims: _Axes, examples: int) -> list[Any]:
     """One call for all examples: their images are numbered one after the other."""
     input, rois, *parts = (
-        None if tensor is None else _batched(tensor, dim, examples)
+        None if tensor is None else batched(tensor, dim, examples)
         for tensor, dim in zip(args, in_dims, strict=True)
     )
     assert input is not None

@@ -1,0 +1,7 @@
+"""Detectors: Faster R-CNN and R-FCN with deformable convolution and deformable RoI pooling."""
+
+from deformlab.models.detection.config import DetectorConfig
+from deformlab.models.detection.detections import Detections
+from deformlab.models.detection.two_stage import Candidates, Targets, TwoStageDetector
+
+__all__ = ["Candidates", "Detections", "DetectorConfig", "Targets", "TwoStageDetector"]
