@@ -201,10 +201,11 @@ def decode_mask(
         if not np.isfinite(np.asarray(polygon, dtype=np.float64)).all():
             raise ValueError("a polygon has a coordinate that is not finite")
     encoded = mask.merge(mask.frPyObjects([list(polygon) for polygon in segmentation], height, width))
-    return _decoded(encoded)
+    return decoded_run_lengths(encoded)
 
 
-def _decoded(encoded: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+def decoded_run_lengths(encoded: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """The mask of run lengths in COCO's compressed form, shape (H, W)."""
     from pycocotools import mask
 
     with warnings.catch_warnings():
@@ -225,7 +226,7 @@ def _from_run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int]) ->
         encoded = {"size": list(size), "counts": counts.encode("ascii")}
         if int(mask.area(encoded)) > size[0] * size[1]:
             raise ValueError("its run lengths are longer than the image")
-        return _decoded(encoded)
+        return decoded_run_lengths(encoded)
     if not isinstance(counts, Sequence) or not all(isinstance(run, int) and run >= 0 for run in counts):
         raise ValueError("its counts are neither integers >= 0 nor COCO's compressed text")
     if sum(counts) != size[0] * size[1]:

@@ -1,9 +1,10 @@
-"""The LightningDataModule for all data sets; a configuration selects a data set by its name."""
+"""The LightningDataModules; a configuration selects a data set by its name."""
 
 import inspect
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from deformlab.data.dataset import SegmentationDataset
+from deformlab.data.dataset import ImageDataset, SegmentationDataset
 from deformlab.data.files import FileDataset
 from deformlab.data.folder import ImageFolder
 from deformlab.data.registry import DATASETS
@@ -25,27 +26,24 @@ from deformlab.labels import IGNORED
 _OWN_ARGUMENTS = ("self", "root", "split", "transform")
 
 
-class SegmentationDataModule(pl.LightningDataModule):
-    """Loaders for training, validation, test and prediction.
-
-    Batches are dictionaries of `image` (N, 3, H, W) float32, `label` and `instance` (N, H, W) int64, and
-    `name`, a list. In evaluation, `label` and `instance` have the original size and `image` the size that
-    `eval_transform` gives it. In prediction, a batch has `image`, `name` and `size`, a list of the original
-    (H, W).
+class ImageDataModule(pl.LightningDataModule):
+    """Base class of data modules: opens the splits of a data set and loads their images.
 
     The order and augmentation of training samples depend only on `seed`, epoch and sample. They are the same
     for any number of workers, and after an interruption.
 
+    Subclasses set `datasets` and define `collate` and `check_labelled`.
+
     Args:
-        dataset: One of `DATASETS`.
+        dataset: One of `datasets`.
+        train_transform: Random transform of training samples, called with a sample and a seed.
+        eval_transform: Transform of evaluation samples.
         root: Folder of the data set; not needed for shapes.
         batch_size: Training images per process, at least 1. An optimizer step uses batch_size x processes x
             accumulate_grad_batches images.
         val_batch_size: Evaluation images per process, at least 1; more than 1 only if all images have the
             same size.
         num_workers: Number of processes that load and transform images; 0 uses the training process.
-        train_transform: Random transform of training samples; None flips and normalises.
-        eval_transform: Transform of evaluation samples; None normalises.
         seed: Seed of order and augmentation, 0 to `2**32 - 1`.
         options: The data set's own arguments by name, for instance `{"size": 128}` for shapes.
         predict_root: Folder of the images to predict.
@@ -54,28 +52,30 @@ class SegmentationDataModule(pl.LightningDataModule):
         ConfigError: The data set is unknown, an option is unknown or illegal, or a number is out of range; on
             `setup`: `batch_size` is larger than the training split.
         DatasetError: The file that lists the classes is missing or illegal; on `setup`: the data set is
-            incomplete or broken, or all labels of a split are ignored.
+            incomplete or broken, or nothing in a split is labelled.
     """
+
+    datasets: ClassVar[Mapping[str, type[ImageDataset]]]
 
     def __init__(
         self,
-        dataset: str = "shapes",
+        dataset: str,
+        train_transform: Any,
+        eval_transform: Any,
         root: str | None = None,
         batch_size: int = 8,
         val_batch_size: int = 1,
         num_workers: int = 0,
-        train_transform: TrainTransform | None = None,
-        eval_transform: EvalTransform | None = None,
         seed: int = 0,
         options: dict[str, Any] | None = None,
         predict_root: str | None = None,
     ) -> None:
         super().__init__()
-        if dataset not in DATASETS:
+        if dataset not in self.datasets:
             raise ConfigError(
-                f"data.dataset={dataset!r}: unknown data set; choose one of {', '.join(DATASETS)}"
+                f"data.dataset={dataset!r}: unknown data set; choose one of {', '.join(self.datasets)}"
             )
-        self.dataset_class = DATASETS[dataset].for_root(root)
+        self.dataset_class = self.datasets[dataset].for_root(root)
         for argument, value, least in (
             ("batch_size", batch_size, 1),
             ("val_batch_size", val_batch_size, 1),
@@ -90,13 +90,30 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size
         self.num_workers = num_workers
-        self.train_transform = train_transform or TrainTransform()
-        self.eval_transform = eval_transform or EvalTransform()
+        self.train_transform = train_transform
+        self.eval_transform = eval_transform
         self.seed = seed
         self.options = dict(options or {})
         self.predict_root = predict_root
         self._position = (0, 0)
         self._fingerprints: dict[str, dict[str, Any]] = {}
+
+    @staticmethod
+    @abstractmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Makes a batch of transformed samples."""
+
+    @abstractmethod
+    def check_labelled(self, dataset: Any, training: bool) -> None:
+        """Refuses a split in which nothing is labelled.
+
+        Args:
+            dataset: The open split.
+            training: Whether it is trained on.
+
+        Raises:
+            DatasetError: Nothing is labelled, or a sample cannot be read.
+        """
 
     def resume(self, loops: Mapping[str, Any]) -> None:
         """Makes the next training loader start where a checkpoint ended.
@@ -167,16 +184,16 @@ class SegmentationDataModule(pl.LightningDataModule):
                     f"data.batch_size={self.batch_size}: larger than the training split, "
                     f"which has {len(self.train_dataset)} images"
                 )
-            _check_labelled(self.train_dataset)
+            self.check_labelled(self.train_dataset, training=True)
         if stage in ("fit", "validate"):
             self.val_dataset = self._open("val", self.eval_transform)
-            _check_labelled(self.val_dataset)
+            self.check_labelled(self.val_dataset, training=False)
         if stage == "fit":
             _compare_splits(self.train_dataset, self.val_dataset)
         elif stage == "test":
             split = "test" if "test" in self.dataset_class.splits else "val"
             self.test_dataset = self._open(split, self.eval_transform)
-            _check_labelled(self.test_dataset)
+            self.check_labelled(self.test_dataset, training=False)
         elif stage == "predict":
             if self.predict_root is None:
                 raise ConfigError("data.predict_root: set it to the folder of images to predict")
@@ -185,9 +202,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches of equal size; the last incomplete batch of an epoch is dropped."""
         world, rank = self._processes()
-        sampler = SeededSampler(
-            self.train_dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=True
-        )
+        sampler = self.train_sampler(num_replicas=world, rank=rank)
         epoch, batches = max(self._position, (self.trainer.current_epoch if self.trainer else 0, 0))
         sampler.resume(epoch, batches * self.batch_size)
         return DataLoader(
@@ -196,6 +211,17 @@ class SegmentationDataModule(pl.LightningDataModule):
             sampler=sampler,
             drop_last=True,
             **self._loading(),
+        )
+
+    def train_sampler(self, num_replicas: int, rank: int) -> SeededSampler:
+        """The order of the training samples of one process."""
+        return SeededSampler(
+            self.train_dataset,
+            num_replicas=num_replicas,
+            rank=rank,
+            shuffle=True,
+            seed=self.seed,
+            drop_last=True,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -210,7 +236,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         """The images of `predict_root`, one per batch, because their sizes may differ."""
         return self._evaluation(self.predict_dataset, 1)
 
-    def _open(self, split: str, transform: EvalTransform | None = None) -> SegmentationDataset:
+    def _open(self, split: str, transform: Any = None) -> Any:
         try:
             return self.dataset_class(self.root, split, transform=transform, **self.options)
         except (TypeError, ValueError) as error:
@@ -227,7 +253,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "worker_init_fn": _prepare_worker,
-            "collate_fn": collate,
+            "collate_fn": self.collate,
             "pin_memory": torch.cuda.is_available(),
         }
 
@@ -235,6 +261,71 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
+
+
+class SegmentationDataModule(ImageDataModule):
+    """Loaders for training, validation, test and prediction of segmentation networks.
+
+    Batches are dictionaries of `image` (N, 3, H, W) float32, `label` and `instance` (N, H, W) int64, and
+    `name`, a list. In evaluation, `label` and `instance` have the original size and `image` the size that
+    `eval_transform` gives it. In prediction, a batch has `image`, `name` and `size`, a list of the original
+    (H, W).
+
+    Args:
+        dataset: One of `DATASETS`.
+        root: Folder of the data set; not needed for shapes.
+        batch_size: Training images per process, at least 1. An optimizer step uses batch_size x processes x
+            accumulate_grad_batches images.
+        val_batch_size: Evaluation images per process, at least 1; more than 1 only if all images have the
+            same size.
+        num_workers: Number of processes that load and transform images; 0 uses the training process.
+        train_transform: Random transform of training samples; None flips and normalises.
+        eval_transform: Transform of evaluation samples; None normalises.
+        seed: Seed of order and augmentation, 0 to `2**32 - 1`.
+        options: The data set's own arguments by name, for instance `{"size": 128}` for shapes.
+        predict_root: Folder of the images to predict.
+
+    Raises:
+        ConfigError: As in `ImageDataModule`.
+        DatasetError: As in `ImageDataModule`, or all labels of a split are ignored.
+    """
+
+    datasets = DATASETS
+
+    def __init__(
+        self,
+        dataset: str = "shapes",
+        root: str | None = None,
+        batch_size: int = 8,
+        val_batch_size: int = 1,
+        num_workers: int = 0,
+        train_transform: TrainTransform | None = None,
+        eval_transform: EvalTransform | None = None,
+        seed: int = 0,
+        options: dict[str, Any] | None = None,
+        predict_root: str | None = None,
+    ) -> None:
+        super().__init__(
+            dataset,
+            train_transform or TrainTransform(),
+            eval_transform or EvalTransform(),
+            root,
+            batch_size,
+            val_batch_size,
+            num_workers,
+            seed,
+            options,
+            predict_root,
+        )
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stacks tensors and lists all other values; see `collate`."""
+        return collate(samples)
+
+    def check_labelled(self, dataset: SegmentationDataset, training: bool) -> None:
+        """Refuses a split without a labelled pixel; see `ImageDataModule`."""
+        _check_labelled(dataset)
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -260,7 +351,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def _check_options(dataset_class: type[SegmentationDataset], options: Mapping[str, Any]) -> None:
+def _check_options(dataset_class: type[ImageDataset], options: Mapping[str, Any]) -> None:
     legal = [name for name in inspect.signature(dataset_class).parameters if name not in _OWN_ARGUMENTS]
     unknown = [name for name in options if name not in legal]
     if unknown:
@@ -284,7 +375,7 @@ def _check_labelled(dataset: SegmentationDataset) -> None:
     )
 
 
-def _compare_splits(train: SegmentationDataset, val: SegmentationDataset) -> None:
+def _compare_splits(train: Any, val: Any) -> None:
     """Warns if all validation images are training images, judging by file names and sizes."""
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         return

@@ -1,4 +1,4 @@
-"""The base class of all segmentation data sets, and the sample that each of them returns.
+"""The base classes of data sets, and the sample of a segmentation data set.
 
 Each data set is one class in one module: it lists its samples once, and `load` reads one of them.
 `connected_objects` is for data sets without annotated objects, `color_map` for those without a palette.
@@ -10,7 +10,7 @@ import unicodedata
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from torch.utils.data import Dataset
 
 from deformlab.errors import DatasetError
 from deformlab.labels import IGNORED
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 UNKNOWN_OBJECT = -1
 """Instance id of pixels on objects that the annotation does not separate."""
@@ -40,8 +43,8 @@ class Sample(TypedDict):
     name: str
 
 
-class SegmentationDataset(Dataset[Any]):
-    """Base class of all data sets.
+class ImageDataset(Dataset[Any]):
+    """Base class of all data sets of annotated images.
 
     Subclasses set the class attributes, fill `names`, and define `load` and `contents`.
 
@@ -49,8 +52,6 @@ class SegmentationDataset(Dataset[Any]):
         name: The data set's name in a configuration.
         classes: Class names in the order of their label values.
         things: Names of the classes whose objects can be counted.
-        ignored: Label values in the files that become `IGNORED`, in addition to `IGNORED` itself.
-        label_hint: Advice that ends the message about an illegal label value; may be empty.
         palette: One RGB colour per class, shape (C, 3).
         splits: Legal values of `split`.
         train_split: The split that is used for training.
@@ -59,20 +60,18 @@ class SegmentationDataset(Dataset[Any]):
     Args:
         root: Folder of the data set.
         split: One of `splits`.
-        transform: Called with a `Sample`; indexing returns its result. None returns the `Sample`.
-        cache: Keep decoded samples in memory: usually 5 bytes per pixel in every worker process.
+        transform: Called with a sample; indexing returns its result. None returns the sample.
+        cache: Keep decoded samples in memory, in every worker process.
 
     Raises:
-        DatasetError: The folder is missing or incomplete; on indexing: a file is unreadable, image and label
-            map differ in size, or a label value is illegal. The message is one line and names the file.
+        DatasetError: The folder is missing or incomplete; on indexing: a file is unreadable or an annotation
+            is illegal. The message is one line and names the file.
         ValueError: `split` is not one of `splits`.
     """
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
     things: ClassVar[tuple[str, ...]]
-    ignored: ClassVar[tuple[int, ...]] = ()
-    label_hint: ClassVar[str] = ""
     palette: ClassVar[npt.NDArray[np.uint8]]
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     train_split: ClassVar[str] = "train"
@@ -82,7 +81,7 @@ class SegmentationDataset(Dataset[Any]):
         self,
         root: str | Path | None,
         split: str,
-        transform: Callable[[Sample], Any] | None = None,
+        transform: Callable[[Any], Any] | None = None,
         cache: bool = False,
     ) -> None:
         if split not in self.splits:
@@ -92,10 +91,10 @@ class SegmentationDataset(Dataset[Any]):
         self.root = root
         self.split = split
         self.transform = transform
-        self._cache: dict[int, tuple[npt.NDArray[Any], ...]] | None = {} if cache else None
+        self._cache: dict[int, Any] | None = {} if cache else None
 
     @classmethod
-    def for_root(cls, root: str | Path | None) -> "type[SegmentationDataset]":
+    def for_root(cls, root: str | Path | None) -> "type[Self]":
         """The class that reads the data set in `root`.
 
         This is the class itself, unless the classes are listed in the folder; see `Folder`.
@@ -112,44 +111,56 @@ class SegmentationDataset(Dataset[Any]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> Any:
-        """The transformed sample `index`, or the `Sample` itself without a transform."""
+        """The transformed sample `index`, or the sample itself without a transform."""
         sample = self.raw(index)
         return sample if self.transform is None else self.transform(sample)
 
-    def raw(self, index: int) -> Sample:
+    def raw(self, index: int) -> Any:
         """Sample `index`, checked but not transformed; from memory if it is cached.
 
         Raises:
-            DatasetError: As in `SegmentationDataset`, on indexing.
+            DatasetError: As in the class, on indexing.
         """
         if self._cache is not None and index in self._cache:
-            image, label, instance = self._cache[index]
-            return Sample(
-                image=image, label=label, instance=instance.astype(np.int32), name=self.names[index]
-            )
+            return self.unpacked(self._cache[index], self.names[index])
         sample = self.load(index)
         self.check(sample, self.source(index))
         if self._cache is not None:
-            # Most images have fewer than 256 objects: one byte per pixel instead of four.
-            instance = sample["instance"]
-            kinds = (
-                np.min_scalar_type(limit) for limit in (instance.min(initial=0), instance.max(initial=0))
-            )
-            compact = instance.astype(np.result_type(*kinds))
-            self._cache[index] = (sample["image"], sample["label"], compact)
+            self._cache[index] = self.packed(sample)
         return sample
 
+    def packed(self, sample: Any) -> Any:
+        """A sample in the form that the cache keeps."""
+        return sample
+
+    def unpacked(self, packed: Any, name: str) -> Any:
+        """The sample that `packed` returned."""
+        return packed
+
     @abstractmethod
-    def load(self, index: int) -> Sample:
+    def load(self, index: int) -> Any:
         """Read or generate sample `index`."""
+
+    @classmethod
+    @abstractmethod
+    def check(cls, sample: Any, source: str) -> None:
+        """Refuse an illegal sample.
+
+        Args:
+            sample: A sample before any transform.
+            source: Its annotation's file or its name, for the message.
+
+        Raises:
+            DatasetError: The sample is illegal.
+        """
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that identify the data on which a number was measured.
 
-        They are the start of a SHA-256 digest of the data set's name, the split, the classes, the things,
-        the ignored values and `contents`. The fingerprint does not depend on the folder's path, the order of
-        files on the disk or the machine. It changes when a file is added, removed, renamed or replaced by one
-        of another size. Files are not read, so a replacement of the same size goes unnoticed.
+        They are the start of a SHA-256 digest of the data set's name, the split, `described` and `contents`.
+        The fingerprint does not depend on the folder's path, the order of files on the disk or the machine.
+        It changes when a file is added, removed, renamed or replaced by one of another size. Files are not
+        read, so a replacement of the same size goes unnoticed.
 
         Raises:
             DatasetError: A file was removed after the data set was opened.
@@ -157,12 +168,14 @@ class SegmentationDataset(Dataset[Any]):
         described = {
             "name": self.name,
             "split": self.split,
-            "classes": self.classes,
-            "things": self.things,
-            "ignored": sorted({*self.ignored, IGNORED}),
+            **self.described(),
             "contents": sorted(_plain(entry) for entry in self.contents()),
         }
         return hashlib.sha256(_plain(described).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def described(self) -> dict[str, Any]:
+        """The part of `fingerprint` that is not about single samples."""
+        return {"classes": self.classes, "things": self.things}
 
     @abstractmethod
     def contents(self) -> Sequence[Sequence[Any]]:
@@ -171,6 +184,41 @@ class SegmentationDataset(Dataset[Any]):
     def source(self, index: int) -> str:
         """The file or name that error messages give for sample `index`."""
         return self.names[index]
+
+
+class SegmentationDataset(ImageDataset):
+    """Base class of all data sets with label maps.
+
+    Arguments are those of `ImageDataset`. A cache usually takes 5 bytes per pixel in every worker process.
+
+    Attributes:
+        ignored: Label values in the files that become `IGNORED`, in addition to `IGNORED` itself.
+        label_hint: Advice that ends the message about an illegal label value; may be empty.
+
+    Raises:
+        DatasetError: As in `ImageDataset`; on indexing also: image and label map differ in size, or a label
+            value is illegal.
+        ValueError: `split` is not one of `splits`.
+    """
+
+    ignored: ClassVar[tuple[int, ...]] = ()
+    label_hint: ClassVar[str] = ""
+
+    def packed(self, sample: Sample) -> tuple[npt.NDArray[Any], ...]:
+        """The maps of a sample, with object ids of as few bytes as possible."""
+        # Most images have fewer than 256 objects: one byte per pixel instead of four.
+        instance = sample["instance"]
+        kinds = (np.min_scalar_type(limit) for limit in (instance.min(initial=0), instance.max(initial=0)))
+        return sample["image"], sample["label"], instance.astype(np.result_type(*kinds))
+
+    def unpacked(self, packed: tuple[npt.NDArray[Any], ...], name: str) -> Sample:
+        """The sample of `packed`."""
+        image, label, instance = packed
+        return Sample(image=image, label=label, instance=instance.astype(np.int32), name=name)
+
+    def described(self) -> dict[str, Any]:
+        """Also the ignored values."""
+        return super().described() | {"ignored": sorted({*self.ignored, IGNORED})}
 
     @classmethod
     def check(cls, sample: Sample, source: str) -> None:

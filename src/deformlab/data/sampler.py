@@ -32,8 +32,12 @@ class SeededSampler(DistributedSampler[Any]):
         self._resumed_epoch, self._seen = epoch, seen
 
     def __iter__(self) -> Iterator[Any]:
+        return self.seeded(super().__iter__())
+
+    def seeded(self, order: Iterator[int]) -> Iterator[Any]:
+        """The pairs of an epoch's order, without the samples that were seen before an interruption."""
         seen = self._seen if self.epoch == self._resumed_epoch else 0
-        for index in itertools.islice(super().__iter__(), seen, None):
+        for index in itertools.islice(order, seen, None):
             state = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)
             yield index, int(state[0])
 

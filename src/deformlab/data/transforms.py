@@ -70,7 +70,7 @@ class TrainTransform:
             raise ConfigError(f"flip={self.flip}: must be a probability from 0 to 1")
         if not 0 <= self.color <= 1:
             raise ConfigError(f"color={self.color}: must be from 0 (off) to 1")
-        _check_normalization(self.short_side, self.mean, self.std)
+        check_normalization(self.short_side, self.mean, self.std)
         object.__setattr__(self, "_pipeline", self._build())
 
     def _build(self) -> "albumentations.Compose":
@@ -95,8 +95,7 @@ class TrainTransform:
         if self.flip > 0:
             steps.append(A.HorizontalFlip(p=self.flip))
         if self.color > 0:
-            limits = (max(0.0, 1 - self.color), 1 + self.color)
-            steps.append(A.ColorJitter(brightness=limits, contrast=limits, saturation=limits, hue=0, p=1))
+            steps.append(_colour_jitter(self.color))
         return A.Compose(steps, additional_targets={"instance": "mask"})
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
@@ -120,7 +119,7 @@ class TrainTransform:
         shifted = sample["label"] - np.uint8(IGNORED)
         result = pipeline(image=sample["image"], mask=shifted, instance=sample["instance"])
         return {
-            "image": _to_tensor(result["image"], self.mean, self.std),
+            "image": to_tensor(result["image"], self.mean, self.std),
             "label": torch.from_numpy((result["mask"] + np.uint8(IGNORED)).astype(np.int64)),
             "instance": torch.from_numpy(result["instance"].astype(np.int64)),
             "name": sample["name"],
@@ -146,7 +145,7 @@ class EvalTransform:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        _check_normalization(self.short_side, self.mean, self.std)
+        check_normalization(self.short_side, self.mean, self.std)
 
     def image(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The network's input (3, H', W') for an RGB image (H, W, 3)."""
@@ -154,7 +153,7 @@ class EvalTransform:
             import albumentations as A
 
             image = A.SmallestMaxSize(max_size=self.short_side, p=1, **_resize())(image=image)["image"]
-        return _to_tensor(image, self.mean, self.std)
+        return to_tensor(image, self.mean, self.std)
 
     def __call__(self, sample: Sample) -> dict[str, Any]:
         """Transforms one sample.
@@ -186,13 +185,41 @@ def _resize() -> dict[str, Any]:
     }
 
 
-def _to_tensor(image: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+def colour_jitter(image: npt.NDArray[np.uint8], strength: float, seed: int) -> npt.NDArray[np.uint8]:
+    """An image with randomly changed brightness, contrast and saturation, shape (H, W, 3).
+
+    Args:
+        image: RGB, shape (H, W, 3).
+        strength: 0 (off) to 1.
+        seed: Seed of the random choice.
+    """
+    import albumentations as A
+
+    pipeline = A.Compose([_colour_jitter(strength)])
+    pipeline.set_random_seed(seed)
+    return pipeline(image=image)["image"]
+
+
+def _colour_jitter(strength: float) -> Any:
+    import albumentations as A
+
+    limits = (max(0.0, 1 - strength), 1 + strength)
+    return A.ColorJitter(brightness=limits, contrast=limits, saturation=limits, hue=0, p=1)
+
+
+def to_tensor(image: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """The normalised image (3, H, W) float32 of an RGB image (H, W, 3)."""
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
     shift = torch.tensor(mean)[:, None, None] * 255
     return tensor.sub_(shift).div_(torch.tensor(std)[:, None, None] * 255)
 
 
-def _check_normalization(short_side: int | None, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+def check_normalization(short_side: int | None, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Refuse illegal options of a transform.
+
+    Raises:
+        ConfigError: An option is out of its range.
+    """
     if short_side is not None and short_side < 1:
         raise ConfigError(f"short_side={short_side}: must be at least 1 pixel, or null")
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:

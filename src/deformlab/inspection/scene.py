@@ -96,7 +96,8 @@ def _open(network: TrainedNetwork, split: str) -> SegmentationDataset | None:
     data = network.data
     if split not in data.dataset_class.splits:
         return None
-    return data.dataset_class(data.root, split, **data.options)
+    dataset: SegmentationDataset = data.dataset_class(data.root, split, **data.options)  # type: ignore[assignment]
+    return dataset
 
 
 def _index_of_file(dataset: SegmentationDataset, file: Path) -> int | None:

@@ -1,0 +1,8 @@
+"""All detection data sets, by their names in configurations."""
+
+from deformlab.data.dataset import ImageDataset
+from deformlab.data.detection.boxes import Boxes
+from deformlab.data.detection.shapes import ShapeBoxes
+
+DETECTION_DATASETS: dict[str, type[ImageDataset]] = {dataset.name: dataset for dataset in (ShapeBoxes, Boxes)}
+"""The class of each detection data set, by its name in configurations."""
