@@ -64,12 +64,21 @@ inline void linear(const Tensor& a, const Tensor& b, const std::optional<Tensor>
   torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-// Returns the sorted values and the original index of each. Equal values keep their order.
-inline std::pair<Tensor, Tensor> sort_stably(const Tensor& values) {
+// Returns the sorted values and the original index of each. Equal values keep their order. NaN counts as the greatest
+// value.
+inline std::pair<Tensor, Tensor> sort_stably(const Tensor& values, bool descending = false) {
   using torch::stable::detail::from, torch::stable::detail::to;
-  std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(false)};
+  std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(int64_t{0}), from(descending)};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   return {to<Tensor>(stack[0]), to<Tensor>(stack[1])};
+}
+
+// Returns the values where `mask` is true. On a GPU, waits until their number is known.
+inline Tensor select(const Tensor& values, const Tensor& mask) {
+  using torch::stable::detail::from, torch::stable::detail::to;
+  std::array<StableIValue, 2> stack{from(values), from(mask)};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::masked_select", "", stack.data(), TORCH_ABI_VERSION));
+  return to<Tensor>(stack[0]);
 }
 
 }  // namespace deformlab

@@ -17,12 +17,21 @@ _CPU_CAPABILITIES = ("default", "avx2", "avx512")
 _CPU_CAPABILITY_LIMIT = "DEFORMLAB_CPU_CAPABILITY"
 # The operators that each library must have, with the newest argument of each (None: any version will do). A
 # library that lacks one of them was built from older sources than this file.
-_CPU_OPERATORS = {"deform_conv2d": "clamp", "roi_average": None, "roi_pool": None, "_cpu_capability": None}
+_CPU_OPERATORS = {
+    "deform_conv2d": "clamp",
+    "nms": None,
+    "roi_average": None,
+    "roi_pool": None,
+    "soft_nms": None,
+    "_cpu_capability": None,
+}
 _CUDA_OPERATORS = {
     "deform_conv2d": "clamp",
     "deform_conv2d_backward.deterministic": "clamp",
+    "nms": None,
     "roi_average": None,
     "roi_pool": None,
+    "soft_nms": None,
 }
 
 

@@ -4,8 +4,9 @@ One module per operator. These functions do not check their arguments; those of 
 """
 
 from deformlab.ops.reference.deform_conv2d import deform_conv2d
-from deformlab.ops.reference.nms import nms
+from deformlab.ops.reference.nms import batched_nms, nms
 from deformlab.ops.reference.roi_average import roi_average
 from deformlab.ops.reference.roi_pool import roi_pool
+from deformlab.ops.reference.soft_nms import soft_nms
 
-__all__ = ["deform_conv2d", "nms", "roi_average", "roi_pool"]
+__all__ = ["batched_nms", "deform_conv2d", "nms", "roi_average", "roi_pool", "soft_nms"]

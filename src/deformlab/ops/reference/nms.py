@@ -1,39 +1,46 @@
-"""Non-maximum suppression in plain PyTorch.
-
-Source: py-faster-rcnn and the authors' code, lib/nms.
-"""
+"""Non-maximum suppression in plain PyTorch: one loop over the boxes, by decreasing score."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["nms"]
+__all__ = ["batched_nms", "nms", "overlaps"]
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, *, offset: int = 0) -> Tensor:
-    """Compute the same as `deformlab.ops.nms`, with operations of PyTorch.
+    """Keep each box that no kept box with a higher score overlaps; see `deformlab.ops.nms`."""
+    return batched_nms(boxes, scores, torch.zeros_like(scores), iou_threshold, offset=offset)
+
+
+def batched_nms(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float, *, offset: int = 0
+) -> Tensor:
+    """Do the same for each class alone; see `deformlab.ops.batched_nms`."""
+    order = scores.sort(descending=True, stable=True).indices
+    boxes, idxs = boxes[order], idxs[order]
+    keeps = torch.ones_like(order, dtype=torch.bool)
+    for i in range(len(order)):
+        if keeps[i]:
+            # Compared in float64: in float32, the threshold would be rounded first.
+            too_close = overlaps(boxes[i], boxes[i + 1 :], offset).double() > iou_threshold
+            keeps[i + 1 :] &= ~(too_close & (idxs[i + 1 :] == idxs[i]))
+    return order[keeps]
+
+
+def overlaps(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
+    """Return the IoU of one box with each of others.
 
     Args:
-        boxes: As for `deformlab.ops.nms`, like all other arguments. They are not checked here.
-        scores: (R,).
-        iou_threshold: From 0 to 1.
-        offset: 0 or 1.
+        box: (4,), as (x1, y1, x2, y2), in any of the four floating dtypes.
+        boxes: (N, 4), in the same dtype.
+        offset: Added to widths and heights: 0 or 1.
+
+    Returns:
+        (N,), in float64 if the boxes are, otherwise in float32. Each operation is rounded separately. Where
+        both areas are zero, and where a box has NaN or is infinite, the IoU is zero or NaN.
     """
-    dtype = torch.promote_types(boxes.dtype, torch.float32)
-    order = scores.sort(descending=True, stable=True).indices
-    left = boxes[order].to(dtype)
-    kept = []
-    while len(order):
-        kept.append(order[0])
-        first, left, order = left[0], left[1:], order[1:]
-        survives = ~(_iou(first, left, offset) > iou_threshold)
-        left, order = left[survives], order[survives]
-    return torch.stack(kept) if kept else order
-
-
-def _iou(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
-    """Return the IoU of one box with others, (R,)."""
-    size = (torch.minimum(box[2:], boxes[:, 2:]) - torch.maximum(box[:2], boxes[:, :2]) + offset).clamp_min(0)
-    intersection = size[:, 0] * size[:, 1]
-    own = box[2:] - box[:2] + offset
-    area = boxes[:, 2:] - boxes[:, :2] + offset
-    return intersection / (own[0] * own[1] + area[:, 0] * area[:, 1] - intersection)
+    dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
+    box, boxes = box.to(dtype), boxes.to(dtype)
+    area, areas = ((b[..., 2:] - b[..., :2] + offset).prod(-1) for b in (box, boxes))
+    first, last = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
+    intersections = (last - first + offset).clamp(min=0).prod(-1)
+    return intersections / (area + areas - intersections)
