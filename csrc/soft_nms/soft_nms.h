@@ -4,6 +4,7 @@
 
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "../common/dispatch.h"
@@ -12,18 +13,23 @@
 
 namespace deformlab::soft_nms {
 
-// Returns the selected scores and the boxes' indices. The method is the Gaussian one or the linear one.
+// Returns the selected scores and the boxes' indices. The method is the Gaussian one or the linear one. A negative
+// `max_output` is no limit. (The number of boxes cannot be passed: torch.export would take it for a constant.)
 constexpr const char* kSchema =
     "soft_nms(Tensor boxes, Tensor scores, float iou_threshold, bool gaussian, float sigma, float min_score, "
     "int max_output, int offset) -> (Tensor, Tensor)";
 
 // The checks only prevent out-of-bounds memory accesses: deformlab.ops has already checked the arguments and raised
 // helpful errors.
-inline void check(const Tensor& boxes, const Tensor& scores, int64_t max_output) {
+inline void check(const Tensor& boxes, const Tensor& scores) {
   STD_TORCH_CHECK(
-      boxes.dim() == 2 && boxes.size(1) == 4 && scores.dim() == 1 && scores.size(0) == boxes.size(0) &&
-          max_output >= 0,
+      boxes.dim() == 2 && boxes.size(1) == 4 && scores.dim() == 1 && scores.size(0) == boxes.size(0),
       "soft_nms: shapes do not fit; call it through deformlab.ops, which says how");
+}
+
+// Returns how many boxes can be selected.
+inline int64_t most_selected(const Tensor& boxes, int64_t max_output) {
+  return max_output < 0 ? boxes.size(0) : std::min(boxes.size(0), max_output);
 }
 
 // Scores and IoUs have this type: float64 if one of the arguments has it, otherwise float32.

@@ -87,7 +87,7 @@ class SoftNms(Operator):
 
     def forward(self, values: Arguments) -> Any:
         """Call the operator."""
-        most = len(values["boxes"]) if values["max_output"] is None else values["max_output"]
+        most = -1 if values["max_output"] is None else values["max_output"]
         return self.library.soft_nms(
             values["boxes"],
             values["scores"],

@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from deformlab import ops
 from deformlab.ops import backend, deform_conv2d, native_status, reference
 from deformlab.ops._impl.deform_conv2d import check_deform_conv2d
 
@@ -150,3 +151,63 @@ def arguments() -> Callable[..., dict[str, Any]]:
         return tensors | GEOMETRY
 
     return make
+
+
+@pytest.fixture(params=["native", "reference", "cuda on host", pytest.param("cuda", marks=pytest.mark.gpu)])
+def suppression(request: pytest.FixtureRequest) -> Any:
+    """Each implementation of nms, batched_nms and soft_nms in turn, with tensors on the CPU."""
+    if request.param == "reference":
+        return reference
+    if request.param == "cuda on host":
+        return SuppressionOnHost(request.getfixturevalue("host_operators"))
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+        assert backend("cuda") == "native", native_status().reason
+        return SuppressionOnGpu()
+    if backend("cpu") != "native":
+        pytest.skip("the native operators are not compiled")
+    return ops
+
+
+class SuppressionOnHost:
+    """nms, batched_nms and soft_nms from the CUDA source."""
+
+    def __init__(self, operators: Any) -> None:
+        self.operators = operators
+
+    def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, *, offset: int = 0) -> Tensor:
+        return self.operators.nms(boxes, scores, None, iou_threshold, offset)
+
+    def batched_nms(  # type: ignore[no-untyped-def]
+        self, boxes, scores, idxs, iou_threshold, *, offset=0
+    ):
+        return self.operators.nms(boxes, scores, idxs, iou_threshold, offset)
+
+    def soft_nms(  # type: ignore[no-untyped-def]
+        self,
+        boxes,
+        scores,
+        iou_threshold=0.3,
+        *,
+        method="gaussian",
+        sigma=0.6,
+        min_score=0.0,
+        max_output=None,
+        offset=0,
+    ):
+        most = -1 if max_output is None else max_output
+        return self.operators.soft_nms(
+            boxes, scores, iou_threshold, method == "gaussian", sigma, min_score, most, offset
+        )
+
+
+class SuppressionOnGpu:
+    """The public functions with copies of the arguments to a GPU and of the results back."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = getattr(ops, name)(*(a.cuda() if isinstance(a, Tensor) else a for a in args), **kwargs)
+            return result.cpu() if isinstance(result, Tensor) else tuple(tensor.cpu() for tensor in result)
+
+        return call

@@ -68,14 +68,15 @@ class Candidates {
 std::tuple<Tensor, Tensor> soft_nms(
     const Tensor& boxes, const Tensor& scores, double iou_threshold, bool gaussian, double sigma, double min_score,
     int64_t max_output, int64_t offset) {
-  check(boxes, scores, max_output);
+  check(boxes, scores);
+  const int64_t most = most_selected(boxes, max_output);
   const Decay decay{iou_threshold, sigma, gaussian};
   return dispatch_computed("soft_nms", computed_type(boxes, scores), [&](auto scalar) {
     using T = decltype(scalar);
     Candidates<T> candidates(boxes, scores, min_score, static_cast<T>(offset));
     std::vector<T> selected_scores;
     std::vector<int64_t> selected;
-    while (!candidates.empty() && static_cast<int64_t>(selected.size()) < max_output) {
+    while (!candidates.empty() && static_cast<int64_t>(selected.size()) < most) {
       selected_scores.push_back(candidates.best_score());
       selected.push_back(candidates.best_index());
       candidates.remove_best(decay);

@@ -4,7 +4,6 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <algorithm>
 #include <tuple>
 
 #include "../../common/cuda/device.h"
@@ -98,8 +97,8 @@ __global__ void __launch_bounds__(kThreads) select_boxes(
 std::tuple<Tensor, Tensor> soft_nms(
     const Tensor& boxes_any, const Tensor& scores_any, double iou_threshold, bool gaussian, double sigma,
     double min_score, int64_t max_output, int64_t offset) {
-  check(boxes_any, scores_any, max_output);
-  const int64_t count = boxes_any.size(0), most = std::min(count, max_output);
+  check(boxes_any, scores_any);
+  const int64_t count = boxes_any.size(0), most = most_selected(boxes_any, max_output);
   if (most == 0) {
     return {new_tensor(scores_any, scores_any.scalar_type(), {0}), new_tensor(boxes_any, ScalarType::Long, {0})};
   }

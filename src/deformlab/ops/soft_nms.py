@@ -59,5 +59,6 @@ def soft_nms(
         ValueError: A shape or number is not legal.
     """
     check_soft_nms(boxes, scores, iou_threshold, method, sigma, min_score, max_output, offset)
-    most = boxes.shape[0] if max_output is None else max_output
-    return call_soft_nms(boxes, scores, iou_threshold, method == "gaussian", sigma, min_score, most, offset)
+    return call_soft_nms(
+        boxes, scores, iou_threshold, method == "gaussian", sigma, min_score, max_output, offset
+    )

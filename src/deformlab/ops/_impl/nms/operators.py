@@ -25,11 +25,12 @@ def call_soft_nms(
     gaussian: bool,
     sigma: float,
     min_score: float,
-    max_output: int,
+    max_output: int | None,
     offset: int,
 ) -> tuple[Tensor, Tensor]:
     """Call the operator that runs on the boxes' device. The caller has checked the arguments."""
-    numbers = (float(iou_threshold), gaussian, float(sigma), float(min_score), max_output, offset)
+    most = -1 if max_output is None else max_output
+    numbers = (float(iou_threshold), gaussian, float(sigma), float(min_score), most, offset)
     if backend(boxes.device.type) == "native":
         return torch.ops.deformlab.soft_nms(boxes.detach(), scores.detach(), *numbers)
     warn_without_native()
@@ -64,7 +65,7 @@ def _soft_nms_in_pytorch(
         method="gaussian" if gaussian else "linear",
         sigma=sigma,
         min_score=min_score,
-        max_output=max_output,
+        max_output=None if max_output < 0 else max_output,
         offset=offset,
     )
 
