@@ -2,6 +2,16 @@
 
 from deformlab.models.detection.config import DetectorConfig
 from deformlab.models.detection.detections import Detections
+from deformlab.models.detection.postprocess import DetectionPostprocessing, average_boxes, select_detections
 from deformlab.models.detection.two_stage import Candidates, Targets, TwoStageDetector
 
-__all__ = ["Candidates", "Detections", "DetectorConfig", "Targets", "TwoStageDetector"]
+__all__ = [
+    "Candidates",
+    "DetectionPostprocessing",
+    "Detections",
+    "DetectorConfig",
+    "Targets",
+    "TwoStageDetector",
+    "average_boxes",
+    "select_detections",
+]

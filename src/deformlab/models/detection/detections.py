@@ -1,6 +1,5 @@
-"""What a detector finds in an image."""
+"""What a detector found in one image."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -9,16 +8,18 @@ __all__ = ["Detections"]
 
 
 class Detections(NamedTuple):
-    """The detections of one image, by decreasing score.
+    """The detections of one image, sorted by decreasing score.
 
     Attributes:
-        boxes: (D, 4) left, top, right and bottom edges, in pixels of the original image.
-        scores: (D,), from 0 to 1.
-        labels: (D,) int64, classes from 0.
-        masks: D masks as COCO's run lengths of the original image's size; None for networks without masks.
+        boxes: (D, 4) boxes `(x1, y1, x2, y2)` in pixels of the original image, with continuous edges: the
+            width is x2 - x1.
+        scores: (D,) probabilities.
+        labels: (D,) int64 classes, 0 to C - 1.
+        masks: D run lengths of COCO, `{"size": [height, width], "counts": bytes}`; None if the network
+            predicts no masks.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    masks: Sequence[Mapping[str, Any]] | None = None
+    masks: list[dict[str, Any]] | None = None
