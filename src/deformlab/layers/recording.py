@@ -1,18 +1,20 @@
 """Records inputs and outputs of modules while a network runs. No other part of deformlab adds forward hooks.
 
-The recorded offsets and modulation serve to compute effective dilation (DCNv1, section 3) and to draw
-figures.
+The recorded offsets, modulation and bins serve to compute effective dilation (DCNv1, section 3) and the
+displacement of bins, and to draw figures.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from deformlab.layers.deform_conv import DeformConv2d
+from deformlab.layers.deform_roi_pooling import BinPositions, DeformPSRoIPool, DeformRoIPool
 
-__all__ = ["record_forward", "record_modulation", "record_offsets"]
+__all__ = ["record_bins", "record_forward", "record_modulation", "record_offsets"]
 
 T = TypeVar("T")
 
@@ -42,15 +44,26 @@ def record_forward(
         >>> with record_forward({"conv": conv}, lambda name, input, output: output.detach()) as outputs:
         ...     model(image)
     """
+
+    def read_first(name: str, inputs: tuple[Any, ...], output: Tensor) -> T:
+        if not inputs:
+            raise TypeError(f"{name} was called without positional arguments; pass its input as the first")
+        return read(name, inputs[0], output)
+
+    with _record(modules, read_first) as recorded:
+        yield recorded
+
+
+@contextmanager
+def _record(
+    modules: Mapping[str, nn.Module], read: Callable[[str, tuple[Any, ...], Tensor], T]
+) -> Iterator[dict[str, T]]:
+    """Do the same as `record_forward`, with all positional inputs of the module."""
     recorded: dict[str, T] = {}
 
     def hook(name: str) -> Callable[..., None]:
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not inputs:
-                raise TypeError(
-                    f"{name} was called without positional arguments; pass its input as the first"
-                )
-            recorded[name] = read(name, inputs[0], output)
+        def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            recorded[name] = read(name, inputs, output)
 
         return keep
 
@@ -129,3 +142,46 @@ def record_modulation(layers: Mapping[str, nn.Conv2d]) -> Iterator[dict[str, Ten
     modules = {name: layer.conv_offset for name, layer in modulated.items()}
     with record_forward(modules, read) as modulation:
         yield modulation
+
+
+@contextmanager
+def record_bins(layers: Mapping[str, DeformRoIPool | DeformPSRoIPool]) -> Iterator[dict[str, BinPositions]]:
+    """Record where each layer reads the bins of its regions in its last forward pass inside the `with` block.
+
+    For use with `torch.compile`, see `record_forward`.
+
+    Args:
+        layers: The layers to record, by a name of your choice.
+
+    Yields:
+        A dictionary that fills while the network runs. It maps the name of a layer to the bins of all its
+        regions, their displacement and their mask, in pixels of the network's input, detached.
+
+    Example:
+        >>> with torch.no_grad(), record_bins({"pool": pool}) as bins:
+        ...     pool(features, rois)
+        >>> distance = bins["pool"].displacement.norm(dim=-1)  # pixels, (K, G, k, k)
+
+    Raises:
+        TypeError: A layer is no deformable pooling.
+    """
+    for name, layer in layers.items():
+        if not isinstance(layer, DeformRoIPool | DeformPSRoIPool):
+            raise TypeError(f"layer {name!r} is not a DeformRoIPool or DeformPSRoIPool")
+
+    # The layer first pools without offsets, then with them; the last call is the one to keep.
+    def read(name: str, inputs: tuple[Any, ...], output: Tensor) -> BinPositions:
+        _, rois, offset, mask = (*inputs, None, None)[:4]
+        sampler = layers[name].sampler
+        with torch.no_grad():
+            if offset is None:
+                count, k = len(output), sampler.output_size
+                offset = output.new_zeros(()).expand(count, 2, k, k)
+            return sampler.positions(
+                [boxes.detach() for boxes in rois] if isinstance(rois, list) else rois.detach(),
+                offset.detach(),
+                None if mask is None else mask.detach(),
+            )
+
+    with _record({name: layer.sampler for name, layer in layers.items()}, read) as bins:
+        yield bins
