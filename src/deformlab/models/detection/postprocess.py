@@ -9,7 +9,7 @@ Shape letters: R RoIs of one scale of an image, C classes of objects, N candidat
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -217,15 +217,15 @@ def _suppressed(
     parts: list[tuple[Tensor, Tensor]] = [(labels[:0], scores[:0])]
     for label in labels.unique().tolist():
         of_class = (labels == label).nonzero()[:, 0]
-        soft: Any = soft_nms(
+        lowered, best = soft_nms(
             boxes[of_class],
             scores[of_class],
             options.nms_threshold,
             method=options.soft_nms_method,
             sigma=options.soft_nms_sigma,
+            # The authors keep as many boxes of each class as they keep of an image.
+            max_output=options.max_detections,
         )
-        # The authors keep as many boxes of each class as they keep of an image.
-        best, lowered = (part[: options.max_detections] for part in soft)
         parts.append((of_class[best], lowered))
     kept, lowered = (torch.cat([part[i] for part in parts]) for i in range(2))
     kept, order = kept.sort()
