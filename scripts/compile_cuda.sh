@@ -26,7 +26,7 @@ for source in csrc/*/cuda/*.cu; do
   # Prints one line per kernel and architecture from the compiler's report.
   c++filt <"$log" | awk '
     /Compiling entry function/ {
-      name = $0; sub(/.*function .void /, "", name); gsub(/\(anonymous namespace\)::/, "", name); sub(/\(.*/, "", name)
+      name = $0; sub(/.*function .(void )?/, "", name); gsub(/\(anonymous namespace\)::/, "", name); sub(/\(.*/, "", name)
       arch = $NF; gsub(/\x27/, "", arch)
     }
     /spill stores/ { spills = /[^0-9]0 bytes spill stores, 0 bytes spill loads/ ? "" : ", REGISTERS SPILL" }

@@ -19,9 +19,10 @@ namespace deformlab::nms {
 namespace {
 
 // Candidates of one block are first compared with the boxes kept before it, in parallel.
-constexpr int64_t kBlock = 512;
-// A thread should have this many comparisons.
-constexpr int64_t kGrain = 1 << 16;
+constexpr int64_t kBlock = 2048;
+// A thread has at least this many comparisons, about half a millisecond. On a busy machine, waiting for a thread can
+// take longer than that.
+constexpr int64_t kGrain = 1 << 21;
 
 template <typename T>
 class Suppression {
