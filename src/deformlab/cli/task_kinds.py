@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deformlab.callbacks import PredictionPictures, PredictionWriter
+from deformlab.callbacks import DetectionPictures, DetectionWriter, PredictionPictures, PredictionWriter
 from deformlab.data import SegmentationDataModule
+from deformlab.data.detection import DetectionDataModule
 from deformlab.errors import ConfigError
 from deformlab.run_folder.identity import DEFAULT_TASK
-from deformlab.tasks import BaseTask, SemanticSegmentation
+from deformlab.tasks import BaseTask, Detection, SemanticSegmentation
 from deformlab.yaml_file import parse_yaml
 
 __all__ = ["TASKS", "TaskKind", "chosen_task", "task_kind"]
@@ -35,6 +36,7 @@ TASKS = {
     "segmentation": TaskKind(
         SemanticSegmentation, SegmentationDataModule, PredictionPictures, PredictionWriter
     ),
+    "detection": TaskKind(Detection, DetectionDataModule, DetectionPictures, DetectionWriter),
 }
 """The tasks by their names in configurations."""
 

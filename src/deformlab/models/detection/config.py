@@ -51,6 +51,11 @@ class DetectorConfig:
     offset_channels: int = 1024
     """Width of the two hidden layers that predict the offsets of modulated pooling, 1 to 65536 (DCNv2)."""
 
+    initialization: Literal["normal", "kaiming"] = "normal"
+    """Weights of new hidden layers before training: `normal`, N(0, 0.01) as in the authors' code, for wide
+    layers on a pretrained backbone; `kaiming` for narrow layers or training from scratch. Layers that give
+    scores, boxes or offsets are not affected."""
+
     rpn_channels: int = 512
     """Channels of the 3x3 convolution of the region proposal network, 1 to 65536."""
 

@@ -88,6 +88,10 @@ class FullyConnectedHead(nn.Module):
         """
         return self.scores(self.region_features(features, rois))
 
+    def hidden_layers(self) -> list[nn.Conv2d | nn.Linear]:
+        """The new layers that are followed by a ReLU."""
+        return [cast(nn.Conv2d, self.reduce[0]), self.fc1, self.fc2]
+
     def region_features(self, features: Tensor, rois: Tensor) -> Tensor:
         """Return the second layer's output, (K, fc_channels)."""
         rois = rois if isinstance(self.pool, PlainPooling) else inclusive(rois)
@@ -136,6 +140,10 @@ class PositionSensitiveHead(nn.Module):
             self.class_pool, self.box_pool = pooling(num_classes + 1), pooling(1)
         else:
             self.class_pool = self.box_pool = PlainPositionSensitivePooling(config, stride)
+
+    def hidden_layers(self) -> list[nn.Conv2d | nn.Linear]:
+        """The new layers that are followed by a ReLU."""
+        return [cast(nn.Conv2d, self.reduce[0])]
 
     def forward(self, features: Tensor, rois: Tensor) -> RegionScores:
         """Classify regions.

@@ -71,6 +71,9 @@ class TwoStageDetector(nn.Module):
         self.rpn = RegionProposalNetwork(backbone.channels[-2], backbone.strides[-2], config)
         head = FullyConnectedHead if config.architecture == "faster_rcnn" else PositionSensitiveHead
         self.head = head(backbone.channels[-1], backbone.strides[-1], num_classes, config)
+        if config.initialization == "kaiming":
+            for layer in (self.rpn.conv, *self.head.hidden_layers()):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, image: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Candidates]:
         """Find candidates.
@@ -82,6 +85,18 @@ class TwoStageDetector(nn.Module):
         maps = self.backbone.feature_maps(image)
         proposals = self.rpn.proposals(self.rpn(maps[-2]), sizes)
         return self.classify(maps[-1], proposals, sizes)
+
+    def rescore(
+        self, image: Tensor, boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Candidates]:
+        """Classify given boxes instead of proposals, for example detections of a first round.
+
+        Args:
+            image: As for `forward`.
+            boxes: For each image (K, 4), in pixels of the network's input.
+            sizes: As for `forward`.
+        """
+        return self.classify(self.backbone(image), boxes, sizes)
 
     def classify(
         self, features: Tensor, proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
