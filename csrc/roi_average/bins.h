@@ -33,14 +33,16 @@ DEFORMLAB_INLINE int64_t clipped(T value, int64_t length) {
 // One axis of a region.
 template <typename T>
 struct Axis {
-  T start, size;  // in cells of the map; for a mean over cells, of the unrounded bins
+  T start, size;     // in cells of the map; for a mean over cells, of the unrounded bins
+  T step, substep;   // distance of neighbouring bins, and of neighbouring samples of a bin
+  T samples_per_cell;
   int64_t samples;  // bilinear samples per bin; 0 for a mean over cells
 };
 
 // `low` and `high` are the edges of the region in pixels of the network's input. They are finite.
 template <typename T>
 DEFORMLAB_INLINE Axis<T> axis_of(Kind kind, T low, T high, T scale, int64_t bins, int64_t samples) {
-  Axis<T> axis{0, 0, 0};
+  Axis<T> axis{0, 0, 0, 0, 0, 0};
   switch (kind) {
     case Kind::kAlign:
     case Kind::kAlignHalf: {
@@ -77,6 +79,9 @@ DEFORMLAB_INLINE Axis<T> axis_of(Kind kind, T low, T high, T scale, int64_t bins
       axis.size = axis.size >= 1 ? axis.size : T(1);
       break;
   }
+  axis.step = axis.size / static_cast<T>(bins);
+  axis.substep = axis.step / static_cast<T>(axis.samples);
+  axis.samples_per_cell = 1 / axis.substep;
   return axis;
 }
 
@@ -86,8 +91,8 @@ struct Cells {
 };
 
 template <typename T>
-DEFORMLAB_INLINE Cells cells_of(Kind kind, const Axis<T>& axis, int64_t bins, int64_t bin, int64_t length) {
-  const T step = axis.size / static_cast<T>(bins);
+DEFORMLAB_INLINE Cells cells_of(Kind kind, const Axis<T>& axis, int64_t bin, int64_t length) {
+  const T step = axis.step;
   if (kind == Kind::kMeanAuthors) {
     return {clipped(std::floor(static_cast<T>(bin) * step + axis.start), length),
             clipped(std::ceil(static_cast<T>(bin + 1) * step + axis.start), length)};
@@ -103,22 +108,23 @@ DEFORMLAB_INLINE Cells cells_of(Kind kind, const Axis<T>& axis, int64_t bins, in
 // added several times. `shift` is the shift of the bin in cells; NaN reads nothing.
 template <typename T, typename Add>
 DEFORMLAB_INLINE T visit_bin(
-    Kind kind, const Axis<T>& axis, int64_t bins, int64_t bin, T shift, int64_t length, const Add& add) {
+    Kind kind, const Axis<T>& axis, int64_t bin, T shift, int64_t length, const Add& add) {
   if (axis.samples == 0 && kind >= Kind::kMean) {
-    const Cells cells = cells_of(kind, axis, bins, bin, length);
+    const Cells cells = cells_of(kind, axis, bin, length);
     for (int64_t cell = cells.first; cell < cells.last; ++cell) {
       add(static_cast<int32_t>(cell), T(1), T(0));
     }
     return static_cast<T>(cells.last > cells.first ? cells.last - cells.first : 0);
   }
-  const T step = axis.size / static_cast<T>(bins), substep = step / static_cast<T>(axis.samples);
-  const T begin = axis.start + static_cast<T>(bin) * step + shift;
+  const T substep = axis.substep;
+  const T begin = axis.start + static_cast<T>(bin) * axis.step + shift;
   const bool authors = kind == Kind::kAuthors;
   const T lowest = authors ? T(-0.5) : T(-1), highest = static_cast<T>(length) - (authors ? T(0.5) : T(0));
   int64_t first = 0, last = axis.samples;
   if (axis.samples > 64 && substep > 0) {
     // A region may be much larger than the map: skip the samples that are certainly outside.
-    const T low_sample = (lowest - begin) / substep - 2, high_sample = (highest - begin) / substep + 2;
+    const T low_sample = (lowest - begin) * axis.samples_per_cell - 2;
+    const T high_sample = (highest - begin) * axis.samples_per_cell + 2;
     first = clipped(low_sample, axis.samples);
     last = clipped(high_sample, axis.samples);
   }
@@ -153,12 +159,21 @@ DEFORMLAB_INLINE T visit_bin(
   return counted;
 }
 
+// The largest number of bins, groups or parts along one axis. Products of two such numbers fit into 32 bits, whose
+// division is much cheaper on a GPU.
+constexpr int64_t kMostParts = 4096;
+
+// Returns floor(index * parts / bins).
+DEFORMLAB_INLINE int64_t scaled(int64_t index, int64_t parts, int64_t bins) {
+  return static_cast<uint32_t>(index * parts) / static_cast<uint32_t>(bins);
+}
+
 // The channels of the input that a bin reads: one of `height` x `width` parts in each dimension.
 struct Groups {
   int64_t height, width;
 
   DEFORMLAB_INLINE int64_t of_bin(int64_t row, int64_t column, int64_t rows, int64_t columns) const {
-    return row * height / rows * width + column * width / columns;
+    return scaled(row, height, rows) * width + scaled(column, width, columns);
   }
 };
 

@@ -33,7 +33,7 @@ using Sizes = std::vector<int64_t>;
 struct Shape {
   int64_t N, C, H, W;
   int64_t K, O, P, Q;
-  int64_t classes, part_h, part_w;
+  int64_t classes, class_outputs, part_h, part_w;
   Groups groups;
   Kind kind;
   int64_t samples;
@@ -42,15 +42,14 @@ struct Shape {
   DEFORMLAB_INLINE int64_t bins() const { return P * Q; }
   DEFORMLAB_INLINE int64_t cells() const { return H * W; }
   DEFORMLAB_INLINE int64_t group_count() const { return groups.height * groups.width; }
-  DEFORMLAB_INLINE int64_t class_outputs() const { return O / classes; }
 
   // Index of a bin's part in (K, classes, R, S), which is also where its mask is.
   DEFORMLAB_INLINE int64_t part(int64_t k, int64_t cls, int64_t p, int64_t q) const {
-    return ((k * classes + cls) * part_h + p * part_h / P) * part_w + q * part_w / Q;
+    return ((k * classes + cls) * part_h + scaled(p, part_h, P)) * part_w + scaled(q, part_w, Q);
   }
   // Index of the shift in x of a bin's part in (K, 2·classes, R, S); the shift in y is R·S further.
   DEFORMLAB_INLINE int64_t offset(int64_t k, int64_t cls, int64_t p, int64_t q) const {
-    return ((k * classes + cls) * 2 * part_h + p * part_h / P) * part_w + q * part_w / Q;
+    return ((k * classes + cls) * 2 * part_h + scaled(p, part_h, P)) * part_w + scaled(q, part_w, Q);
   }
 };
 
@@ -66,8 +65,8 @@ inline Shape shape_of(
   STD_TORCH_CHECK(
       input.dim() == 4 && rois.dim() == 2 && rois.size(1) == 5 && output_size.size() == 2 && groups.size() == 2 &&
           kind >= 0 && kind <= 5 && groups[0] > 0 && groups[1] > 0 && output_size[0] > 0 && output_size[1] > 0 &&
-          groups[0] <= kMost && groups[1] <= kMost && output_size[0] <= kMost && output_size[1] <= kMost &&
-          samples <= kMost,
+          samples <= kMost && groups[0] <= kMostParts && groups[1] <= kMostParts && output_size[0] <= kMostParts &&
+          output_size[1] <= kMostParts,
       kMessage);
   Shape s;
   s.N = input.size(0), s.C = input.size(1), s.H = input.size(2), s.W = input.size(3);
@@ -89,12 +88,15 @@ inline Shape shape_of(
     const Tensor& parts = offset ? *offset : *mask;
     s.classes = offset ? offset->size(1) / 2 : mask->size(1);
     s.part_h = parts.size(2), s.part_w = parts.size(3);
-    legal = s.part_h > 0 && s.part_w > 0 && s.O % s.classes == 0;
+    legal = s.part_h > 0 && s.part_w > 0 && s.part_h <= kMostParts && s.part_w <= kMostParts &&
+        s.O % s.classes == 0;
     if (offset && mask) {
       legal = legal && mask->size(1) == s.classes && mask->size(2) == s.part_h && mask->size(3) == s.part_w;
     }
     STD_TORCH_CHECK(legal, kMessage);
   }
+  STD_TORCH_CHECK(s.O * s.P * s.Q <= kMost, kMessage);
+  s.class_outputs = s.O / s.classes;
   return s;
 }
 

@@ -1,5 +1,8 @@
 """The poolings that average: known answers, agreement of implementations, gradients, odd regions."""
 
+import importlib
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +10,13 @@ from torch import Tensor
 from deformlab import ops
 from deformlab.ops import reference
 from deformlab.ops._impl.roi_average import call
+from deformlab.ops.reference.roi_average import Kind
+
+# The packages have functions of the same names.
+roi_align_module, ps_roi_pool_module, deform_roi_pool_module = (
+    importlib.import_module(f"deformlab.ops.{name}")
+    for name in ("roi_align", "ps_roi_pool", "deform_roi_pool")
+)
 
 RAMP = torch.arange(8.0, dtype=torch.float64).expand(8, 8)[None, None].contiguous()  # f(y, x) = x
 REGION = torch.tensor([[0, 0, 0, 3, 3]], dtype=torch.float64)
@@ -23,13 +33,44 @@ POOLINGS = (
 )
 
 
-@pytest.fixture(params=["native", "reference"])
+@pytest.fixture(params=["native", "reference", "cuda on host"])
 def implementation(request, monkeypatch):
     """Each implementation of the public functions in turn."""
     if request.param == "native" and ops.backend("cpu") != "native":
         pytest.skip("the native operators are not compiled")
-    monkeypatch.setattr(call, "backend", lambda device: request.param)
+    if request.param == "cuda on host":
+        request.getfixturevalue("host_operators")
+        monkeypatch.setattr(call, "call_roi_average", on_host)
+        for module in (roi_align_module, ps_roi_pool_module, deform_roi_pool_module):
+            monkeypatch.setattr(module, "call_roi_average", on_host)
+    else:
+        monkeypatch.setattr(call, "backend", lambda device: request.param)
     return request.param
+
+
+class OnHost(torch.autograd.Function):
+    """roi_average from the CUDA source."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        ctx.save_for_backward(*arguments[:4])
+        ctx.options = arguments[4:]
+        return torch.ops.deformlab_cuda_on_host.roi_average(*arguments)
+
+    @staticmethod
+    def backward(ctx, grad):
+        needs = [ctx.needs_input_grad[i] for i in (0, 2, 3)]
+        found = torch.ops.deformlab_cuda_on_host.roi_average_backward(
+            grad, *ctx.saved_tensors, *ctx.options, *needs
+        )
+        input, offset, mask = (value if need else None for value, need in zip(found, needs, strict=True))
+        return input, None, offset, mask, *(None,) * len(ctx.options)
+
+
+def on_host(input, rois, rule, offset=None, mask=None):
+    kind = get_args(Kind).index(rule.kind)
+    options = (kind, list(rule.output_size), rule.spatial_scale, rule.samples, list(rule.groups), rule.gamma)
+    return OnHost.apply(input, rois, offset, mask, *options)
 
 
 def values(result: Tensor) -> list[float]:

@@ -50,10 +50,10 @@ struct Line {
     cells.push_back(cell), weights.push_back(weight), slopes.push_back(slope);
   }
 
-  void read(Kind kind, const Axis<T>& axis, int64_t bins, int64_t bin, T shift, int64_t length) {
+  void read(Kind kind, const Axis<T>& axis, int64_t bin, T shift, int64_t length) {
     clear();
     counted = visit_bin<T>(
-        kind, axis, bins, bin, shift, length, [this](int32_t cell, T weight, T slope) { add(cell, weight, slope); });
+        kind, axis, bin, shift, length, [this](int32_t cell, T weight, T slope) { add(cell, weight, slope); });
   }
 };
 
@@ -78,12 +78,12 @@ class Bins {
       const T gamma = static_cast<T>(s_.gamma);
       const T shift_x = gamma * offset_[at] * region_.x.size;
       const T shift_y = gamma * offset_[at + s_.part_h * s_.part_w] * region_.y.size;
-      rows_[0].read(s_.kind, region_.y, s_.P, p, shift_y, s_.H);
-      columns_[0].read(s_.kind, region_.x, s_.Q, q, shift_x, s_.W);
+      rows_[0].read(s_.kind, region_.y, p, shift_y, s_.H);
+      columns_[0].read(s_.kind, region_.x, q, shift_x, s_.W);
       row_ = &rows_[0], column_ = &columns_[0];
     } else {
-      row_ = known(rows_[p], region_.y, s_.P, p, s_.H);
-      column_ = known(columns_[q], region_.x, s_.Q, q, s_.W);
+      row_ = known(rows_[p], region_.y, p, s_.H);
+      column_ = known(columns_[q], region_.x, q, s_.W);
     }
     const T count = row_->counted * column_->counted;
     cells.clear(), weights.clear();
@@ -119,9 +119,9 @@ class Bins {
 
  private:
   // The line of a bin without offsets, which is computed once for each region.
-  const Line<T>* known(Line<T>& line, const Axis<T>& axis, int64_t bins, int64_t bin, int64_t length) {
+  const Line<T>* known(Line<T>& line, const Axis<T>& axis, int64_t bin, int64_t length) {
     if (line.region != k_) {
-      line.read(s_.kind, axis, bins, bin, T(0), length);
+      line.read(s_.kind, axis, bin, T(0), length);
       line.region = k_;
     }
     return &line;
@@ -213,7 +213,7 @@ template <typename T>
 void pool_rows(const Shape& s, const Tensor& input, const Arguments<T>& arguments, T* result) {
   const Tensor rows_tensor = to_rows<T>(s, input);
   const T* rows = data<const T>(rows_tensor);
-  const int64_t outputs = s.class_outputs();
+  const int64_t outputs = s.class_outputs;
   torch::stable::parallel_for(0, s.K, 1, [&](int64_t begin, int64_t end) {
     Bins<T> bins = arguments.bins(s);
     std::vector<T> values(s.bins() * s.O);
@@ -247,7 +247,7 @@ template <typename T>
 void pool_groups(const Shape& s, const Tensor& input, const Arguments<T>& arguments, T* result) {
   const Tensor typed = in_either_format<T>(input);
   const Grouped<const T> grouped(s, typed);
-  const int64_t outputs = s.class_outputs();
+  const int64_t outputs = s.class_outputs;
   torch::stable::parallel_for(0, s.group_count(), 1, [&](int64_t begin, int64_t end) {
     Bins<T> bins = arguments.bins(s);
     for_each_bin(s, begin, end, [&](int64_t k, int64_t group, int64_t p, int64_t q) {
@@ -290,7 +290,7 @@ Tensor rows_gradient(const Shape& s, const Tensor& grad, const Tensor& input, co
   set_zero<T>(rows_tensor);
   T* rows = data<T>(rows_tensor);
   const T* grads = data<const T>(grad);
-  const int64_t outputs = s.class_outputs(), block = std::min(kBlockChannels, outputs);
+  const int64_t outputs = s.class_outputs, block = std::min(kBlockChannels, outputs);
   const int64_t blocks = divide_up(outputs, block);
   torch::stable::parallel_for(0, s.classes * blocks, 1, [&](int64_t begin, int64_t end) {
     Bins<T> bins = arguments.bins(s);
@@ -332,7 +332,7 @@ Tensor groups_gradient(const Shape& s, const Tensor& grad, const Tensor& input, 
   set_zero<T>(result);
   const Grouped<T> grouped(s, result);
   const T* grads = data<const T>(grad);
-  const int64_t outputs = s.class_outputs();
+  const int64_t outputs = s.class_outputs;
   torch::stable::parallel_for(0, s.group_count(), 1, [&](int64_t begin, int64_t end) {
     Bins<T> bins = arguments.bins(s);
     for_each_bin(s, begin, end, [&](int64_t k, int64_t group, int64_t p, int64_t q) {
@@ -367,7 +367,7 @@ void part_gradients(
   const Grouped<const T> grouped(s, values_tensor);
   const T* rows = data<const T>(values_tensor);
   const T* grads = data<const T>(grad);
-  const int64_t outputs = s.class_outputs(), plane = s.part_h * s.part_w;
+  const int64_t outputs = s.class_outputs, plane = s.part_h * s.part_w;
   torch::stable::parallel_for(0, s.K, 1, [&](int64_t begin, int64_t end) {
     Bins<T> bins = arguments.bins(s);
     std::vector<T> values(s.bins() * s.O), products;

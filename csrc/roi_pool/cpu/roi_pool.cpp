@@ -61,8 +61,8 @@ std::tuple<Tensor, Tensor> forward(const Shape& s, const Tensor& input, const Te
       for (int64_t bin = 0; bin < s.bins(); ++bin) {
         T* const value = values.data() + bin * s.C;
         int32_t* const cell = cells.data() + bin * s.C;
-        const Cells y = cells_of(s.kind, region.y, s.P, bin / s.Q, s.H);
-        const Cells x = cells_of(s.kind, region.x, s.Q, bin % s.Q, s.W);
+        const Cells y = cells_of(s.kind, region.y, bin / s.Q, s.H);
+        const Cells x = cells_of(s.kind, region.x, bin % s.Q, s.W);
         const bool empty = !region.legal || y.first >= y.last || x.first >= x.last;
         std::fill_n(value, s.C, empty ? T(0) : -std::numeric_limits<T>::infinity());
         std::fill_n(cell, s.C, empty ? -1 : static_cast<int32_t>(y.first * s.W + x.first));
