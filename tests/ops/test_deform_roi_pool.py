@@ -230,3 +230,28 @@ def test_gradients_of_regions_and_bins_that_are_ignored_are_zero_not_nan(impleme
         assert of_offset[2, :, 0, 1].count_nonzero() == of_mask[2, 0, 0, 1].count_nonzero() == 0
         assert of_mask[0].count_nonzero() == 4
         assert of_offset[0].count_nonzero() > 0
+
+
+@pytest.mark.parametrize("convention", ["authors", "aligned"])
+def test_if_all_regions_are_ignored_gradients_are_zero_not_missing(implementation, convention):
+    input = torch.full((1, 2, 8, 8), math.nan, dtype=torch.float64)
+    rois = torch.tensor([[0, math.nan, 1, 6, 6], [0, 1, 1, math.inf, 6]], dtype=torch.float64)
+    offset, mask = torch.zeros(2, 2, 2, 2).double(), torch.ones(2, 1, 2, 2).double()
+    leaves = [tensor.requires_grad_() for tensor in (input, offset, mask)]
+    output = deform_roi_pool(input, rois, 2, 1.0, offset, mask, convention=convention)
+    assert output.count_nonzero() == 0
+    for gradient in torch.autograd.grad(output.sum(), leaves):
+        assert gradient.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("edge", [1e4, 1e8])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_adaptive_samples_of_a_huge_region_take_no_time_with_several_bins(native, monkeypatch, edge, dtype):
+    input = torch.ones(1, 2, 8, 8, dtype=dtype)
+    region = torch.tensor([[0, -edge, -edge, edge, edge], [0, -2, -edge, 10, edge]], dtype=dtype)
+    found = []
+    for backend in ("native", "reference"):
+        monkeypatch.setattr(call, "backend", lambda device, name=backend: name)
+        found.append(deform_roi_pool(input, region, 3, samples_per_bin=0, convention="aligned"))
+    torch.testing.assert_close(*found)
+    assert found[0][1, 0, 1, 1] > 0  # the middle bin contains the map

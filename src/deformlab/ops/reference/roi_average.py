@@ -98,7 +98,15 @@ def _pool(
     P, Q = bins
     image, left, top, right, bottom = roi.tolist()
     if not (0 <= image < len(values) and all(abs(edge) <= _LARGEST for edge in (left, top, right, bottom))):
-        return values.new_zeros(outputs, P, Q)
+        zeros = values.new_zeros(outputs, P, Q)
+        for tensor in (
+            values,
+            offset,
+            mask,
+        ):  # keeps them in the graph: their gradients are zero, not missing
+            if tensor is not None:
+                zeros = zeros + tensor.flatten()[:0].sum()
+        return zeros
     features = values[int(image)]
     bin_p = torch.arange(P, device=values.device)
     bin_q = torch.arange(Q, device=values.device)
@@ -175,18 +183,20 @@ def _axis(
     begin = start + bin * (size / bins)
     if shift is not None:
         begin = begin + shift * size
-    begin_at, end_at = 0, samples
-    if samples > 64 and substep > 0:
-        # A region may be much larger than the map: leave out the samples that are certainly outside.
-        places = (torch.stack([-1 - begin.detach().max(), length - begin.detach().min()]) / substep).tolist()
-        if all(math.isfinite(place) for place in places):
-            begin_at = min(max(int(places[0]) - 2, 0), samples)
-            end_at = min(max(int(places[1]) + 2, begin_at), samples)
-    number = torch.arange(begin_at, end_at, device=low.device, dtype=low.dtype)
-    position = begin[..., None] + (number + (0.0 if kind == "authors" else 0.5)) * substep
     margin = 0.5 if kind == "authors" else 1.0
     end = length - 0.5 if kind == "authors" else length
-    inside = (position >= -margin) & (position <= end)
+    first, last = (
+        torch.zeros_like(begin, dtype=torch.int64),
+        torch.full_like(begin, samples, dtype=torch.int64),
+    )
+    if samples > 64 and substep > 0:
+        # A region may be much larger than the map: leave out the samples that are certainly outside.
+        first = _clipped((-margin - begin.detach()) / substep - 2, samples)
+        last = _clipped((end - begin.detach()) / substep + 2, samples)
+    most = int((last - first).max().clamp_min(0)) if begin.numel() else 0
+    number = first[..., None] + torch.arange(most, device=low.device)
+    position = begin[..., None] + (number.to(low.dtype) + (0.0 if kind == "authors" else 0.5)) * substep
+    inside = (position >= -margin) & (position <= end) & (number < last[..., None])
     zero = torch.zeros_like(position)
     position = torch.where(inside & (position > 0), position, zero)
     position = torch.where(position < length - 1, position, zero + (length - 1))
@@ -199,6 +209,12 @@ def _axis(
     weights = (of_below + of_above).sum(-2)
     counted = inside.sum(-1) if kind == "authors" else torch.full_like(inside.sum(-1), samples)
     return weights, counted if shift is None else counted[:, None]
+
+
+def _clipped(value: Tensor, length: int) -> Tensor:
+    """Round towards zero and clip to 0 to `length`; NaN gives 0."""
+    # float32 does not have every integer: its largest one may be greater than `length`.
+    return value.nan_to_num(0).clamp(0, length).long().clamp_max(length)
 
 
 def _mean(first: Tensor, last: Tensor, cells: Tensor, length: int) -> tuple[Tensor, Tensor]:
