@@ -35,6 +35,8 @@ class Operator(ABC):
 
     name: ClassVar[str]
     """The operator's name in deformlab.ops."""
+    native: ClassVar[str] = ""
+    """The library's operator, if it has another name. Libraries that lack it are skipped."""
     share: ClassVar[int] = 1
     """How many calls this operator gets for each call of an operator with share 1."""
     tensors: ClassVar[tuple[str, ...]]

@@ -84,6 +84,42 @@ def deform_roi_pool(
             legal.
     """
     input, mask = cast_for_autocast(input, mask)
+    rois, rule = check_deform_roi_pool(
+        input,
+        boxes,
+        output_size,
+        spatial_scale,
+        offset,
+        mask,
+        group_size=group_size,
+        part_size=part_size,
+        samples_per_bin=samples_per_bin,
+        gamma=gamma,
+        convention=convention,
+    )
+    return call_roi_average(input, rois, rule, offset, mask)
+
+
+def check_deform_roi_pool(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: int | tuple[int, int],
+    spatial_scale: float,
+    offset: Tensor | None,
+    mask: Tensor | None,
+    *,
+    group_size: int,
+    part_size: int | None,
+    samples_per_bin: int,
+    gamma: float,
+    convention: str,
+) -> tuple[Tensor, RoiAverage]:
+    """Check all arguments of `deform_roi_pool`; return the regions (K, 5) and the rule of the pooling.
+
+    Raises:
+        TypeError: An argument has a wrong type, dtype or device.
+        ValueError: A shape or number is not legal.
+    """
     check_input(_NAME, input)
     if convention not in get_args(Convention):
         raise ValueError(f"{_NAME}: convention is {convention!r}; it must be 'authors' or 'aligned'")
@@ -104,7 +140,7 @@ def deform_roi_pool(
             f"{_NAME}: samples_per_bin is {samples_per_bin!r}; it must be in {least} to {LARGEST}"
         )
     _check_parts(input, rois, size, group_size, part_size, offset, mask)
-    rule = RoiAverage(
+    return rois, RoiAverage(
         _NAME,
         "authors" if convention == "authors" else "align_half",
         size,
@@ -113,7 +149,6 @@ def deform_roi_pool(
         (group_size, group_size),
         check_number(_NAME, "gamma", gamma),
     )
-    return call_roi_average(input, rois, rule, offset, mask)
 
 
 def _check_parts(
