@@ -292,6 +292,16 @@ def test_recorded_bins_of_the_authors_are_in_pixels_with_continuous_edges():
     assert found.mask is None
 
 
+def test_recorded_bins_of_odd_regions_have_the_authors_least_size_or_are_nan():
+    layer = DeformRoIPool(4, 2, SCALE)
+    inside_out = torch.tensor([[0, 20.0, 8, 10, 27], [0, float("nan"), 8, 10, 27]])
+    with record_bins({"pool": layer}) as bins:
+        layer(features(), inside_out)
+    torch.testing.assert_close(bins["pool"].size[0], torch.tensor([0.1 / SCALE, 20]))
+    assert bins["pool"].bins[1, ..., 0].isnan().all()
+    assert bins["pool"].displacement[1, ..., 0].isnan().all()
+
+
 def test_recorded_aligned_bins_divide_the_region_without_rounding():
     layer = DeformRoIPool(4, 2, SCALE, convention="aligned", gamma=0.5)
     with torch.no_grad():

@@ -25,8 +25,8 @@ Regions = Tensor | list[Tensor]
 class BinPositions(NamedTuple):
     """Where deformable pooling reads the bins of K regions, in pixels of the network's input, x before y.
 
-    Edges are continuous: x2 - x1 is the width, also with the convention `authors`. Regions that the operator
-    ignores because they are not finite have NaN here.
+    Edges are continuous: x2 - x1 is the width, also with the convention `authors`. Where a region or an
+    offset is not finite, the operator reads nothing, and the values here are not finite either.
 
     Attributes:
         rois: (K, 5), the regions as they were passed to the layer, the index of the image first.
