@@ -4,6 +4,9 @@ The known answers and odd regions are in test_roi_average.py.
 """
 
 import math
+import sys
+from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -11,15 +14,48 @@ from torch import Tensor
 
 from deformlab.ops import deform_roi_pool
 from deformlab.ops._impl.roi_average import call
+from deformlab.ops.reference.roi_average import Kind
 
 
-@pytest.fixture(params=["native", "reference"])
+@pytest.fixture(params=["native", "reference", "cuda on host"])
 def implementation(request, monkeypatch):
     """Each implementation of the public function in turn."""
+    if request.param == "cuda on host":
+        operators = request.getfixturevalue("host_operators")
+        if not hasattr(operators, "roi_average"):
+            pytest.skip("the CUDA sources do not have roi_average")
+        module = sys.modules["deformlab.ops.deform_roi_pool"]  # the package has the function by this name
+        monkeypatch.setattr(module, "call_roi_average", partial(on_host, operators))
+        return request.param
     if request.param == "native":
         request.getfixturevalue("native")
     monkeypatch.setattr(call, "backend", lambda device: request.param)
     return request.param
+
+
+class OnHost(torch.autograd.Function):
+    """roi_average from the CUDA source, with its gradients."""
+
+    @staticmethod
+    def forward(ctx, operators, input, rois, offset, mask, *options):
+        ctx.save_for_backward(input, rois, offset, mask)
+        ctx.operators, ctx.options = operators, options
+        return operators.roi_average(input, rois, offset, mask, *options)
+
+    @staticmethod
+    def backward(ctx, grad):
+        needs = [ctx.needs_input_grad[i] for i in (1, 3, 4)]
+        gradients = ctx.operators.roi_average_backward(grad, *ctx.saved_tensors, *ctx.options, *needs)
+        input, offset, mask = (
+            gradient if need else None for gradient, need in zip(gradients, needs, strict=True)
+        )
+        return None, input, None, offset, mask, *(None,) * len(ctx.options)
+
+
+def on_host(operators, input, rois, rule, offset=None, mask=None):
+    kind = get_args(Kind).index(rule.kind)
+    options = [kind, list(rule.output_size), rule.spatial_scale, rule.samples, list(rule.groups), rule.gamma]
+    return OnHost.apply(operators, input, rois, offset, mask, *options)
 
 
 def half_away(value: float) -> float:
