@@ -48,6 +48,18 @@ def test_only_trials_that_differ_in_pooling_alone_are_compared(sweep):
     assert pooling_gains_at_high_iou(trials(sweep)) is None
 
 
+def test_the_best_plain_pooling_is_the_one_to_beat(sweep):
+    pair(sweep, [(4, 24), (5, 26)])
+    for seed in range(2):
+        sweep.detector("aligned", {"ap50": 0.53, "ap70": 0.5}, seed=seed, plain_pooling="align")
+    finding = pooling_gains_at_high_iou(trials(sweep))
+    assert finding.trials == ("pooled", "aligned")
+    assert finding.details[0].startswith("pooled minus plain: AP50 +4.5")
+    descriptions = {trial.name: trial.description for trial in trials(sweep)}
+    assert descriptions["plain"] == "atrous, d = 2"
+    assert descriptions["aligned"] == "atrous, d = 2, aligned RoI pooling"
+
+
 def test_only_seeds_of_both_trials_are_compared(sweep):
     pair(sweep, [(1, 4), (2, 6)])
     sweep.detector("plain", {"ap50": 0.9, "ap70": 0.9}, seed=7)

@@ -23,8 +23,9 @@ ONE_SEED = "With a single common seed the spread over seeds is unknown, so this 
 def pooling_gains_at_high_iou(trials: Sequence[Trial]) -> Finding | None:
     """Judge whether deformable RoI pooling gains more AP at an IoU of 0.7 than at 0.5.
 
-    Trials are compared that differ in RoI pooling only; the pair with the best deformable trial counts, and
-    the others are listed. None without such a pair, or without these scores.
+    Trials are compared that differ in RoI pooling only. The best deformable trial counts, compared with the
+    best trial with plain pooling, which may be RoIAlign; other pairs are listed. None without such a pair, or
+    without these scores.
     """
     pairs = [
         (plain, pooled)
@@ -38,7 +39,9 @@ def pooling_gains_at_high_iou(trials: Sequence[Trial]) -> Finding | None:
     if not found:
         return None
     chosen = best([pooled for (_, pooled), _ in found])
-    (plain, pooled), gains = next(item for item in found if item[0][1] is chosen)
+    (plain, pooled), gains = max(
+        (item for item in found if item[0][1] is chosen), key=lambda item: item[0][0].rank
+    )
     finding = Finding(
         "pooling_gains_at_high_iou",
         "Deformable RoI pooling gains more at an IoU of 0.7 than at 0.5",
@@ -49,7 +52,7 @@ def pooling_gains_at_high_iou(trials: Sequence[Trial]) -> Finding | None:
         details=tuple(
             f"{other.name} minus {base.name}: {_listed(values)} ({_seeds(values)})."
             for (base, other), values in found
-            if other is not pooled
+            if (base, other) != (plain, pooled)
         ),
         trials=(pooled.name, plain.name),
     )

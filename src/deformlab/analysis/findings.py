@@ -146,14 +146,15 @@ def looks_further_and_gains(
 ) -> Finding | None:
     """Judge large minus small at the same position together with the IoU gain of large objects.
 
-    The gain is over the best atrous trial. None if no deformable trial recorded objects.
+    The gain is over the best atrous trial. None if no deformable trial recorded objects, and for detectors,
+    which have no IoU of pixels; see `large_objects_gain_most`.
     """
     key, claim = (
         "looks_further_and_gains",
         "Large objects have larger effective dilation and gain IoU",
     )
     trial = best_deformable(comparison.trials)
-    if trial is None:
+    if trial is None or trial.first.detector is not None:
         return None
     names = (trial.name,) if comparison.baseline is None else (trial.name, comparison.baseline.name)
     effect = comparison.effect(trial, "large", "small")
@@ -375,6 +376,7 @@ def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
         "deformable_beats_atrous",
         "Deformable convolution is at least as good as the best atrous rate",
     )
+    trials = _of_one_pooling(trials)
     best_atrous = best([trial for trial in trials if not trial.deformable])
     deformable = [trial for trial in trials if trial.deformable]
     ours = best(deformable)
@@ -408,6 +410,12 @@ def deformable_beats_atrous(trials: Sequence[Trial]) -> Finding:
     return _judge_scores(finding, compared, HOLDS if sign * difference >= 0 else FAILS, alone)
 
 
+def _of_one_pooling(trials: Sequence[Trial]) -> Sequence[Trial]:
+    """The trials with plain RoI pooling if there are any, so that only the convolutions differ."""
+    plain = [trial for trial in trials if trial.first.roi_pooling in (None, "plain")]
+    return plain or trials
+
+
 def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
     """Judge whether the score rises with the atrous rate up to a best rate and falls after it.
 
@@ -417,7 +425,7 @@ def atrous_has_best_rate(trials: Sequence[Trial]) -> Finding:
     """
     key, claim = "atrous_has_best_rate", "Larger atrous rates improve the score up to a best rate"
     by_rate: dict[int, Trial] = {}
-    for trial in trials:
+    for trial in _of_one_pooling(trials):
         rate = trial.dilation
         if not trial.deformable and (rate not in by_rate or trial.rank > by_rate[rate].rank):
             by_rate[rate] = trial

@@ -126,7 +126,7 @@ def scores(trials: Sequence[Trial]) -> Table:
     table = Table(
         "table3_atrous_against_deformable",
         "Atrous rates against deformable convolution",
-        f"{' and '.join(labels)} in percent after the last epoch, on the validation images.",
+        f"{', '.join(labels)} in percent after the last epoch, on the validation images.",
         ("Variant", "Trial", *(f"{label} (%)" for label in labels), "Seeds"),
         tuple(
             (described[trial.name], trial.name, *map(trial.score_named, names), len(trial.runs))
@@ -193,7 +193,7 @@ def deformable_layers(trials: Sequence[Trial]) -> Table | None:
     table = Table(
         "table1_deformable_layers",
         "Number of deformable layers",
-        f"{' and '.join(labels)} in percent. Deformable layers are the last ones of the backbone; all: every "
+        f"{', '.join(labels)} in percent. Deformable layers are the last ones of the backbone; all: every "
         "3x3 convolution of conv3 to conv5.",
         (
             *("Deformable layers", "Kind", "Dilation", "Trial"),

@@ -150,7 +150,12 @@ class Trial:
     def description(self) -> str:
         """The variant in the papers' terms, for example `deformable, 3 layers, d = 2`."""
         pooling = self.first.roi_pooling
-        end = "" if pooling in (None, "plain") else f", {pooling} RoI pooling"
+        if pooling == "plain":
+            # Max pooling is what the authors' plain detectors have.
+            pooling = {"align": "aligned", "mean": "mean"}.get(
+                self.first.result.model.get("plain_pooling", "")
+            )
+        end = "" if pooling is None else f", {pooling} RoI pooling"
         if not self.deformable:
             return f"atrous, d = {self.dilation}{end}"
         number = self.first.deformable_layers

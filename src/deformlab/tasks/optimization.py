@@ -14,11 +14,16 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from deformlab.errors import ConfigError
+from deformlab.layers import DeformPSRoIPool
 from deformlab.options import check_choices
 
 __all__ = ["Optimization", "parameter_groups", "schedule_factor", "sgd_with_schedule"]
 
 OFFSET_MODULE = "conv_offset"
+# The last layer that predicts shifts of bins in `DeformRoIPool`.
+BIN_OFFSET_MODULE = "offset_fc"
+# DCNv1's code, Faster R-CNN.
+ROI_OFFSET_FC = 0.01
 # The optimizer multiplies weights and gradients by the options below in float32.
 LARGEST = torch.finfo(torch.float32).max
 
@@ -66,6 +71,10 @@ class Optimization:
     offset_bias_lr_multiplier: float | None = None
     """The same for their biases; None uses `offset_lr_multiplier` (DCNv1's DeepLab code: 2)."""
 
+    roi_offset_lr_multiplier: float | None = None
+    """The same for the layers of detectors that predict the shifts of RoI bins, weights and biases. None uses
+    the values of DCNv1's code: 0.01 for Faster R-CNN's fully connected layer, 1 for R-FCN's maps."""
+
     def __post_init__(self) -> None:
         """Refuses values with which no training is possible."""
         if not 0 < self.learning_rate <= LARGEST:
@@ -80,6 +89,7 @@ class Optimization:
             "offset_warmup_steps",
             "offset_lr_multiplier",
             "offset_bias_lr_multiplier",
+            "roi_offset_lr_multiplier",
         ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= LARGEST:
@@ -97,16 +107,23 @@ def parameter_groups(model: nn.Module, config: Optimization) -> list[dict[str, A
         config: Learning rate, multipliers and weight decay.
 
     Returns:
-        Parameter groups for `torch.optim.SGD`. The `name` of each is `base`, `no_decay`, `offset` or
-        `offset_bias`; empty groups are left out.
+        Parameter groups for `torch.optim.SGD`. The `name` of each is `base`, `no_decay`, `offset`,
+        `offset_bias`, `roi_offset_fc` or `roi_offset_maps`; empty groups are left out.
     """
     norm_types = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-    groups: dict[str, list[nn.Parameter]] = {"base": [], "no_decay": [], "offset": [], "offset_bias": []}
+    names = ("base", "no_decay", "offset", "offset_bias", "roi_offset_fc", "roi_offset_maps")
+    groups: dict[str, list[nn.Parameter]] = {name: [] for name in names}
+    maps = {layer.conv_offset for layer in model.modules() if isinstance(layer, DeformPSRoIPool)}
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            if module_name.split(".")[-1] == OFFSET_MODULE:
+            last_name = module_name.split(".")[-1]
+            if module in maps:
+                groups["roi_offset_maps"].append(parameter)
+            elif last_name == BIN_OFFSET_MODULE:
+                groups["roi_offset_fc"].append(parameter)
+            elif last_name == OFFSET_MODULE:
                 groups["offset_bias" if name == "bias" else "offset"].append(parameter)
             elif name == "bias" or isinstance(module, norm_types):
                 groups["base" if config.decay_norms_and_biases else "no_decay"].append(parameter)
@@ -116,6 +133,11 @@ def parameter_groups(model: nn.Module, config: Optimization) -> list[dict[str, A
     beta = config.offset_lr_multiplier
     bias_beta = beta if config.offset_bias_lr_multiplier is None else config.offset_bias_lr_multiplier
     multiplier = {"base": 1.0, "no_decay": 1.0, "offset": beta, "offset_bias": bias_beta}
+    of_bins = config.roi_offset_lr_multiplier
+    multiplier |= {
+        "roi_offset_fc": ROI_OFFSET_FC if of_bins is None else of_bins,
+        "roi_offset_maps": 1.0 if of_bins is None else of_bins,
+    }
     without_decay = {"no_decay"} if config.decay_norms_and_biases else {"no_decay", "offset_bias"}
     return [
         {
