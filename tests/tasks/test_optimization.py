@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from deformlab.errors import ConfigError
-from deformlab.layers import DeformConv2d
+from deformlab.layers import DeformConv2d, DeformPSRoIPool, DeformRoIPool
 from deformlab.tasks.optimization import Optimization, parameter_groups, schedule_factor, sgd_with_schedule
 
 NUMBERS = [field.name for field in dataclasses.fields(Optimization) if field.type in (float, float | None)]
@@ -124,3 +124,26 @@ def test_an_illegal_value_is_named_with_what_would_be_legal(argument, value):
 def test_a_multiplied_learning_rate_must_be_finite_too():
     with pytest.raises(ConfigError, match="offset_lr_multiplier"):
         Optimization(learning_rate=1e20, offset_lr_multiplier=1e20)
+
+
+@pytest.mark.parametrize(("multiplier", "rates"), [(None, [0.01, 1.0]), (0.5, [0.5, 0.5])])
+def test_shifts_of_bins_have_their_own_learning_rates(multiplier, rates):
+    model = nn.ModuleDict(
+        {
+            "faster": DeformRoIPool(4, 3, 1 / 16),
+            "rfcn": DeformPSRoIPool(4, 3, 1 / 16, 2),
+            "conv": DeformConv2d(4, 4, 3),
+        }
+    )
+    config = Optimization(learning_rate=1.0, offset_lr_multiplier=0.3, roi_offset_lr_multiplier=multiplier)
+    groups = {group["name"]: group for group in parameter_groups(model, config)}
+    assert [groups[name]["lr"] for name in ("roi_offset_fc", "roi_offset_maps")] == rates
+    assert groups["offset"]["lr"] == 0.3
+    counts = {name: len(group["params"]) for name, group in groups.items()}
+    assert counts == {
+        "base": 2,
+        "offset": 1,
+        "offset_bias": 1,
+        "roi_offset_fc": 2,
+        "roi_offset_maps": 2,
+    }

@@ -97,7 +97,7 @@ class TrainingCLI(LightningCLI):
     def _parser(self, subcommand: str | None) -> LightningArgumentParser:
         if subcommand is not None and subcommand not in self._subcommand_parsers:
             parser = self._prepare_subcommand_parser(Trainer, subcommand, **self._parser_settings[subcommand])
-            add_help_options(parser, subcommand)
+            add_help_options(parser, subcommand, self.task)
             self._subcommand_parsers[subcommand] = parser
         return super()._parser(subcommand)
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pytorch_lightning.cli import LightningArgumentParser
 
 from deformlab.cli.task_kinds import TASKS, task_kind
-from deformlab.data import DATASETS
 from deformlab.errors import ConfigError
 from deformlab.run_folder import identity as identities
 from deformlab.run_folder import read_evaluation_config
@@ -86,10 +85,9 @@ TEXTS = {
     "run_dir": "Run folder of the trained network. Its configuration and last checkpoint are used.",
     "config": "YAML file with options. Options after it on the command line override it.",
     "seed_everything": "Seed of all random numbers. With true, a random seed is drawn.",
-    "task": f"What the network does: {', '.join(TASKS)}. Other options depend on it.",
+    "task": f"{', '.join(TASKS)}. Other options depend on it.",
     "model.backbone": "For example resnet18, resnet50 or resnet101.",
     "ckpt_path": "Checkpoint instead of the run's last one.",
-    "data.dataset": f"Data set: {', '.join(DATASETS)}.",
     "trainer.max_epochs": "Epochs to train.",
     "trainer.accelerator": "`cpu`, `gpu`, or `auto`: a GPU if present.",
     "trainer.devices": "Number of GPUs or CPU processes. `auto`: all GPUs, or one CPU process.",
@@ -142,9 +140,10 @@ def add_run_options(parser: LightningArgumentParser) -> None:
     )
 
 
-def add_help_options(parser: LightningArgumentParser, verb: str) -> None:
+def add_help_options(parser: LightningArgumentParser, verb: str, task: str) -> None:
     """Adds `--help` for the common options of a verb and `--help-all` for every option."""
-    texts = TEXTS | (FIT_TEXTS if verb == "fit" else {})
+    data_sets = {"data.dataset": f"Data set: {', '.join(TASKS[task].datamodule.datasets)}."}
+    texts = TEXTS | data_sets | (FIT_TEXTS if verb == "fit" else {})
     for action in parser._actions:
         action.help = texts.get(action.dest, action.help)
     parser.add_argument("-h", "--help", action=_CommonHelp, help="Shows the common options.", verb=verb)

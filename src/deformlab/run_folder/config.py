@@ -13,7 +13,7 @@ from deformlab.yaml_file import read_yaml
 __all__ = ["evaluation_config", "read_config", "read_evaluation_config", "write_config"]
 
 FILE = "config.yaml"
-EVALUATION_SECTIONS = ("model", "data", "seed_everything")
+EVALUATION_SECTIONS = ("task", "model", "data", "seed_everything")
 # The trainer's options that an evaluation uses too; the others are about the training only.
 EVALUATION_TRAINER_OPTIONS = ("precision", "limit_val_batches")
 

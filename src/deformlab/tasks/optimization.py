@@ -170,7 +170,7 @@ def schedule_factor(config: Optimization, total_steps: int, group: str) -> Calla
             value = max(0.0, 1 - step / total_steps) ** 0.9
         if step < config.warmup_steps:
             value *= 0.1 + (0.9 * step / config.warmup_steps if config.warmup == "linear" else 0.0)
-        if group.startswith("offset") and step < config.offset_warmup_steps:
+        if "offset" in group and step < config.offset_warmup_steps:
             value *= step / config.offset_warmup_steps
         return value
 
