@@ -1,5 +1,7 @@
-"""Detectors: Faster R-CNN and R-FCN with deformable convolution and deformable RoI pooling."""
+"""Detectors: Faster R-CNN, R-FCN and the class-aware RPN; deformable convolution and RoI pooling."""
 
+from deformlab.models.detection.build import build_detector
+from deformlab.models.detection.class_aware_rpn import ClassAwareRPN
 from deformlab.models.detection.config import DetectorConfig
 from deformlab.models.detection.detections import Detections
 from deformlab.models.detection.postprocess import DetectionPostprocessing, average_boxes, select_detections
@@ -7,11 +9,13 @@ from deformlab.models.detection.two_stage import Candidates, Targets, TwoStageDe
 
 __all__ = [
     "Candidates",
+    "ClassAwareRPN",
     "DetectionPostprocessing",
     "Detections",
     "DetectorConfig",
     "Targets",
     "TwoStageDetector",
     "average_boxes",
+    "build_detector",
     "select_detections",
 ]

@@ -88,8 +88,8 @@ class DetectorConfig:
     proposals. None: on for `rfcn`, off for the others, as in the authors' code."""
 
     class_agnostic_boxes: bool | None = None
-    """Whether one box is regressed for all classes. None: yes for `rfcn`, no for `faster_rcnn`, as in the
-    authors' code."""
+    """Whether one box is regressed for all classes. None: no for `faster_rcnn`, yes for the others
+    (R-FCN as in the authors' code; the papers do not say it of the class-aware RPN)."""
 
     @property
     def mines_hard_examples(self) -> bool:
@@ -99,7 +99,9 @@ class DetectorConfig:
     @property
     def agnostic_boxes(self) -> bool:
         """Whether one box is regressed for all classes."""
-        return self.architecture == "rfcn" if self.class_agnostic_boxes is None else self.class_agnostic_boxes
+        if self.class_agnostic_boxes is None:
+            return self.architecture != "faster_rcnn"
+        return self.class_agnostic_boxes
 
     def __post_init__(self) -> None:
         """Refuse illegal options."""
@@ -131,3 +133,5 @@ class DetectorConfig:
                 raise ConfigError(f"{name} must be one or more numbers > 0, got {list(values)!r}")
         if self.architecture == "rfcn" and not self.agnostic_boxes:
             raise ConfigError("class_agnostic_boxes: rfcn regresses one box for all classes; leave it out")
+        if self.architecture == "class_aware_rpn" and self.ohem:
+            raise ConfigError("ohem: class_aware_rpn samples its anchors at random; leave it out")
