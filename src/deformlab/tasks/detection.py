@@ -21,11 +21,13 @@ from deformlab.metrics import (
 from deformlab.models import build_backbone
 from deformlab.models.detection import (
     Candidates,
+    ClassAwareRPN,
     DetectionPostprocessing,
     Detections,
     DetectorConfig,
     Targets,
     TwoStageDetector,
+    build_detector,
     select_detections,
 )
 from deformlab.options import check_choices
@@ -123,7 +125,9 @@ class Detection(BaseTask):
     def configure_models(self) -> None:
         """Creates the detector on the backbone."""
         backbone = build_backbone(self.backbone_config)
-        self.model: TwoStageDetector = TwoStageDetector(backbone, self.num_classes, self.detector)
+        self.model: TwoStageDetector | ClassAwareRPN = build_detector(
+            self.detector, backbone, self.num_classes
+        )
 
     def configure_losses(self) -> None:
         """The losses are the detector's own."""

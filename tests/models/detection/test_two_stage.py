@@ -156,7 +156,7 @@ def test_given_boxes_are_scored_again(image):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"architecture": "yolo"}, "architecture must be one of faster_rcnn, rfcn"),
+        ({"architecture": "yolo"}, "architecture must be one of faster_rcnn, rfcn, class_aware_rpn"),
         ({"roi_pooling": "magic"}, "roi_pooling must be one of plain, deformable, modulated"),
         ({"gamma": 0}, "gamma must be > 0, got 0"),
         ({"bins": 0}, "bins must be an integer in 1 to 64, got 0"),

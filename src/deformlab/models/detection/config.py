@@ -20,12 +20,13 @@ class DetectorConfig:
         ConfigError: An option is out of its range, or two options do not go together.
     """
 
-    architecture: Literal["faster_rcnn", "rfcn"] = "faster_rcnn"
-    """`faster_rcnn` (two fully connected layers on pooled regions) or `rfcn` (position-sensitive score
-    maps)."""
+    architecture: Literal["faster_rcnn", "rfcn", "class_aware_rpn"] = "faster_rcnn"
+    """`faster_rcnn` (two fully connected layers on pooled regions), `rfcn` (position-sensitive score maps) or
+    `class_aware_rpn` (a region proposal network that tells classes apart and pools no regions)."""
 
     roi_pooling: Literal["plain", "deformable", "modulated"] = "plain"
-    """How regions are pooled: `plain`, `deformable` (DCNv1) or `modulated` (DCNv2)."""
+    """How regions are pooled: `plain`, `deformable` (DCNv1) or `modulated` (DCNv2). Has no effect on
+    `class_aware_rpn`."""
 
     plain_pooling: Literal["mean", "max", "align"] = "max"
     """The plain pooling of `faster_rcnn`: `max` (Fast R-CNN, and the authors' code), `mean` (DCNv1, equation
@@ -42,7 +43,7 @@ class DetectorConfig:
 
     reduction_channels: int = 256
     """Output channels of the 1x1 convolution after the backbone, 1 to 65536 (DCNv1: 256 in Faster R-CNN, 1024
-    in R-FCN)."""
+    in R-FCN; 512 fits its parameter count of the class-aware RPN)."""
 
     fc_channels: int = 1024
     """Width of the two fully connected layers of `faster_rcnn`, 1 to 65536."""
