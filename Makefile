@@ -1,5 +1,6 @@
 # make setup    a virtual environment with the training toolkit and all tools, native operators compiled
 # make demo     the dilation sweep on generated images: table, verdicts and report in about seven minutes
+# make demo-detection  the same for detectors: four minutes
 # make test     all tests
 # make lint     ruff and mypy
 # make docs     the documentation site, strictly: every warning is an error
@@ -15,7 +16,7 @@ NATIVE_SOURCES := setup.py $(shell find csrc -type f)
 # One build tool for all: isolation would fetch another torch, and another one than is used later.
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test lint format docs cuda sanitize rehearse package clean
+.PHONY: setup demo demo-detection test lint format docs cuda sanitize rehearse package clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.installed
@@ -35,6 +36,9 @@ $(VENV)/.installed: $(VENV)/.python constraints.txt pyproject.toml $(NATIVE_SOUR
 
 demo: setup
 	@$(BIN)/deformlab sweep experiments/sweeps/demo.yaml --jobs $$($(BIN)/python -c 'import os; print(max(1, min(5, os.cpu_count() or 1)))')
+
+demo-detection: setup
+	@$(BIN)/deformlab sweep experiments/sweeps/detection_demo.yaml --jobs $$($(BIN)/python -c 'import os; print(max(1, min(5, os.cpu_count() or 1)))')
 
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from deformlab.cli import TRAINING_VERBS, main
+from deformlab.cli.task_kinds import chosen_task
 from deformlab.cli.training import ConfigurationResolver
 from deformlab.sweep import Identify, make_trials, read_sweep
 from deformlab.yaml_file import read_yaml
@@ -233,6 +234,7 @@ def test_a_command_has_a_verb_and_options_that_exist(command, workspace, resolve
     monkeypatch.chdir(workspace)
     verb, *arguments = words_of(command)
     if verb in TRAINING_VERBS:
+        resolver.choose(chosen_task(arguments))
         resolver._parser(verb).parse_args([word for word in arguments if not word.startswith("--help")])
         return
     with pytest.raises(SystemExit) as stop:

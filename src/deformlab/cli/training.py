@@ -374,6 +374,11 @@ class ConfigurationResolver(TrainingCLI):
         super().__init__(args={"subcommand": "fit", "fit": {}}, **cli_settings(identities.DEFAULT_TASK))
         self._parsers_of = {self.task: self._subcommand_parsers}
 
+    def choose(self, task: str) -> None:
+        """Parses with the options of a task from now on."""
+        self.task = task
+        self._subcommand_parsers = self._parsers_of.setdefault(task, {})
+
     def __call__(self, configuration: dict[str, Any]) -> dict[str, Any]:
         """Checks a configuration of `fit` and fills in every default.
 
@@ -387,8 +392,7 @@ class ConfigurationResolver(TrainingCLI):
             ConfigError: An option does not exist or has a value that is not legal.
         """
         task_kind(configuration)
-        self.task = configuration.get("task", identities.DEFAULT_TASK)
-        self._subcommand_parsers = self._parsers_of.setdefault(self.task, {})
+        self.choose(configuration.get("task", identities.DEFAULT_TASK))
         try:
             parsed = self._parser("fit").parse_object(configuration)
         except ArgumentError as error:

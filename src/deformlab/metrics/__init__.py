@@ -2,6 +2,7 @@
 
 import deformlab._needs_toolkit  # noqa: F401
 from deformlab.metrics.average_precision import CocoAveragePrecision, CocoAveragePrecisionResult
+from deformlab.metrics.detection_images import DetectionsLike
 from deformlab.metrics.detection_scores import DetectionScores
 from deformlab.metrics.effective_dilation import (
     EffectiveDilation,
@@ -26,6 +27,7 @@ __all__ = [
     "CocoAveragePrecision",
     "CocoAveragePrecisionResult",
     "DetectionScores",
+    "DetectionsLike",
     "EffectiveDilation",
     "FilterSample",
     "ImageObjects",

@@ -5,6 +5,7 @@ from deformlab.models.detection.class_aware_rpn import ClassAwareRPN
 from deformlab.models.detection.config import DetectorConfig
 from deformlab.models.detection.detections import Detections
 from deformlab.models.detection.postprocess import DetectionPostprocessing, average_boxes, select_detections
+from deformlab.models.detection.rpn import ScoredAnchors
 from deformlab.models.detection.two_stage import Candidates, Targets, TwoStageDetector
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "DetectionPostprocessing",
     "Detections",
     "DetectorConfig",
+    "ScoredAnchors",
     "Targets",
     "TwoStageDetector",
     "average_boxes",
