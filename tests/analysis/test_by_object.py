@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from deformlab.analysis import ObjectComparison, read_trials
-from deformlab.records import ALL
+from deformlab.records import ALL, DetectionSums
+from deformlab.run_folder import read_objects, read_result, write_objects
 
 LAST = "layer4.1.conv2"
 
@@ -215,3 +216,40 @@ def test_a_trial_on_other_images_is_left_out(compared):
 def test_a_trial_with_a_seed_without_records_is_left_out(compared):
     (compared.folder / "deformable-2-seed1" / "objects.csv.gz").unlink()
     assert [trial.name for trial in comparison(compared).trials] == ["atrous-2", "atrous-4"]
+
+
+def test_a_detectors_recall_counts_objects_and_its_gain_is_over_plain_pooling(sweep):
+    for trial, found, score in (("plain", 1, 0.5), ("pooled", 2, 0.6)):
+        pooling = "plain" if trial == "plain" else "deformable"
+        for seed in range(2):
+            folder = sweep.detector(trial, {"ap": score}, seed=seed, roi_pooling=pooling)
+            sweep.measure(folder, rate=2)
+            result = read_result(folder)
+            measured = read_objects(folder, result.classes)
+            records = measured.records
+            is_large = records.object == 3
+            sums = DetectionSums.zeros(len(records.object))._replace(
+                counted=records.is_object.astype(np.int64),
+                # Of the 24 large objects, every second one or all are found.
+                found50=(is_large & (np.cumsum(is_large) % (3 - found) == 0)).astype(np.int64),
+                best_iou=np.where(records.is_object, 0.7, 0.0),
+            )
+            nothing = np.full(len(records.object), -1)
+            records = records._replace(
+                detections=sums, pixels=0 * nothing, hits=nothing, false_positives=nothing
+            )
+            write_objects(folder, measured._replace(records=records), result.classes)
+    comparison = read_trials(sweep.folder).by_object
+    assert comparison.baseline.name == "plain"
+    rows = {
+        (row.trial, row.size): row
+        for trial in comparison.trials
+        for row in comparison.rows(trial, "all")
+        if row.label == ALL and row.layer == trial.layers[0]
+    }
+    assert rows["plain", "large"].objects == 24  # the same objects in both seeds
+    assert rows["plain", "large"].recall.value == pytest.approx(50)
+    assert rows["pooled", "large"].recall.value == pytest.approx(100)
+    assert rows["pooled", "large"].gain.value == pytest.approx(50)
+    assert rows["pooled", "small"].recall.value == 0
+    assert rows["pooled", "large"].iou.value == pytest.approx(70)

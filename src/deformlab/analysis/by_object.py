@@ -20,6 +20,7 @@ from deformlab.records import (
     REGIONS,
     SIZES,
     Correlation,
+    DetectionCells,
     DilationCells,
     Interval,
     ObjectRecords,
@@ -30,10 +31,12 @@ from deformlab.records import (
     SizeRule,
     alike,
     correlations,
+    detection_cells,
     dilation_cells,
     draws,
     iou_difference,
     merge_records,
+    recall_difference,
     rings,
     score_cells,
     size_effects,
@@ -159,7 +162,8 @@ class ObjectComparison:
         trials: The trials that can be compared.
         other_images: Trials left out because they were evaluated on different images from most trials.
         incompatible: Trials left out because their seeds recorded different layers or regions.
-        baseline: The atrous trial with the best score; None without atrous trials.
+        baseline: The atrous trial with the best score, of detectors one with plain RoI pooling if there is
+            any; None without atrous trials.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -172,7 +176,8 @@ class ObjectComparison:
         self.trials = tuple(trial for trial in compatible if tuple(together[trial.name].images) == common)
         self.other_images = tuple(trial for trial in compatible if trial not in self.trials)
         atrous = [trial for trial in self.trials if not trial.deformable]
-        self.baseline = max(atrous, key=lambda trial: trial.rank, default=None)
+        plain = [trial for trial in atrous if trial.first.roi_pooling in (None, "plain")]
+        self.baseline = max(plain or atrous, key=lambda trial: trial.rank, default=None)
         self._together = together
         self._alone = {trial.name: [_Pooled((run,), 1) for run in trial.runs] for trial in self.trials}
         self._rows: dict[tuple[str, Region], list[TrialSizeRow]] = {}
@@ -365,7 +370,8 @@ class ObjectComparison:
         for c in (len(names), *range(len(names))):
             for s, size in enumerate(SIZES):
                 at = (s, c)
-                objects = 0 if ours.scores is None else int(ours.scores.objects[at])
+                scores = ours.scores or ours.found
+                objects = 0 if scores is None else int(scores.objects[at])
                 if not of_all.filters[at] and not objects:
                     continue
                 mean = dilation.at(at)
@@ -389,30 +395,35 @@ class ObjectComparison:
         return rows
 
     def _scores(self, trial: Trial, name: Literal["recall", "iou"]) -> "_Grid | None":
-        scores = self._together[trial.name].scores
+        parts = [self._together[trial.name], *self._alone[trial.name]]
+        if parts[0].found is not None:
+            found = [part.found for part in parts if part.found is not None]
+            return _detection_grid(found, "recall" if name == "recall" else "best_iou")
+        scores = parts[0].scores
         if scores is None:
             return None
-        seeds = [part.scores for part in self._alone[trial.name] if part.scores is not None]
+        seeds = [part.scores for part in parts[1:] if part.scores is not None]
         value, low, high = (getattr(scores, name + end) for end in ("", "_low", "_high"))
         return _Grid(value, low, high, tuple(getattr(part, name) for part in seeds), 100, 1)
 
     def _gains(self, trial: Trial) -> "_Grid | None":
-        """IoU minus the baseline's by size and class, over all seeds and for each seed."""
+        """IoU minus the baseline's by size and class, over all seeds and for each seed.
+
+        For detectors, the recall of objects minus the baseline's.
+        """
         if self.baseline is None or self.baseline is trial:
             return None
-        ours, theirs = self._together[trial.name], self._together[self.baseline.name]
-        if ours.scores is None or theirs.scores is None:
+        difference = _difference(self._together[trial.name], self._together[self.baseline.name])
+        if difference is None:
             return None
-        value, (low, high) = iou_difference(ours.scores, theirs.scores, ours.drawn)
+        value, (low, high) = difference
         pairs = zip(self.baseline.runs, self._alone[self.baseline.name], strict=True)
-        of_baseline = {run.seed: part.scores for run, part in pairs}
+        of_baseline = {run.seed: part for run, part in pairs}
         seeds = []
         for run, part in zip(trial.runs, self._alone[trial.name], strict=True):
             other = of_baseline.get(run.seed)
-            if part.scores is None or other is None:
-                seeds.append(np.full_like(value, np.nan))
-            else:
-                seeds.append(iou_difference(part.scores, other, part.drawn)[0])
+            of_seed = None if other is None else _difference(part, other)
+            seeds.append(np.full_like(value, np.nan) if of_seed is None else of_seed[0])
         return _Grid(value, low, high, tuple(seeds), 100, 1, signed=True)
 
     def _layer_correlations(self, trial: Trial, layer: str, region: Region) -> list[TrialCorrelation]:
@@ -454,6 +465,13 @@ class _Pooled:
             return None
         return score_cells(self.records, self.rule, len(self.classes), self.drawn)
 
+    @cached_property
+    def found(self) -> DetectionCells | None:
+        """Objects that a detector found at an IoU of 0.5, by size and class; None for other networks."""
+        if self.records.detections is None:
+            return None
+        return detection_cells(self.records, 50, self.rule, len(self.classes), self.drawn)
+
     def dilation(self, layer: str, region: Region) -> DilationCells:
         """Effective dilation of one layer by size and class."""
         index = self.records.layers.index(layer)
@@ -492,6 +510,21 @@ class _Grid:
         return Estimate(
             value, spread(seeds), low, high, digits=self.digits, signed=self.signed, seeds=tuple(seeds)
         )
+
+
+def _difference(ours: _Pooled, others: _Pooled) -> tuple[np.ndarray, np.ndarray] | None:
+    """Difference of IoU, or of the recall of detectors, and its bounds; None without predictions."""
+    if ours.found is not None and others.found is not None:
+        return recall_difference(ours.found, others.found, ours.drawn)
+    if ours.scores is not None and others.scores is not None:
+        return iou_difference(ours.scores, others.scores, ours.drawn)
+    return None
+
+
+def _detection_grid(parts: Sequence[DetectionCells], name: str) -> _Grid:
+    """A quantity of a detector, of all seeds together (the first part) and of each seed."""
+    value, low, high = (getattr(parts[0], name + end) for end in ("", "_low", "_high"))
+    return _Grid(value, low, high, tuple(getattr(part, name) for part in parts[1:]), 100, 1)
 
 
 def _check_region(region: str) -> None:

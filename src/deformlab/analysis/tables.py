@@ -89,7 +89,9 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
             "squares with one constant for each position and one for each object size. The raw difference is "
             "that of the plain means over the same filters.",
         ),
-        (
+        _of_detectors()
+        if trials.trials[0].first.detector is not None
+        else (
             "Recall and IoU of objects",
             "Recall is the share of an object's pixels that were predicted as its class. IoU counts false "
             "positives within the object's bounding box enlarged to twice its height and width. Pixels are "
@@ -101,11 +103,21 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
         found.append(
             (
                 "Gain",
-                f"IoU minus the IoU of {comparison.baseline.name}, the best atrous trial, in points; both "
-                "are resampled with the same images.",
+                f"{'IoU' if trials.trials[0].first.detector is None else 'Recall'} minus that of "
+                f"{comparison.baseline.name}, the best atrous trial, in points; both are resampled with the "
+                "same images.",
             )
         )
     return found
+
+
+def _of_detectors() -> tuple[str, str]:
+    return (
+        "Recall and IoU of objects",
+        "Recall is the share of the objects that a detection of their class with a score above 0.5 covers "
+        "with an IoU of at least 0.5. IoU is the mean over objects of the largest IoU with such a detection. "
+        "Difficult objects and crowds are left out. Values for all classes are means over classes.",
+    )
 
 
 def size_note(comparison: ObjectComparison) -> str:

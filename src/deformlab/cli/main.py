@@ -353,8 +353,15 @@ def _data(arguments: list[str]) -> int:
         "and one line for each problem, such as an unreadable file or an illegal label. Problems give exit "
         "code 1.",
     )
-    check.add_argument("name", help="camvid, cityscapes, voc, coco, folder or shapes")
+    check.add_argument(
+        "name", help="camvid, cityscapes, voc, coco, folder or shapes; for detectors boxes or shapes"
+    )
     check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")
+    check.add_argument(
+        "--task",
+        choices=("segmentation", "detection"),
+        help="whose data set is meant, if both have one of that name (default: segmentation)",
+    )
     sizes = check.add_mutually_exclusive_group()
     sizes.add_argument(
         "--config",
@@ -372,8 +379,16 @@ def _data(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     require_toolkit("'data check'")
     from deformlab.data import DATASETS, CheckSettings, check_dataset
+    from deformlab.data.detection import DETECTION_DATASETS, check_detection_dataset
     from deformlab.data.files import FileDataset
 
+    detection_only = options.name in DETECTION_DATASETS and options.name not in DATASETS
+    if options.task == "detection" or (options.task is None and detection_only):
+        if options.config is not None or options.object_sizes is not None:
+            raise ConfigError("data check: --config and --object-sizes are for segmentation; leave them out")
+        found = check_detection_dataset(options.name, options.root)
+        print(found.format())
+        return 1 if found.problems else 0
     kind = DATASETS.get(options.name)
     if options.root is None and kind is not None and issubclass(kind, FileDataset):
         raise ConfigError(

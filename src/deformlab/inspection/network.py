@@ -20,6 +20,7 @@ from deformlab.run_folder import (
     read_evaluation_config,
     read_status,
 )
+from deformlab.run_folder.identity import DEFAULT_TASK
 from deformlab.tasks import SemanticSegmentation
 
 __all__ = ["TrainedNetwork", "load_network"]
@@ -96,6 +97,11 @@ def load_network(path: Path) -> TrainedNetwork:
     run_dir, checkpoint = _find(path)
     config_file = run_dir / "config.yaml"
     config = read_evaluation_config(run_dir)
+    task_name = config.get("task", DEFAULT_TASK)
+    if task_name != DEFAULT_TASK:
+        raise ConfigError(
+            f"{run_dir}: is a run of task {task_name!r}; this draws networks of task {DEFAULT_TASK!r} only"
+        )
     if not all(isinstance(config.get(part), dict) for part in PARTS):
         raise RunFolderError(
             f"{config_file}: lacks {' or '.join(PARTS)}, which define the network; {ANOTHER_RUN}"

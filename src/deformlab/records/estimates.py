@@ -332,7 +332,7 @@ def detection_cells(
         precision=precision[0],
         precision_low=precision_bounds[0, 0],
         precision_high=precision_bounds[1, 0],
-        objects=counted.sum(0),
+        objects=tally(sums.counted > 0).sum(0),
         found_of_images=found,
         objects_of_images=objects,
     )

@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 from deformlab.data.detection.boxes import Boxes
+from deformlab.data.detection.check import DetectionReport, check_detection_dataset
 from deformlab.data.detection.dataset import Annotation, DetectionDataset, DetectionSample, ImageAnnotations
 from deformlab.data.detection.registry import DETECTION_DATASETS
 from deformlab.data.detection.shapes import ShapeBoxes
@@ -21,10 +22,12 @@ __all__ = [
     "DetectionDataModule",
     "DetectionDataset",
     "DetectionEvalTransform",
+    "DetectionReport",
     "DetectionSample",
     "DetectionTrainTransform",
     "ImageAnnotations",
     "ShapeBoxes",
+    "check_detection_dataset",
 ]
 
 
