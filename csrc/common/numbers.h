@@ -28,10 +28,12 @@ struct BFloat16 {
 
 DEFORMLAB_INLINE float load(const float* from) { return *from; }
 DEFORMLAB_INLINE double load(const double* from) { return *from; }
+DEFORMLAB_INLINE int32_t load(const int32_t* from) { return *from; }
 DEFORMLAB_INLINE float load(const BFloat16* from) { return __builtin_bit_cast(float, uint32_t{from->bits} << 16); }
 
 DEFORMLAB_INLINE void store(float* to, float value) { *to = value; }
 DEFORMLAB_INLINE void store(double* to, double value) { *to = value; }
+DEFORMLAB_INLINE void store(int32_t* to, int32_t value) { *to = value; }
 DEFORMLAB_INLINE void store(BFloat16* to, float value) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, value);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;

@@ -23,8 +23,10 @@ struct Kernels {
   // products[tap] = sum over c of grad[c] · rows[cell · stride + c]
   void (*products)(
       const T* rows, int64_t stride, const Taps<T>& taps, int64_t channels, const T* grad, T* products);
-  // For max pooling: value[c] = row[c] and argmax[c] = cell where row[c] is larger or NaN.
-  void (*take_larger)(const T* row, int32_t cell, int64_t channels, T* value, int32_t* argmax);
+  // For max pooling: out[c] = maximum over cells of rows[cell · stride + c], and argmax[c] = its cell; of equal ones the
+  // first. NaN is larger than any number, and the last one is found. There is at least one cell.
+  void (*maximum)(
+      const T* rows, int64_t stride, const int32_t* cells, int64_t count, int64_t channels, T* out, int32_t* argmax);
 };
 
 template <typename T>

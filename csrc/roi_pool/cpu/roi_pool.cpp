@@ -7,7 +7,6 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
-#include <limits>
 #include <tuple>
 #include <vector>
 
@@ -26,19 +25,6 @@ using roi_average::Region;
 using roi_average::region_of;
 using roi_average::Shape;
 
-// target[c * bins + bin] = source[bin * channels + c], in blocks that fit into the cache.
-void transpose_cells(const int32_t* source, int64_t channels, int32_t* target, int64_t bins) {
-  constexpr int64_t kBlock = 16;
-  for (int64_t first = 0; first < channels; first += kBlock) {
-    const int64_t last = std::min(first + kBlock, channels);
-    for (int64_t bin = 0; bin < bins; ++bin) {
-      for (int64_t c = first; c < last; ++c) {
-        target[c * bins + bin] = source[bin * channels + c];
-      }
-    }
-  }
-}
-
 template <typename T>
 std::tuple<Tensor, Tensor> forward(const Shape& s, const Tensor& input, const Tensor& rois_any) {
   const Tensor typed = in_either_format<T>(input);
@@ -55,28 +41,33 @@ std::tuple<Tensor, Tensor> forward(const Shape& s, const Tensor& input, const Te
   const Tensor argmax = new_tensor<int32_t>({s.K, s.C, s.P, s.Q});
   torch::stable::parallel_for(0, s.K, 1, [&](int64_t begin, int64_t end) {
     std::vector<T> values(s.bins() * s.C);
-    std::vector<int32_t> cells(s.bins() * s.C);
+    std::vector<int32_t> found(s.bins() * s.C), cells;
     for (int64_t k = begin; k < end; ++k) {
       const Region<T> region = region_of<T>(s, rois + 5 * k);
       for (int64_t bin = 0; bin < s.bins(); ++bin) {
         T* const value = values.data() + bin * s.C;
-        int32_t* const cell = cells.data() + bin * s.C;
-        const Cells y = cells_of(s.kind, region.y, bin / s.Q, s.H);
-        const Cells x = cells_of(s.kind, region.x, bin % s.Q, s.W);
-        const bool empty = !region.legal || y.first >= y.last || x.first >= x.last;
-        std::fill_n(value, s.C, empty ? T(0) : -std::numeric_limits<T>::infinity());
-        std::fill_n(cell, s.C, empty ? -1 : static_cast<int32_t>(y.first * s.W + x.first));
-        for (int64_t row = y.first; !empty && row < y.last; ++row) {
-          for (int64_t column = x.first; column < x.last; ++column) {
-            const int64_t at = row * s.W + column;
-            kernels<T>().take_larger(
-                rows + (region.image * s.cells() + at) * s.C, static_cast<int32_t>(at), s.C, value, cell);
+        int32_t* const argument = found.data() + bin * s.C;
+        cells.clear();
+        if (region.legal) {
+          const Cells y = cells_of(s.kind, region.y, bin / s.Q, s.H);
+          const Cells x = cells_of(s.kind, region.x, bin % s.Q, s.W);
+          for (int64_t row = y.first; row < y.last; ++row) {
+            for (int64_t column = x.first; column < x.last; ++column) {
+              cells.push_back(static_cast<int32_t>(row * s.W + column));
+            }
           }
+        }
+        if (cells.empty()) {
+          std::fill_n(value, s.C, T(0));
+          std::fill_n(argument, s.C, -1);
+        } else {
+          const T* of_image = rows + region.image * s.cells() * s.C;
+          kernels<T>().maximum(of_image, s.C, cells.data(), cells.size(), s.C, value, argument);
         }
       }
       const int64_t first = k * s.C * s.bins();
       transpose_block(values.data(), s.C, data<T>(output) + first, s.bins(), s.bins(), s.C);
-      transpose_cells(cells.data(), s.C, data<int32_t>(argmax) + first, s.bins());
+      transpose_block(found.data(), s.C, data<int32_t>(argmax) + first, s.bins(), s.bins(), s.C);
     }
   });
   return {as_type(output, input.scalar_type()), argmax};
