@@ -3,6 +3,7 @@
 Source: Fast R-CNN (arXiv 1504.08083), section 2.1.
 """
 
+import torch
 from torch import Tensor
 
 from deformlab.ops import reference
@@ -25,7 +26,8 @@ def roi_pool(
     A region reaches from round(scale·x1) to round(scale·x2), inclusive, and is at least one cell wide and
     high; halves are rounded away from zero. Bin p covers the cells floor(p·size / bins) to ceil((p + 1)·size
     / bins), so neighbouring bins may overlap. A bin without cells is zero. Arguments, values and gradients
-    are those of `torchvision.ops.roi_pool`. NaN is larger than any number.
+    are those of `torchvision.ops.roi_pool`: of equal cells, the first in reading order gets the gradient. NaN
+    is larger than any number, which torchvision ignores.
 
     A region with a coordinate that is NaN, infinite or larger than 1e9 gives zeros and no gradient, and so
     does a region outside the map.
@@ -52,7 +54,10 @@ def roi_pool(
     rois = checked_rois("roi_pool", input, boxes)
     size = check_output_size("roi_pool", output_size)
     scale = check_number("roi_pool", "spatial_scale", spatial_scale)
-    if backend(input.device.type) == "native":
+    # Atomics on the GPU add in any order; plain PyTorch has deterministic operations for that.
+    deterministic = input.is_cuda and torch.are_deterministic_algorithms_enabled()
+    if backend(input.device.type) == "native" and not deterministic:
         return native_roi_pool(input, rois, size, scale)
-    warn_without_native()
+    if not deterministic:
+        warn_without_native()
     return reference.roi_pool(input, rois, size, scale)

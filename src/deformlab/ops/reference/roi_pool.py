@@ -31,19 +31,32 @@ def roi_pool(input: Tensor, rois: Tensor, output_size: tuple[int, int], spatial_
     for roi in rois:
         image, *edges = roi.tolist()
         if not (0 <= image < N and all(abs(edge) <= _LARGEST for edge in edges)):
-            regions.append(input.new_zeros(C, P, Q))
+            regions.append(_zeros(input, C, P, Q))
             continue
         rows = _bins(roi[2], roi[4], spatial_scale, P, H)
         columns = _bins(roi[1], roi[3], spatial_scale, Q, W)
         cells = [
-            input[int(image), :, top:bottom, left:right].flatten(1).amax(1)
+            _maximum(input[int(image), :, top:bottom, left:right].flatten(1))
             if top < bottom and left < right
-            else input.new_zeros(C)
+            else _zeros(input, C)
             for top, bottom in rows
             for left, right in columns
         ]
         regions.append(torch.stack(cells, dim=1).view(C, P, Q))
     return torch.stack(regions) if regions else (input.sum() * 0).expand(0, C, P, Q)
+
+
+def _zeros(input: Tensor, *size: int) -> Tensor:
+    """Zeros that stay in the graph, so that their gradient is zero, not missing."""
+    return input.new_zeros(size) + input.flatten()[:0].sum()
+
+
+def _maximum(cells: Tensor) -> Tensor:
+    """The maximum of each row; its gradient goes to the first of equal cells, or to the last NaN."""
+    first = cells.argmax(1, keepdim=True)
+    last_nan = cells.shape[1] - 1 - cells.isnan().flip(1).int().argmax(1, keepdim=True)
+    index = torch.where(cells.isnan().any(1, keepdim=True), last_nan, first)
+    return cells.gather(1, index)[:, 0]
 
 
 def _bins(low: Tensor, high: Tensor, scale: float, bins: int, length: int) -> list[tuple[int, int]]:
