@@ -83,7 +83,9 @@ def test_a_region_without_area_is_one_cell(roi_pool):
         assert roi_pool(RAMP, regions(row), 2)[0, 0].tolist() == [[4, 4], [4, 4]]
 
 
-@pytest.mark.parametrize("row", [[0, NAN, 1, 5, 6], [0, 1, 1, INF, 6], [0, -3e9, 1, 5, 6], [1, 99, 99, 120, 110]])
+@pytest.mark.parametrize(
+    "row", [[0, NAN, 1, 5, 6], [0, 1, 1, INF, 6], [0, -3e9, 1, 5, 6], [1, 99, 99, 120, 110]]
+)
 def test_regions_that_are_not_finite_or_outside_pool_zeros_without_gradient(roi_pool, row):
     input, rois = random_case()
     input.requires_grad_()
