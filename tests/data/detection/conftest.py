@@ -44,6 +44,12 @@ class VocFolder:
 
 
 @pytest.fixture
+def voc_folder():
+    """Starts a folder in VOC's layout."""
+    return VocFolder
+
+
+@pytest.fixture
 def voc(tmp_path):
     return VocFolder(tmp_path / "voc")
 

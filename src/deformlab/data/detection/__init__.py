@@ -11,6 +11,7 @@ from deformlab.data.detection.dataset import Annotation, DetectionDataset, Detec
 from deformlab.data.detection.registry import DETECTION_DATASETS
 from deformlab.data.detection.shapes import ShapeBoxes
 from deformlab.data.detection.transforms import DetectionEvalTransform, DetectionTrainTransform
+from deformlab.data.detection.voc import VocBoxes
 
 if TYPE_CHECKING:
     from deformlab.data.detection.datamodule import DetectionDataModule
@@ -27,6 +28,7 @@ __all__ = [
     "DetectionTrainTransform",
     "ImageAnnotations",
     "ShapeBoxes",
+    "VocBoxes",
     "check_detection_dataset",
 ]
 

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 from deformlab.data.dataset import color_map
 from deformlab.data.detection.coco_json import category_names, held_out, read_coco_json
 from deformlab.data.detection.dataset import DetectionDataset, IllegalBoxes, ImageAnnotations
-from deformlab.data.detection.voc_xml import class_names, read_voc_xml
-from deformlab.data.pascal_voc import read_names
+from deformlab.data.detection.voc_xml import class_names, read_voc_list
 from deformlab.errors import DatasetError
 
 __all__ = ["Boxes"]
@@ -77,14 +76,7 @@ class Boxes(DetectionDataset):
     def find(cls, folder: Path, split: str) -> Sequence[ImageAnnotations]:
         """The images of a split, sorted by name."""
         if (folder / "Annotations").is_dir():
-            listing = folder / "ImageSets" / "Main" / f"{split}.txt"
-            if not listing.is_file():
-                raise DatasetError(f"{listing}: no such file; list the names of the images of {split} in it")
-            names = sorted(read_names(listing))
-            if not names:
-                raise DatasetError(f"{listing}: lists no images")
-            annotations, images = folder / "Annotations", folder / "JPEGImages"
-            return [read_voc_xml(annotations / f"{name}.xml", images, cls.classes) for name in names]
+            return read_voc_list(folder, split, cls.classes)
         files = {part: _json(folder, part) for part in ("train", "val", split)}
         from_train = split in ("train", "val") and files["val"] is None
         file = files["train" if from_train else split]

@@ -3,6 +3,9 @@
 from deformlab.data.dataset import ImageDataset
 from deformlab.data.detection.boxes import Boxes
 from deformlab.data.detection.shapes import ShapeBoxes
+from deformlab.data.detection.voc import VocBoxes
 
-DETECTION_DATASETS: dict[str, type[ImageDataset]] = {dataset.name: dataset for dataset in (ShapeBoxes, Boxes)}
+DETECTION_DATASETS: dict[str, type[ImageDataset]] = {
+    dataset.name: dataset for dataset in (ShapeBoxes, Boxes, VocBoxes)
+}
 """The class of each detection data set, by its name in configurations."""

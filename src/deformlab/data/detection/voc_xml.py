@@ -5,10 +5,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deformlab.data.detection.dataset import Annotation, ImageAnnotations
+from deformlab.data.pascal_voc import read_names
 from deformlab.data.reading import IMAGE_SUFFIXES
 from deformlab.errors import DatasetError
 
-__all__ = ["class_names", "read_voc_xml"]
+__all__ = ["class_names", "read_voc_list", "read_voc_xml"]
+
+
+def read_voc_list(folder: Path, split: str, classes: Sequence[str]) -> list[ImageAnnotations]:
+    """Read the images of one of VOC's lists, sorted by name.
+
+    Args:
+        folder: Contains `JPEGImages/`, `Annotations/` and `ImageSets/Main/<split>.txt`.
+        split: The list's name.
+        classes: The names of the classes.
+
+    Raises:
+        DatasetError: The list is missing or empty; also the errors of `read_voc_xml`.
+    """
+    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        raise DatasetError(f"{listing}: no such file; list the names of the images of {split} in it")
+    names = sorted(read_names(listing))
+    if not names:
+        raise DatasetError(f"{listing}: lists no images")
+    annotations, images = folder / "Annotations", folder / "JPEGImages"
+    return [read_voc_xml(annotations / f"{name}.xml", images, classes) for name in names]
 
 
 def read_voc_xml(file: Path, images: Path, classes: Sequence[str]) -> ImageAnnotations:
