@@ -97,14 +97,40 @@ def test_another_size_than_annotated_is_refused(voc):
         (lambda c: c["annotations"].append(c["annotations"][0]), "annotation id 100 occurs twice"),
         (lambda c: c["images"].append(c["images"][0]), "image id 10 occurs twice"),
         (lambda c: c["annotations"][0].update(image_id=77), "annotation 100 belongs to image 77"),
-        (lambda c: c["annotations"][0].update(category_id=9), "annotation 100 has the unknown category 9"),
-        (lambda c: c["annotations"][0].pop("bbox"), "'bbox' is missing"),
+        (
+            lambda c: c["categories"].append(dict(c["categories"][0], name="cow")),
+            "category id 3 occurs twice",
+        ),
+        (
+            lambda c: c["annotations"][0].update(category_id=9),
+            "annotation 100 of image 000.png has the unknown category 9",
+        ),
+        (lambda c: c["annotations"][0].pop("bbox"), "annotation 100 of image 000.png: its bbox is None"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"image 000.png: its bbox is \[1, 2, 3\]"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, "3", 4]), r"its bbox is \[1, 2, '3', 4\]; write"),
+        (lambda c: c["annotations"][0].update(area=float("nan")), "image 000.png: its area is nan; write"),
+        (lambda c: c["annotations"][0].update(area=-1), "image 000.png: its area is -1; write"),
         (lambda c: c["images"][0].update(file_name="../x.png"), "outside"),
     ],
 )
 def test_faults_of_coco_files_are_named(coco, change, message):
     with pytest.raises(DatasetError, match=message):
         Boxes(coco(change=change), "train")
+
+
+def test_a_box_of_a_coco_file_that_is_not_finite_names_its_annotation(coco):
+    root = coco(change=lambda c: c["annotations"][0].update(bbox=[float("nan"), 4, 10, 8]))
+    with pytest.raises(
+        DatasetError, match=r"train.json: annotation 100 \(cat\) of image 000: the box .* finite"
+    ):
+        Boxes(root, "train").raw(0)
+
+
+def test_an_object_without_a_mask_is_named_if_masks_are_loaded(coco):
+    root = coco(change=lambda c: c["annotations"][0].update(segmentation=[]))
+    assert len(Boxes(root, "train").raw(0)["boxes"]) == 1
+    with pytest.raises(DatasetError, match=r"annotation 100 \(cat\) of image 000: it has no segmentation"):
+        Boxes(root, "train", masks=True).raw(0)
 
 
 def test_a_listed_image_that_is_missing_is_named(coco):

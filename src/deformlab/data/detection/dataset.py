@@ -1,5 +1,6 @@
 """The sample of a detection data set, and the base class of these data sets."""
 
+import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ class DetectionSample(TypedDict):
     image_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """One object as its file has it.
 
@@ -61,7 +62,8 @@ class Annotation:
         difficult: Whether it is difficult (VOC).
         crowd: Whether it stands for several objects (COCO).
         area: The annotated area; None for that of the box.
-        segmentation: COCO's polygons or run lengths; None without a mask.
+        segmentation: COCO's polygons or run lengths as JSON text, which takes a tenth of the memory of
+            Python lists; None without a mask.
     """
 
     id: str
@@ -71,7 +73,7 @@ class Annotation:
     difficult: bool = False
     crowd: bool = False
     area: float | None = None
-    segmentation: Any = None
+    segmentation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,7 @@ def _run_lengths(
     try:
         if entry.segmentation is None:
             raise ValueError("it has no segmentation")
-        decoded = decode_mask(entry.segmentation, size)
+        decoded = decode_mask(json.loads(entry.segmentation), size)
     except ValueError as error:
         raise DatasetError(
             f"{annotations.source}: {entry.id} of image {annotations.name}: {error}; fix or remove it"
