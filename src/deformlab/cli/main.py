@@ -354,7 +354,8 @@ def _data(arguments: list[str]) -> int:
         "code 1.",
     )
     check.add_argument(
-        "name", help="camvid, cityscapes, voc, coco, folder or shapes; for detectors boxes or shapes"
+        "name",
+        help="camvid, cityscapes, voc, coco, folder or shapes; for detectors boxes, voc, coco or shapes",
     )
     check.add_argument("root", type=Path, nargs="?", help="the data set's folder (shapes needs none)")
     check.add_argument(

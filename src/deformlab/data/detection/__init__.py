@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deformlab.data.detection.boxes import Boxes
 from deformlab.data.detection.check import DetectionReport, check_detection_dataset
+from deformlab.data.detection.coco import CocoBoxes
 from deformlab.data.detection.dataset import Annotation, DetectionDataset, DetectionSample, ImageAnnotations
 from deformlab.data.detection.registry import DETECTION_DATASETS
 from deformlab.data.detection.shapes import ShapeBoxes
@@ -20,6 +21,7 @@ __all__ = [
     "DETECTION_DATASETS",
     "Annotation",
     "Boxes",
+    "CocoBoxes",
     "DetectionDataModule",
     "DetectionDataset",
     "DetectionEvalTransform",
