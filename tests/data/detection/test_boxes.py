@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deformlab.data.coco import decoded_run_lengths
-from deformlab.data.detection import Boxes, ShapeBoxes
+from deformlab.data.detection import Boxes, CocoBoxes, ShapeBoxes, check_detection_dataset
 from deformlab.errors import DatasetError
 
 SHARED = Path(os.environ.get("DEFORMLAB_SHARED_DATA", ""))
@@ -181,13 +181,39 @@ def test_real_blood_cells():
         assert len(dataset) == images
         counts[split] = sum(dataset.object_counts())
     assert dataset.classes == ("Platelets", "RBC", "WBC")
-    # Two of the 4,888 annotated boxes have no area; the images of val have none of them.
-    assert sum(counts.values()) in (4886, 4888)
+    assert counts == {"train": 2805, "val": 1138, "test": 945}
+
+
+@needs_shared_data
+def test_real_blood_cells_have_two_boxes_of_a_single_pixel():
+    """Left and right edge are the same number, which in VOC's inclusive pixels is a width of 1."""
+    report = check_detection_dataset("boxes", SHARED / "bccd")
+    assert report.problems == []
+    assert [line.split(": ")[1] for line in report.single_pixels] == [
+        "object 4 (RBC) of image BloodImage_00343",
+        "object 13 (RBC) of image BloodImage_00338",
+    ]
 
 
 @needs_shared_data
 def test_real_photographs_with_masks_and_crowds():
-    dataset = Boxes(SHARED / "coco128", "train", masks=True, illegal_boxes="skip")
-    sample = dataset.raw(0)
-    assert len(dataset.classes) == 80
-    assert len(sample["masks"]) == len(sample["boxes"])
+    splits = {split: CocoBoxes(SHARED / "coco128", split, masks=True) for split in ("train", "val")}
+    assert {split: len(dataset) for split, dataset in splits.items()} == {"train": 96, "val": 32}
+    samples = [dataset.raw(index) for dataset in splits.values() for index in range(len(dataset))]
+    assert sum(len(sample["boxes"]) for sample in samples) == 900
+    assert sum(sample["crowd"].sum() for sample in samples) == 13
+    for sample in samples:
+        assert len(sample["masks"]) == len(sample["boxes"])
+        for mask, area, crowd in zip(sample["masks"], sample["area"], sample["crowd"], strict=True):
+            assert mask["size"] == list(sample["image"].shape[:2])
+            # Rasterised polygons differ from the annotated area along their outlines only. The file's area
+            # of one crowd, 900100003124, is 28,905 pixels, and its run lengths have 20,729.
+            assert crowd or abs(decoded_run_lengths(mask).sum() - area) <= 10 + 0.25 * area
+
+
+@needs_shared_data
+def test_real_photographs_are_the_same_as_boxes_and_as_coco():
+    for split in ("train", "val"):
+        boxes, coco = Boxes(SHARED / "coco128", split), CocoBoxes(SHARED / "coco128", split)
+        assert boxes.classes == coco.classes
+        assert boxes.contents() == coco.contents()

@@ -45,6 +45,51 @@ def test_a_wrong_image_is_one_problem_however_many_boxes_it_has(voc):
     assert len(check_detection_dataset("boxes", voc.root).problems) == 1
 
 
+def test_every_missing_image_is_one_line_and_the_others_are_read(coco):
+    root = coco(images=8)
+    for name in ("000", "002"):
+        (root / "train" / f"{name}.png").unlink()
+    report = check_detection_dataset("boxes", root)
+    assert [problem.split(",")[0] for problem in report.problems] == [
+        f"{root / 'train' / name}.png: the image is missing" for name in ("000", "002")
+    ]
+    assert report.areas["train"] == {"cat": [80.0, 80.0], "dog": [80.0, 80.0]}
+
+
+def test_boxes_that_the_data_set_leaves_out_are_counted(coco):
+    def illegal(content):
+        content["annotations"][0].update(bbox=[5, 4, 0, 8])
+
+    assert len(check_detection_dataset("boxes", coco(change=illegal)).problems) == 1
+    report = check_detection_dataset("boxes", coco(change=illegal), {"illegal_boxes": "skip"})
+    assert (report.problems, report.skipped) == ([], 1)
+    assert "(illegal_boxes: skip): 1" in report.format()
+
+
+def test_boxes_of_a_single_pixel_are_named_but_legal(voc):
+    file = voc.add("a", [("cat", (1, 1, 20, 20)), ("cat", (7, 5, 7, 5)), ("cat", (7, 5, 8, 6))])
+    voc.add("b", [("cat", (1, 1, 10, 10))], "val")
+    report = check_detection_dataset("boxes", voc.root)
+    assert report.problems == []
+    assert report.single_pixels == [f"{file}: object 2 (cat) of image a"]
+    assert "boxes one pixel wide or high: 1" in report.format()
+
+
+def test_generated_shapes_are_counted_without_a_folder():
+    options = {"train_images": 3, "val_images": 2, "size": 64}
+    report = check_detection_dataset("shapes", options=options)
+    assert report.images == {"train": 3, "val": 2, "test": 2}
+    assert sum(map(len, report.areas["train"].values())) >= 3
+
+
+def test_names_that_segmentation_has_too_need_the_task(coco, capsys):
+    root = coco()
+    (root / "train").rename(root / "train2017")
+    (root / "annotations" / "train.json").rename(root / "annotations" / "instances_train2017.json")
+    assert main(["data", "check", "coco", str(root), "--task", "detection"]) == 0
+    assert "without boxes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("legal", "code"), [(True, 0), (False, 1)])
 def test_problems_give_exit_code_1(voc, legal, code, capsys):
     voc.add("a", [("cat", (1, 1, 9, 9) if legal else (9, 9, 1, 1))])

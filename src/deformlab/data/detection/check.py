@@ -1,15 +1,16 @@
 """Checks a detection data set: every image and box is read, problems are reported, boxes are counted."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deformlab.data.detection.dataset import DetectionDataset, annotated_sample
+from deformlab.data.detection.dataset import DetectionDataset, ImageAnnotations, annotated_sample, faults
 from deformlab.data.detection.registry import DETECTION_DATASETS
 from deformlab.data.reading import read_image
 from deformlab.errors import ConfigError, DatasetError
@@ -34,6 +35,8 @@ class DetectionReport:
         empty: Number of images without objects by split.
         areas: Areas of the boxes in pixels by split and class.
         absent: Splits that the data set does not have.
+        skipped: Number of illegal boxes that the data set leaves out, as its option says.
+        single_pixels: Boxes one pixel wide or high, one line each. They are legal, but rarely meant.
         problems: One line each.
     """
 
@@ -44,6 +47,8 @@ class DetectionReport:
     empty: dict[str, int] = field(default_factory=dict)
     areas: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
+    skipped: int = 0
+    single_pixels: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def format(self) -> str:
@@ -66,18 +71,12 @@ class DetectionReport:
         for name in self.classes:
             area = np.array([value for split in self.areas.values() for value in split.get(name, [])])
             lines.append(f"{name:<{width}}" + _row(area))
-        lines += ["", *self._format_problems()]
+        if self.skipped:
+            lines += ["", f"illegal boxes that are left out (illegal_boxes: skip): {self.skipped}"]
+        if self.single_pixels:
+            lines += ["", *_listed("boxes one pixel wide or high", self.single_pixels)]
+        lines += ["", *_listed("problems", self.problems)] if self.problems else ["", "no problems found"]
         return "\n".join(lines)
-
-    def _format_problems(self) -> list[str]:
-        if not self.problems:
-            return ["no problems found"]
-        more = len(self.problems) - NAMED
-        return [
-            f"problems: {len(self.problems)}",
-            *self.problems[:NAMED],
-            *([f"... and {more} more"] if more > 0 else []),
-        ]
 
 
 def check_detection_dataset(
@@ -105,50 +104,92 @@ def check_detection_dataset(
     report = DetectionReport(name, None if root is None else str(root), kind.classes)
     for split in kind.splits:
         try:
-            dataset: Any = kind(root, split, **(options or {}))
+            if issubclass(kind, DetectionDataset):
+                samples = _file_samples(kind, split, options or {}, report)
+            else:
+                samples = _generated_samples(kind, split, options or {}, report)
+            for sample in samples:
+                _count(sample, split, report)
         except DatasetError as error:
             if split == "test" and "no such file" in str(error):
                 report.absent.append(split)
             else:
                 report.problems.append(str(error))
-            continue
-        report.images[split], report.empty[split] = len(dataset), 0
-        report.areas[split] = {}
-        for index in range(len(dataset)):
-            for sample in _samples(dataset, index, report.problems):
-                _count(sample, kind.classes, split, report)
     return report
 
 
-def _samples(dataset: Any, index: int, problems: list[str]) -> list[Any]:
-    """The sample with all legal boxes, after its problems have been listed; empty if it cannot be read."""
-    if not isinstance(dataset, DetectionDataset):
-        return [dataset.raw(index)]
-    annotations = dataset.images[index]
+def _generated_samples(
+    kind: Any, split: str, options: Mapping[str, Any], report: DetectionReport
+) -> Iterator[Any]:
+    dataset = kind(None, split, **options)
+    _start(split, len(dataset), report)
+    return (dataset.raw(index) for index in range(len(dataset)))
+
+
+def _file_samples(
+    kind: type[DetectionDataset], split: str, options: Mapping[str, Any], report: DetectionReport
+) -> Iterator[Any]:
+    """The samples that can be read, with all legal boxes; adds problems to the report."""
+    # Not a data set, which refuses to open if one image is missing.
+    images = kind.find(kind.folder(report.root), split)
+    illegal = options.get("illegal_boxes", signature(kind).parameters["illegal_boxes"].default)
+    _start(split, len(images), report)
+    report.problems += faults(images)
+    for number, annotations in enumerate(images):
+        if annotations.image.is_file():
+            yield from _legal(annotations, number, illegal == "skip", report)
+
+
+def _legal(annotations: ImageAnnotations, number: int, skip: bool, report: DetectionReport) -> list[Any]:
     try:
         image = read_image(annotations.image)
+        # Without objects, only the image's size can be wrong.
+        annotated_sample(replace(annotations, objects=()), image, number)
+        sample = annotated_sample(annotations, image, number, "skip")
+    except DatasetError as error:
+        report.problems.append(str(error))
+        return []
+    left_out = len(annotations.objects) - len(sample["boxes"])
+    if skip:
+        report.skipped += left_out
+    elif left_out:
         # Each box on its own, so that every illegal one is reported.
         for entry in annotations.objects:
-            single = type(annotations)(
-                annotations.name, annotations.image, annotations.source, annotations.size, (entry,)
-            )
             try:
-                annotated_sample(single, image, index)
+                annotated_sample(replace(annotations, objects=(entry,)), image, number)
             except DatasetError as error:
-                problems.append(str(error))
-                if "but" in str(error) and "is for" in str(error):
-                    return []
-        return [annotated_sample(annotations, image, index, "skip")]
-    except DatasetError as error:
-        problems.append(str(error))
-        return []
+                report.problems.append(str(error))
+    kept = {int(identifier): sides for identifier, sides in zip(sample["ids"], _sides(sample), strict=True)}
+    report.single_pixels += [
+        f"{annotations.source}: {entry.id} of image {annotations.name}"
+        for entry in annotations.objects
+        if entry.number in kept and min(kept[entry.number]) <= 1
+    ]
+    return [sample]
 
 
-def _count(sample: Any, classes: tuple[str, ...], split: str, report: DetectionReport) -> None:
+def _start(split: str, images: int, report: DetectionReport) -> None:
+    report.images[split], report.empty[split], report.areas[split] = images, 0, {}
+
+
+def _sides(sample: Any) -> npt.NDArray[np.float32]:
+    """Widths and heights, shape (K, 2)."""
+    return np.asarray(sample["boxes"][:, 2:] - sample["boxes"][:, :2])
+
+
+def _count(sample: Any, split: str, report: DetectionReport) -> None:
     report.empty[split] += not len(sample["boxes"])
-    sides = sample["boxes"][:, 2:] - sample["boxes"][:, :2]
-    for label, area in zip(sample["labels"], sides.prod(axis=1), strict=True):
-        report.areas[split].setdefault(classes[label], []).append(float(area))
+    for label, area in zip(sample["labels"], _sides(sample).prod(axis=1), strict=True):
+        report.areas[split].setdefault(report.classes[label], []).append(float(area))
+
+
+def _listed(what: str, entries: Sequence[str]) -> list[str]:
+    more = len(entries) - NAMED
+    return [
+        f"{what}: {len(entries)}",
+        *entries[:NAMED],
+        *([f"... and {more} more"] if more > 0 else []),
+    ]
 
 
 def _row(area: npt.NDArray[np.float64]) -> str:

@@ -15,7 +15,14 @@ from deformlab.data.dataset import ImageDataset
 from deformlab.data.reading import read_image
 from deformlab.errors import DatasetError
 
-__all__ = ["Annotation", "DetectionDataset", "DetectionSample", "ImageAnnotations", "annotated_sample"]
+__all__ = [
+    "Annotation",
+    "DetectionDataset",
+    "DetectionSample",
+    "ImageAnnotations",
+    "annotated_sample",
+    "faults",
+]
 
 IllegalBoxes = Literal["error", "skip"]
 
@@ -132,17 +139,8 @@ class DetectionDataset(ImageDataset):
         self.masks = masks
         self.images = self.find(self.folder(root), split)
         self.names = [image.name for image in self.images]
-        for image in self.images:
-            if not image.image.is_file():
-                raise DatasetError(
-                    f"{image.image}: the image is missing, but {image.source} lists it; add it or remove the "
-                    "entry"
-                )
-        repeated = [name for name, count in Counter(self.names).items() if count > 1]
-        if repeated:
-            raise DatasetError(
-                f"{self.images[0].source}: lists the image {repeated[0]} twice; remove one of the entries"
-            )
+        for fault in faults(self.images):
+            raise DatasetError(fault)
 
     @classmethod
     def folder(cls, root: str | Path | None) -> Path:
@@ -202,6 +200,22 @@ class DetectionDataset(ImageDataset):
     def source(self, index: int) -> str:
         """The annotations' file."""
         return str(self.images[index].source)
+
+
+def faults(images: Sequence[ImageAnnotations]) -> list[str]:
+    """One line for each image that is missing or listed twice."""
+    found = [
+        f"{image.image}: the image is missing, but {image.source} lists it; add it or remove the entry"
+        for image in images
+        if not image.image.is_file()
+    ]
+    names = Counter(image.name for image in images)
+    last = {image.name: image.source for image in images}
+    return found + [
+        f"{last[name]}: lists the image {name} twice; remove one of the entries"
+        for name, count in names.items()
+        if count > 1
+    ]
 
 
 def annotated_sample(
