@@ -200,9 +200,19 @@ class ImageDataModule(pl.LightningDataModule):
             self.predict_dataset = ImageFolder(self.predict_root, self.eval_transform)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled batches of equal size; the last incomplete batch of an epoch is dropped."""
+        """Shuffled batches of equal size; the last incomplete batch of an epoch is dropped.
+
+        Raises:
+            ConfigError: Not even one batch can be filled.
+        """
         world, rank = self._processes()
         sampler = self.train_sampler(num_replicas=world, rank=rank)
+        if len(sampler) < self.batch_size:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size}: no batch can be filled from the "
+                f"{len(self.train_dataset)} images to train on in {world} process{'es' if world > 1 else ''}; "
+                "lower it"
+            )
         epoch, batches = max(self._position, (self.trainer.current_epoch if self.trainer else 0, 0))
         sampler.resume(epoch, batches * self.batch_size)
         return DataLoader(

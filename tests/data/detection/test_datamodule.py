@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -162,3 +164,34 @@ def test_a_split_without_any_object_cannot_be_trained_on(voc):
     voc.add("b", [("cat", (1, 1, 9, 9))], "val")
     with pytest.raises(DatasetError, match="the images of train have no object to train on"):
         module("boxes", root=str(voc.root), batch_size=1)
+
+
+def test_a_batch_that_cannot_be_filled_is_refused_before_training(voc):
+    for number in range(5):
+        voc.add(f"l{number}", [("cat", (1, 1, 9, 9))], size=(30, 40))
+        voc.add(f"p{number}", [("cat", (1, 1, 9, 9))], size=(40, 30))
+    voc.add("v", [("cat", (1, 1, 9, 9))], "val")
+    found = module("boxes", root=str(voc.root), batch_size=8)
+    with pytest.raises(ConfigError, match=r"data.batch_size=8: no batch can be filled from the 10 images"):
+        found.train_dataloader()
+
+
+def test_too_few_images_of_one_orientation_are_named(voc, caplog):
+    for number in range(4):
+        voc.add(f"l{number}", [("cat", (1, 1, 9, 9))], size=(30, 40))
+    voc.add("p", [("cat", (1, 1, 9, 9))], size=(40, 30))
+    voc.add("v", [("cat", (1, 1, 9, 9))], "val")
+    with caplog.at_level("INFO"):
+        loader = module("boxes", root=str(voc.root), batch_size=2).train_dataloader()
+    assert len(loader) == 2
+    assert "the 1 portrait images to train on fill no batch" in caplog.text
+
+
+def test_spawned_workers_get_the_images_that_were_kept(voc):
+    voc.add("a", [("cat", (1, 1, 9, 9))])
+    voc.add("b", [])
+    voc.add("v", [("cat", (1, 1, 9, 9))], "val")
+    dataset = module("boxes", root=str(voc.root), batch_size=1).train_dataset
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy.names == ["a"]
+    assert copy.classes == ("cat",)

@@ -53,6 +53,11 @@ class Boxes(DetectionDataset):
         """An instance of the subclass with the classes that `root` lists."""
         return super().__new__(cls.for_root(root))
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Pickles the arguments, because the class that was created for `root` cannot be pickled."""
+        arguments = (self.root, self.split, self.transform, self._cache is not None)
+        return _rebuilt, (*arguments, self.illegal_boxes, self.masks, self.names)
+
     @classmethod
     def for_root(cls, root: str | Path | None) -> "type[Boxes]":
         """The subclass with the classes of a folder; see `ImageDataset.for_root`."""
@@ -88,12 +93,23 @@ class Boxes(DetectionDataset):
         return held_out(listed, split) if from_train else listed
 
 
+def _rebuilt(*arguments: Any) -> Boxes:
+    """A pickled data set, with the images that it had kept."""
+    *of_class, names = arguments
+    dataset = Boxes(*of_class)
+    kept = set(names)
+    dataset.keep([index for index, name in enumerate(dataset.names) if name in kept])
+    return dataset
+
+
 def _classes(folder: Path) -> tuple[str, ...]:
     listing = folder / "classes.txt"
     if listing.is_file():
-        names = tuple(
-            line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
-        )
+        try:
+            lines = listing.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{listing}: cannot be read ({error}); save it as UTF-8") from None
+        names = tuple(line.strip() for line in lines if line.strip())
         if not names or len(set(names)) < len(names):
             raise DatasetError(f"{listing}: must list one or more different class names, one per line")
         return names

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch.nn import functional as F
 
 from deformlab.data.datamodule import ImageDataModule
@@ -92,6 +93,12 @@ class DetectionDataModule(ImageDataModule):
         portrait = [size is not None and size[0] > size[1] for size in sizes]
         if self.batch_size == 1 or len(set(portrait)) == 1:
             return super().train_sampler(num_replicas, rank)
+        for count, what in ((portrait.count(True), "portrait"), (portrait.count(False), "landscape")):
+            if count < self.batch_size * num_replicas:
+                rank_zero_info(
+                    f"data.batch_size={self.batch_size}: the {count} {what} images to train on fill no batch "
+                    "of one orientation and are left out; lower it"
+                )
         options = {"num_replicas": num_replicas, "rank": rank, "seed": self.seed}
         return GroupedSampler(self.train_dataset, portrait, self.batch_size, **options)
 
