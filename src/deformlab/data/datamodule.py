@@ -210,8 +210,7 @@ class ImageDataModule(pl.LightningDataModule):
         if len(sampler) < self.batch_size:
             raise ConfigError(
                 f"data.batch_size={self.batch_size}: no batch can be filled from the "
-                f"{len(self.train_dataset)} images to train on in {world} process{'es' if world > 1 else ''}; "
-                "lower it"
+                f"{len(self.train_dataset)} images to train on (processes: {world}); lower it"
             )
         epoch, batches = max(self._position, (self.trainer.current_epoch if self.trainer else 0, 0))
         sampler.resume(epoch, batches * self.batch_size)
