@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fuzz.operator import DTYPES, ENDLESS, FAR, Arguments, Operator, grid, lay_out
 
-__all__ = ["DeformRoiPool"]
+__all__ = ["DeformRoiPool", "make_boxes"]
 
 
 class DeformRoiPool(Operator):
@@ -50,7 +50,7 @@ class DeformRoiPool(Operator):
         dtype = rng.choice(DTYPES)
         offset_dtype = rng.choice((dtype, torch.float32)) if dtype.itemsize == 2 else dtype
         regions = regions if images else 0
-        boxes = _boxes(rng, regions, images, bins, scale, convention == "aligned" and samples == 0)
+        boxes = make_boxes(rng, regions, images, bins, scale, convention == "aligned" and samples == 0)
         parts = (regions, 2 * classes, part, part)
         tensors = {
             "input": grid(rng, (images, outputs * group**2, *size), 2).to(dtype),
@@ -133,7 +133,7 @@ def _options(values: Arguments) -> tuple[Any, ...]:
     )
 
 
-def _boxes(
+def make_boxes(
     rng: random.Random, regions: int, images: int, bins: tuple[int, int], scale: float, adaptive: bool
 ) -> Tensor:
     """Return regions (K, 5) with corners on half pixels."""

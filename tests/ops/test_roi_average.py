@@ -268,9 +268,9 @@ def test_gradients_are_the_derivatives(name, implementation):
     if name in ("deform", "ps_deform", "mmcv"):
         leaves += [part.requires_grad_() for part in parts]
     run = lambda *tensors: pool(name, tensors[0], rois, 2, *tensors[1:])  # noqa: E731
-    # Each number of the input is a call, and position-sensitive inputs have thousands: there, and in the slow
-    # reference, random projections suffice.
-    many = implementation == "reference" or leaves[0].numel() > 1000
+    # Each number of the input is a call: random projections suffice, except for one implementation, with
+    # which the others agree.
+    many = implementation != "cuda on host" or leaves[0].numel() > 1000
     assert torch.autograd.gradcheck(run, leaves, fast_mode=many)
 
 
