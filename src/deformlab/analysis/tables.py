@@ -100,12 +100,12 @@ def definitions(trials: TrialSet) -> list[tuple[str, str]]:
         ),
     ]
     if comparison.baseline is not None:
+        what = "IoU" if trials.trials[0].first.detector is None else "recall"
         found.append(
             (
                 "Gain",
-                f"{'IoU' if trials.trials[0].first.detector is None else 'Recall'} minus that of "
-                f"{comparison.baseline.name}, the best atrous trial, in points; both are resampled with the "
-                "same images.",
+                f"{what} minus the {what} of {comparison.baseline.name}, the best atrous trial, in points; "
+                "both are resampled with the same images.",
             )
         )
     return found
